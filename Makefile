@@ -1,0 +1,47 @@
+# `make repro` and `make test` need Python 3.11 or newer, make, and nothing else installed.
+# scripts/bootstrap.py makes .venv, installs the project, and says in a sentence what is in the way.
+
+# Name another Python with: make PYTHON=/path/to/python3.13 repro
+# Where nobody named one and python3 is too old, the newest one on PATH is taken.
+PYTHON ?= python3
+SEARCH := $(if $(filter file,$(origin PYTHON)),--search)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help repro test lint format benchmarks clean venv venv-dev
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+repro: venv ## run what is out of date of the pipeline; print scores per lane and the model's path
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	@$(BIN)/drum-crnn scores
+
+test: venv-dev lint ## run the linter, the formatter's check, the type checker and all tests
+	$(BIN)/python -m pytest
+
+lint: venv-dev ## run the linter, the formatter's check and the type checker
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: venv-dev ## put the code into the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+benchmarks: ## list the benchmarks; each prints a table and its figures
+	@for file in benchmarks/[a-z]*.py; do \
+	    [ -e "$$file" ] && echo "$(BIN)/python -m benchmarks.$$(basename "$$file" .py)"; \
+	done; true
+
+clean: ## remove caches; data, models, metrics and .venv stay
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
+	@find . \( -path ./.venv -o -path ./.git -o -path ./.dvc -o -path ./data -o -path ./models \) -prune \
+	    -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+
+venv venv-dev:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	    echo "error: $(PYTHON) was not found; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3 ..." >&2; \
+	    exit 1; }
+	@"$(PYTHON)" scripts/bootstrap.py $(SEARCH) $(if $(filter venv-dev,$@),--extra dev)

@@ -1,0 +1,1 @@
+"""drum_crnn: from recordings of drums to MIDI, in eight lanes."""

@@ -1,0 +1,130 @@
+"""Decoding recordings: any format, any rate, any channel count, as mono float32 in blocks of bounded size."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from drum_crnn.errors import DrumCrnnError
+
+__all__ = ["AudioInfo", "load_audio", "probe", "read_blocks"]
+
+FloatArray = NDArray[np.float32]
+
+_BLOCK_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What the header of a recording says. `n_samples` counts samples of one channel."""
+
+    sample_rate: int
+    n_channels: int
+    n_samples: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+
+def probe(path: Path) -> AudioInfo:
+    """Read the header of a recording, without decoding it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is missing, empty, or of no known format.
+    """
+    with _open(path) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames)
+
+
+def load_audio(path: Path, *, sample_rate: int) -> FloatArray:
+    """Decode a whole recording: mono float32, shape (n_samples,), at `sample_rate`. Errors as in `read_blocks`."""
+    blocks = list(read_blocks(path, sample_rate=sample_rate))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
+    """Decode a recording piece by piece.
+
+    Channels are averaged. Another sample rate is converted with soxr's high-quality filter, whose delay is compensated.
+
+    Yields
+    ------
+    float32 array, shape (n_samples,)
+        About ten seconds each; concatenated, the whole recording.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is missing, empty, of no known format, truncated, or holds samples that are not finite.
+    """
+    with _open(path) as file:
+        resampler = None
+        if file.samplerate != sample_rate:
+            resampler = soxr.ResampleStream(file.samplerate, sample_rate, num_channels=1, dtype="float32", quality="HQ")
+        block_length = round(_BLOCK_S * file.samplerate)
+        position = 0
+        while True:
+            block = _read(file, path, block_length)
+            position += len(block)
+            mono = _to_mono(block)
+            if not np.isfinite(mono).all():
+                raise DrumCrnnError(
+                    f"{path}: has samples that are not finite (NaN or infinite) before second "
+                    f"{position / file.samplerate:.1f}; export it again"
+                )
+            is_last = len(block) < block_length
+            if resampler is not None:
+                mono = resampler.resample_chunk(mono, last=is_last)
+            if len(mono):
+                yield mono
+            if is_last:
+                break
+        if position < file.frames:
+            raise DrumCrnnError(
+                f"{path}: is truncated: the header promises {file.frames} samples, only {position} can be read"
+            )
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    if not path.is_file():
+        raise DrumCrnnError(f"{path}: there is no such file")
+    if path.stat().st_size == 0:
+        raise DrumCrnnError(f"{path}: is empty (0 bytes)")
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise DrumCrnnError(
+            f"{path}: not a readable recording ({error.error_string.strip().rstrip('.')}); "
+            "WAV, FLAC, OGG and MP3 are understood: convert it to one of them"
+        ) from None
+    if file.frames == 0:
+        file.close()
+        raise DrumCrnnError(f"{path}: holds no audio (length zero)")
+    return file
+
+
+def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]:
+    """Up to `n_samples` as (n_samples, n_channels), 16-bit integers where nothing is lost by it, which is faster."""
+    try:
+        return file.read(n_samples, dtype="int16" if file.subtype == "PCM_16" else "float32", always_2d=True)  # type: ignore[no-any-return]  # soundfile has no types
+    except soundfile.LibsndfileError as error:
+        raise DrumCrnnError(f"{path}: cannot be decoded to its end ({error.error_string.strip()})") from None
+
+
+def _to_mono(block: NDArray[Any]) -> FloatArray:
+    if block.shape[1] == 1:
+        mono = block[:, 0].astype(np.float32)
+    else:
+        mono = block.mean(axis=1, dtype=np.float32)
+    if block.dtype == np.int16:
+        mono /= np.float32(32768.0)
+    return mono

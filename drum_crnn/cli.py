@@ -1,0 +1,150 @@
+"""The command `drum-crnn`: what people do with a model and a corpus outside the DAG."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drum_crnn.console import friendly, say
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.lanes import LANES
+
+__all__ = ["app", "main"]
+
+# Heavy modules are imported by the commands that need them: `drum-crnn scores` should not wait for torch.
+
+MODEL = Path("models/drum_crnn.safetensors")
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="From recordings of drums to MIDI."
+)
+corpus_app = typer.Typer(no_args_is_help=True, help="Look at a corpus that lies outside the repository.")
+app.add_typer(corpus_app, name="corpus")
+
+
+@app.command()
+@friendly
+def transcribe(
+    recording: Annotated[Path, typer.Argument(help="WAV, FLAC, MP3 or OGG, of any rate and channel count.")],
+    midi: Annotated[Path, typer.Argument(help="The MIDI file to write.")],
+    model: Annotated[Path, typer.Option(help="An exported model.")] = MODEL,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="LANE=VALUE, in place of the model's own; may be given again.")
+    ] = None,
+    bpm: Annotated[float, typer.Option(min=4, max=1000, help="Tempo for the bars of an editor; no time changes.")] = 120.0,
+) -> None:
+    """Write down a recording as MIDI on channel 10, and say how many onsets each lane has."""
+    from drum_crnn.midi import write_midi
+    from drum_crnn.transcribe import Transcriber, notes_of
+
+    overrides = dict(_parse_threshold(text) for text in threshold or [])
+    onsets = Transcriber(model, thresholds=overrides, device=device)(recording)
+    write_midi(midi, notes_of(onsets), bpm=bpm)
+    counts = Counter(onsets.lane.tolist())
+    table = Table("lane", "onsets")
+    for index, lane in enumerate(LANES):
+        table.add_row(lane, str(counts[index]))
+    Console().print(table)
+    say(f"{len(onsets)} onsets written to {midi}")
+
+
+def _parse_threshold(text: str) -> tuple[str, float]:
+    lane, _, value = text.partition("=")
+    try:
+        return lane.strip(), float(value)
+    except ValueError:
+        raise DrumCrnnError(f"--threshold {text}: write it as LANE=VALUE, such as snare=0.4") from None
+
+
+@app.command()
+@friendly
+def export(
+    weights: Annotated[Path, typer.Argument(help="What training wrote.")] = Path("models/crnn.safetensors"),
+    thresholds: Annotated[Path, typer.Argument(help="What tune-thresholds wrote.")] = Path("models/thresholds.json"),
+    model: Annotated[Path, typer.Argument(help="The file to write.")] = MODEL,
+) -> None:
+    """Merge weights and thresholds into one self-contained model file."""
+    from drum_crnn.model_file import export_model
+
+    export_model(weights, thresholds, model)
+    say(f"{model}: {model.stat().st_size / 1e6:.2f} MB")
+
+
+@app.command()
+@friendly
+def scores(
+    metrics: Annotated[Path, typer.Argument(help="The folder that the evaluate stage writes.")] = Path("metrics"),
+    model: Annotated[Path, typer.Option(help="The model that was scored.")] = MODEL,
+) -> None:
+    """Show the scores of the last evaluation, lane by lane."""
+    path = metrics / "evaluation" / "lanes.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        summary = json.loads((metrics / "evaluation.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DrumCrnnError(f"{error.filename}: there are no scores yet; `dvc repro` makes them") from None
+    table = Table(title="Onsets on the test side: F-measure at ±50 ms, and its 95 % interval over performances")
+    for column in ("lane", "onsets", "precision", "recall", "F", "interval", "F at ±25 ms", "velocity error"):
+        table.add_column(column, justify="left" if column == "lane" else "right")
+    for row in rows:
+        f = [row[name] and f"{float(row[name]):.3f}" for name in ("precision", "recall", "f1", "f1_25ms")]
+        interval = row["f1_low"] and f"{float(row['f1_low']):.3f}–{float(row['f1_high']):.3f}"
+        error = row["velocity_mae"] and f"{float(row['velocity_mae']):.1f}"
+        if row["lane"] == "all":
+            table.add_section()
+        table.add_row(row["lane"], row["references"], *f[:3], interval, f[3], error)
+    Console().print(table)
+    if summary["f1_unheard_kits"] is not None:
+        say(f"F on kits unheard in training: {summary['f1_unheard_kits']:.3f}")
+    say(f"model: {model}")
+
+
+@corpus_app.command()
+@friendly
+def scan(
+    root: Annotated[Path, typer.Argument(help="Where the corpus was unpacked.")],
+    fingerprint: Annotated[Path, typer.Option(help="The file to write: corpus.watch.")] = Path(
+        "data/corpus_fingerprint.csv"
+    ),
+    memory: Annotated[Path, typer.Option(help="Where checksums are remembered.")] = Path(".cache/corpus_memory.csv"),
+) -> None:
+    """Take the fingerprint of a corpus, so that DVC notices changes without hashing or copying it.
+
+    The first scan reads every file; later ones read what changed.
+    """
+    from drum_crnn.fingerprint import scan as scan_corpus
+
+    scan_corpus(root, fingerprint, memory)
+    say(f"{fingerprint} written; set corpus.root to {root} and corpus.watch to {fingerprint} in params.yaml")
+
+
+@corpus_app.command()
+@friendly
+def check(root: Annotated[Path, typer.Argument(help="Where the corpus lies.")]) -> None:
+    """List everything that is wrong with a corpus."""
+    from drum_crnn.console import default_workers
+    from drum_crnn.corpus import Corpus, validate
+
+    corpus = Corpus.open(root)
+    problems = validate(corpus, workers=default_workers())
+    for problem in problems:
+        say(str(problem))
+    say(f"{corpus.csv_path}: {len(corpus.recordings)} recordings, {len(problems)} problems")
+    if problems:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

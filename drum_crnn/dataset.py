@@ -1,0 +1,263 @@
+"""Excerpts for training: which, in which order, and what should be heard in them.
+
+An epoch is a list of excerpts that follows from (seed, epoch) alone; a global step takes the next `batch_size` of them,
+and each rank takes its share of the step. What happens to an excerpt follows from (seed, epoch, its place in the
+epoch). So neither the ranks, nor their shares, nor the workers change what is learnt from.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from drum_crnn.augment import Augmenter, Draw, DrawBatch
+from drum_crnn.feature_store import FeatureStore
+from drum_crnn.labels import Labels
+from drum_crnn.lanes import N_LANES
+from drum_crnn.loss import Targets
+from drum_crnn.onsets import IgnoreWindows, Onsets
+from drum_crnn.timing import time_to_frame
+
+__all__ = ["Batch", "Excerpt", "ExcerptDataset", "ExcerptKey", "ExcerptPlan", "ShareSampler", "TargetArrays", "draw_targets"]
+
+FloatArray = NDArray[np.float32]
+
+# First words of the seeds of independent random streams.
+_ORDER_STREAM, _AUGMENT_STREAM = 1, 2
+
+
+class TargetArrays(NamedTuple):
+    """The fields of `loss.Targets` for one excerpt: float32 arrays, shape (frames, lanes)."""
+
+    onset: FloatArray
+    onset_mask: FloatArray
+    velocity: FloatArray
+    velocity_mask: FloatArray
+
+
+def draw_targets(
+    onsets: Onsets,
+    ignored: IgnoreWindows,
+    *,
+    n_frames: int,
+    frame_rate: float,
+    widening: Sequence[float],
+    start_s: float = 0.0,
+    stretch: float = 1.0,
+) -> TargetArrays:
+    """Frame labels of an excerpt.
+
+    Parameters
+    ----------
+    onsets, ignored : Onsets, IgnoreWindows
+        Of the whole recording.
+    n_frames : int
+        Length of the excerpt.
+    widening : sequence of float
+        Target at distance 0, 1, 2… frames from an onset; where two onsets reach, the greater counts.
+    start_s : float
+        Where in the recording the excerpt begins.
+    stretch : float
+        Seconds of the recording in one second of the excerpt.
+
+    Returns
+    -------
+    TargetArrays
+        An onset that lies outside the excerpt still widens into it.
+    """
+    onset = np.zeros((n_frames, N_LANES), np.float32)
+    velocity = np.zeros((n_frames, N_LANES), np.float32)
+    onset_mask = np.ones((n_frames, N_LANES), np.float32)
+    velocity_mask = np.zeros((n_frames, N_LANES), np.float32)
+
+    def to_frame(time_s: NDArray[np.float64]) -> NDArray[np.int64]:
+        return time_to_frame((time_s - start_s) / stretch, frame_rate)
+
+    reach = len(widening) - 1
+    frames = to_frame(onsets.time_s)
+    near = (frames >= -reach) & (frames < n_frames + reach)
+    frames, lanes, velocities = frames[near], onsets.lane[near], onsets.velocity[near]
+    # From the far end inwards: the velocity of the nearer onset overwrites that of the farther.
+    for distance in range(reach, -1, -1):
+        for side in (-1, 1):
+            at = frames + side * distance
+            inside = (at >= 0) & (at < n_frames)
+            place = (at[inside], lanes[inside])
+            onset[place] = np.maximum(onset[place], np.float32(widening[distance]))
+            velocity[place] = velocities[inside] / np.float32(127.0)
+            velocity_mask[place] = 1.0
+    first, last = to_frame(ignored.start_s), to_frame(ignored.end_s)
+    for index in np.flatnonzero((last >= 0) & (first < n_frames)):
+        window = slice(max(0, first[index]), last[index] + 1)
+        onset_mask[window, ignored.lane[index]] = 0.0
+        velocity_mask[window, ignored.lane[index]] = 0.0
+    return TargetArrays(onset, onset_mask, velocity, velocity_mask)
+
+
+class Excerpt(NamedTuple):
+    """Where an excerpt begins; `start` may be negative, and the excerpt may run past the end: silence is filled in."""
+
+    recording: str
+    start: int
+
+
+class ExcerptKey(NamedTuple):
+    """Which excerpt of which epoch. `counts` is false for one that only keeps a rank without a share busy."""
+
+    epoch: int
+    index: int
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class ExcerptPlan:
+    """Lays the excerpts of an epoch over the recordings.
+
+    Every recording is cut into as many excerpts as fit, from a start that differs by epoch; then all are shuffled. With
+    `per_epoch`, only so many are taken.
+    """
+
+    recordings: tuple[str, ...]
+    n_frames: NDArray[np.int64]
+    excerpt_frames: int
+    seed: int
+    per_epoch: int | None
+
+    def epoch(self, epoch: int) -> list[Excerpt]:
+        """The excerpts of an epoch, in order."""
+        rng = np.random.default_rng([_ORDER_STREAM, self.seed, epoch])
+        n_cuts = np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames).astype(np.int64))
+        # The grid of a recording hangs over both ends by what is left, shared at random between them.
+        spare = n_cuts * self.excerpt_frames - self.n_frames
+        first = -np.floor(rng.random(len(spare)) * (spare + 1)).astype(np.int64)
+        which = np.repeat(np.arange(len(self.recordings)), n_cuts)
+        cut = np.arange(len(which)) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
+        order = rng.permutation(len(which))[: self.per_epoch]
+        return [
+            Excerpt(self.recordings[which[i]], int(first[which[i]] + cut[i] * self.excerpt_frames)) for i in order
+        ]
+
+    def n_excerpts(self) -> int:
+        """How many excerpts an epoch has."""
+        total = int(np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames)).sum())
+        return total if self.per_epoch is None else min(total, self.per_epoch)
+
+    def n_steps(self, batch_size: int) -> int:
+        """Steps of an epoch; the last batch may be smaller."""
+        return -(-self.n_excerpts() // batch_size)
+
+
+class ShareSampler(Sampler[list[ExcerptKey]]):
+    """The keys of this rank's share of every step of one epoch.
+
+    Parameters
+    ----------
+    shares : sequence of int
+        How the ranks divide a batch, as weights: [1, 2] gives rank 1 two thirds.
+    """
+
+    def __init__(self, plan: ExcerptPlan, *, batch_size: int, rank: int, shares: Sequence[int]) -> None:
+        self.plan = plan
+        self.batch_size = batch_size
+        self.rank = rank
+        self.shares = np.asarray(shares, np.int64)
+        self.epoch = 0
+        self.first_step = 0
+
+    def __iter__(self) -> Iterator[list[ExcerptKey]]:
+        n_excerpts = self.plan.n_excerpts()
+        for step in range(self.first_step, len(self) + self.first_step):
+            start = step * self.batch_size
+            size = min(self.batch_size, n_excerpts - start)
+            bounds = np.concatenate([[0], np.cumsum(self.shares)]) * size // self.shares.sum()
+            mine = range(start + int(bounds[self.rank]), start + int(bounds[self.rank + 1]))
+            # DistributedDataParallel needs a backward pass of every rank, so one without a share gets an excerpt that
+            # does not count.
+            yield [ExcerptKey(self.epoch, index) for index in mine] or [ExcerptKey(self.epoch, start, counts=False)]
+
+    def __len__(self) -> int:
+        return self.plan.n_steps(self.batch_size) - self.first_step
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a rank trains on in one step.
+
+    Attributes
+    ----------
+    frames : Tensor
+        Source frames in decibels, float16, shape (batch, source frames, n_mels); `Augmenter.apply` makes excerpts of them.
+    draws : DrawBatch
+    targets : Targets
+    recordings : tuple of str
+        Where the excerpts come from, for messages.
+    """
+
+    frames: Tensor
+    draws: DrawBatch
+    targets: Targets
+    recordings: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        targets = Targets(*(getattr(self.targets, field.name).to(device) for field in fields(Targets)))
+        return type(self)(self.frames.to(device), self.draws.to(device), targets, self.recordings)
+
+
+class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays, str]]):
+    """Reads excerpts by `ExcerptKey`, draws their augmentation, and draws their targets after it."""
+
+    def __init__(
+        self, store: FeatureStore, labels: Labels, plan: ExcerptPlan, augmenter: Augmenter, *, widening: Sequence[float]
+    ) -> None:
+        self.store = store
+        self.labels = labels
+        self.plan = plan
+        self.augmenter = augmenter
+        self.widening = tuple(widening)
+        self._epoch: tuple[int, list[Excerpt]] | None = None
+
+    def __getitem__(self, key: ExcerptKey) -> tuple[NDArray[np.float16], Draw, TargetArrays, str]:
+        excerpt = self._excerpts(key.epoch)[key.index]
+        draw = self.augmenter.draw(np.random.default_rng([_AUGMENT_STREAM, self.plan.seed, key.epoch, key.index]))
+        n_frames, frame_rate = self.augmenter.n_frames, self.store.params.frame_rate
+        targets = draw_targets(
+            self.labels.onsets(excerpt.recording),
+            self.labels.ignored(excerpt.recording),
+            n_frames=n_frames,
+            frame_rate=frame_rate,
+            widening=self.widening,
+            start_s=excerpt.start / frame_rate,
+            stretch=draw.stretch,
+        )
+        # Silence beyond the ends of the recording teaches nothing, and what a mask hides cannot be asked for.
+        source = excerpt.start + np.arange(n_frames) * draw.stretch
+        audible = (source >= 0) & (source < self.store.n_frames(excerpt.recording)) & draw.keep_frames & key.counts
+        for mask in (targets.onset_mask, targets.velocity_mask):
+            mask[~audible] = 0.0
+        return self._read(excerpt), draw, targets, excerpt.recording
+
+    def _excerpts(self, epoch: int) -> list[Excerpt]:
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, self.plan.epoch(epoch))
+        return self._epoch[1]
+
+    def _read(self, excerpt: Excerpt) -> NDArray[np.float16]:
+        n_source = self.augmenter.n_source_frames
+        frames = np.full((n_source, self.store.params.n_mels), self.store.params.floor_db, np.float16)
+        first = max(0, excerpt.start)
+        read = self.store.read(excerpt.recording, first, excerpt.start + n_source)
+        frames[first - excerpt.start : first - excerpt.start + len(read)] = read
+        return frames
+
+    @staticmethod
+    def collate(items: Sequence[tuple[NDArray[np.float16], Draw, TargetArrays, str]]) -> Batch:
+        """Stack items into a batch."""
+        frames, draws, targets, recordings = zip(*items, strict=True)
+        stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*targets, strict=True))
+        return Batch(torch.from_numpy(np.stack(frames)), DrawBatch.collate(draws), Targets(*stacked), recordings)

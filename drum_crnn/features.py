@@ -1,0 +1,138 @@
+"""Log-mel spectrograms in decibels.
+
+A frame is centred on its time: frame n looks at the `n_fft` samples around sample `n * hop_length`, the signal being
+continued with zeros at both ends. The window is scaled so that a full-scale sine has 0 dB, whatever `n_fft`; nothing
+is below `floor_db`.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Self
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from drum_crnn.params import ParamsSection
+from drum_crnn.timing import n_frames_of
+
+__all__ = ["FeatureParams", "LogMel"]
+
+FloatArray = NDArray[np.float32]
+
+# Frames are always computed in groups of this size, aligned to the start of the recording and padded at its end: the
+# bits of a frame then depend on the recording alone, not on the blocks in which it was decoded. Fits the L2 cache.
+_GROUP = 64
+
+
+class FeatureParams(ParamsSection):
+    """Section `features`: what one frame is, and how frames are stored."""
+
+    section: ClassVar[str] = "features"
+
+    sample_rate: int = Field(gt=0)
+    hop_length: int = Field(gt=0)
+    n_fft: int = Field(gt=0)
+    n_mels: int = Field(gt=0)
+    fmin: float = Field(ge=0)
+    fmax: float = Field(gt=0)
+    floor_db: float = Field(lt=0)
+    n_shards: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.fmin < self.fmax <= self.sample_rate / 2:
+            raise ValueError(f"fmin < fmax <= sample_rate / 2 = {self.sample_rate / 2:g} Hz must hold")
+        if self.hop_length > self.n_fft:
+            raise ValueError("hop_length must not exceed n_fft, or samples between frames are never seen")
+        return self
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.hop_length
+
+
+class LogMel:
+    """Computes log-mel frames; holds the window and the filter bank.
+
+    See Also
+    --------
+    librosa.filters.mel : the filter bank (Slaney's scale, area-normalised filters rescaled to peak 1).
+    """
+
+    def __init__(self, params: FeatureParams) -> None:
+        from librosa.filters import mel  # half a second to import, and only workers that compute frames need it
+
+        self.params = params
+        window = scipy.signal.get_window("hann", params.n_fft).astype(np.float32)
+        self._window = window * np.float32(2.0 / window.sum())
+        filters = mel(
+            sr=params.sample_rate,
+            n_fft=params.n_fft,
+            n_mels=params.n_mels,
+            fmin=params.fmin,
+            fmax=params.fmax,
+            norm=None,
+        )
+        if (filters.max(axis=1) <= 0).any():
+            raise ValueError("features.n_mels is too large for features.n_fft: some mel bands hold no FFT bin")
+        self._filters = np.ascontiguousarray(filters.T, dtype=np.float32)  # (n_fft // 2 + 1, n_mels)
+
+    def __call__(self, audio: FloatArray) -> FloatArray:
+        """Frames of a whole recording.
+
+        Parameters
+        ----------
+        audio : float32 array, shape (n_samples,)
+
+        Returns
+        -------
+        float32 array, shape (n_frames, n_mels)
+            Decibels in [floor_db, about 6].
+        """
+        groups = list(self.stream([audio]))
+        return np.concatenate(groups) if groups else np.zeros((0, self.params.n_mels), np.float32)
+
+    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """Frames of a recording that arrives in blocks of any size; the result does not depend on the sizes.
+
+        Yields
+        ------
+        float32 array, shape (n_frames, n_mels)
+            Concatenated: the same bits as `self(np.concatenate(blocks))`.
+        """
+        hop, half = self.params.hop_length, self.params.n_fft // 2
+        group_span = (_GROUP - 1) * hop + self.params.n_fft
+        buffer = np.zeros(half, np.float32)  # the zeros before the first sample
+        n_samples = n_done = 0
+        for block in blocks:
+            n_samples += len(block)
+            buffer = np.concatenate([buffer, block])
+            start = 0
+            while len(buffer) - start >= group_span:
+                yield self._group(buffer[start : start + group_span])
+                start += _GROUP * hop
+                n_done += _GROUP
+            buffer = buffer[start:]
+        n_left = n_frames_of(n_samples, hop) - n_done
+        # The zeros after the last sample can let one more group be full, so that there may be two left.
+        while n_left > 0:
+            padded = np.zeros(group_span, np.float32)
+            padded[: min(len(buffer), group_span)] = buffer[:group_span]
+            yield self._group(padded)[:n_left]
+            buffer = buffer[_GROUP * hop :]
+            n_left -= _GROUP
+
+    def _group(self, samples: FloatArray) -> FloatArray:
+        windows = sliding_window_view(samples, self.params.n_fft)[:: self.params.hop_length]
+        spectrum = scipy.fft.rfft(windows * self._window)
+        power = np.square(spectrum.real)
+        power += np.square(spectrum.imag)
+        bands = power @ self._filters
+        np.maximum(bands, np.float32(10.0 ** (self.params.floor_db / 10.0)), out=bands)
+        np.log10(bands, out=bands)
+        bands *= np.float32(10.0)
+        return bands  # type: ignore[no-any-return]  # scipy has no types

@@ -1,0 +1,1 @@
+"""The studio: performances × kits → recordings whose labels are exact."""

@@ -1,0 +1,153 @@
+"""Kits from Hydrogen drumkits: a folder with `drumkit.xml` and its samples (WAV, FLAC, AIFF).
+
+Instruments are assigned to notes by their names (`drum_crnn.studio.names`). Of an instrument, the layers' ranges,
+gains and pitches, its volume and its gain are honoured; filter, envelope, pan and randomness are not. Hydrogen plays
+the first layer whose range holds the velocity, so overlapping ranges are cut to what is heard.
+
+References
+----------
+The file format as `drumkit.xsd` of Hydrogen 1.2 describes it; older files have no namespace, one bare `<filename>` an
+instrument, or a `<licence>`. Hydrogen: https://hydrogen-music.org
+"""
+
+import itertools
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.studio.kits import Kit, Layer, Sample, Sound, level_velocities, read_one_shot
+from drum_crnn.studio.names import assign_notes
+
+__all__ = ["open_hydrogen"]
+
+# Hydrogen writes this note where nobody has chosen one.
+_UNSET_NOTE = 60
+
+
+@dataclass(frozen=True)
+class _Layer:
+    filename: str
+    low: float
+    high: float
+    gain: float
+    semitones: float
+
+
+@dataclass(frozen=True)
+class _Instrument:
+    name: str
+    note: int | None
+    gain: float
+    layers: tuple[_Layer, ...]
+
+
+def open_hydrogen(folder: Path) -> Kit:
+    """Open a Hydrogen drumkit as the kit "hydrogen/FOLDER".
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `drumkit.xml`.
+
+    Raises
+    ------
+    DrumCrnnError
+        If there is no such file, it is no drumkit, a sample is missing or unreadable, or no instrument belongs to a
+        lane.
+    """
+    file = folder / "drumkit.xml"
+    try:
+        root = ElementTree.fromstring(file.read_bytes())
+    except FileNotFoundError:
+        raise DrumCrnnError(f"{folder}: holds no drumkit.xml; name the folder of one Hydrogen drumkit") from None
+    except OSError as error:
+        raise DrumCrnnError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except ElementTree.ParseError as error:
+        raise DrumCrnnError(f"{file}: is not valid XML ({error}); install the drumkit again") from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]  # old files have no namespace
+    if root.tag != "drumkit_info":
+        raise DrumCrnnError(f"{file}: is no Hydrogen drumkit: its root is <{root.tag}>, not <drumkit_info>")
+
+    try:
+        instruments = _instruments(root)
+    except ValueError as error:
+        raise DrumCrnnError(f"{file}: holds a wrong number ({error})") from None
+    licence = " ".join((root.findtext("license") or root.findtext("licence") or "").split()) or "not stated"
+    notes = assign_notes((instrument.name, instrument.note) for instrument in instruments)
+    sounds = {}
+    for note, instrument in zip(notes, instruments, strict=True):
+        layers = () if note is None else _layers(folder, instrument, licence)
+        if note is not None and layers:
+            sounds[note] = Sound(note, level_velocities(layers))
+    if not sounds:
+        raise DrumCrnnError(f"{file}: no instrument is a drum of our lanes; it has: {_some_names(instruments)}")
+    return Kit(f"hydrogen/{folder.resolve().name}", dict(sorted(sounds.items())))
+
+
+def _instruments(root: ElementTree.Element) -> list[_Instrument]:
+    """Those that are not muted and have a sample."""
+    found = []
+    for element in root.iter("instrument"):
+        layers = tuple(_layer(layer) for layer in element.iter("layer"))
+        if not layers:
+            layers = (_layer(element),)
+        # Kits fill unused places with the same silent file.
+        layers = tuple(layer for layer in layers if layer.filename and "emptysample" not in layer.filename.lower())
+        if not layers or (element.findtext("isMuted") or "").strip() == "true":
+            continue
+        note = int(_number(element, "midiOutNote", _UNSET_NOTE))
+        gain = _number(element, "volume", 1.0)
+        if element.find("filename") is None:
+            gain *= _number(element, "gain", 1.0)
+        name = (element.findtext("name") or "").strip()
+        found.append(_Instrument(name, None if note == _UNSET_NOTE else note, gain, layers))
+    return found
+
+
+def _layer(element: ElementTree.Element) -> _Layer:
+    return _Layer(
+        filename=(element.findtext("filename") or "").strip(),
+        low=_number(element, "min", 0.0),
+        high=_number(element, "max", 1.0),
+        gain=_number(element, "gain", 1.0),
+        semitones=_number(element, "pitch", 0.0),
+    )
+
+
+def _number(element: ElementTree.Element, tag: str, default: float) -> float:
+    text = (element.findtext(tag) or "").strip()
+    return float(text) if text else default
+
+
+def _layers(folder: Path, instrument: _Instrument, licence: str) -> list[Layer]:
+    """The layers that are heard, their ranges disjoint."""
+    heard = [_heard(instrument.layers, velocity) for velocity in range(1, 128)]
+    layers = []
+    for index, run in itertools.groupby(enumerate(heard, start=1), key=lambda item: item[1]):
+        velocities = [velocity for velocity, _ in run]
+        layer = instrument.layers[index]
+        sample = _sample(folder, layer, licence)
+        gain = instrument.gain * layer.gain
+        if sample is not None and gain > 0:
+            layers.append(Layer(sample, velocities[0], velocities[-1], gain))
+    return layers
+
+
+def _heard(layers: tuple[_Layer, ...], velocity: int) -> int:
+    """Index of the first layer whose range holds the velocity, or comes nearest to it."""
+    level = velocity / 127
+    return min(range(len(layers)), key=lambda index: max(layers[index].low - level, level - layers[index].high, 0.0))
+
+
+def _sample(folder: Path, layer: _Layer, licence: str) -> Sample | None:
+    path = folder / layer.filename
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DrumCrnnError(f"{folder / 'drumkit.xml'}: sample '{layer.filename}' lies outside the drumkit's folder")
+    return read_one_shot(path, source=layer.filename, licence=licence, semitones=layer.semitones)
+
+
+def _some_names(instruments: list[_Instrument]) -> str:
+    names = [instrument.name for instrument in instruments if instrument.name]
+    return ", ".join(names[:6]) + (" …" if len(names) > 6 else "") if names else "none with a name"

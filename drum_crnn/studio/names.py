@@ -1,0 +1,211 @@
+"""What people call their drums: from the name of an instrument, sample or file to the drum that is meant."""
+
+import re
+from collections.abc import Iterable
+
+from drum_crnn.lanes import LANE_OF_NOTE, LANES
+
+__all__ = ["OTHER", "NOTES_OF_DRUM", "assign_notes", "drum_of_name", "is_attack_noise", "may_be_lane"]
+
+# A named thing that belongs to no lane: other percussion, effects, and strokes without one clear onset.
+OTHER = "other"
+
+# Drum -> the notes it can take, best first; further instruments of the same drum take the next free one.
+NOTES_OF_DRUM: dict[str, tuple[int, ...]] = {
+    "kick": (36, 35),
+    "snare": (38, 40),
+    "rimshot": (40,),
+    "cross_stick": (37,),
+    "stick": (37,),
+    "hat_closed": (42, 22),
+    "hat_pedal": (44,),
+    "hat_half_open": (26,),
+    "hat_open": (46, 26),
+    "tom_high": (50, 48),
+    "tom_mid": (47, 45),
+    "tom_low": (43, 41, 58),
+    "tom_floor": (41, 43, 58),
+    "crash": (49, 57),
+    "splash": (55,),
+    "china": (52,),
+    "cymbal": (49, 57),
+    "ride": (51, 59),
+    "ride_bell": (53,),
+}
+
+_OTHER = """
+    agogo anvil applause bongo bongos cabasa cajon carillon castanet castanets choke choked clap claps clave
+    claves conga congas cowbell cuica djembe dununba finger fingersnap fingersnaps flam fx glass guiro handclap
+    jingle kalimba kenkeni maraca maracas metronome noise ocean quica quinto reverse roll sangban scratch shaker
+    sleigh snap snaps sweep swirl swish taiko tamb tamborine tambourine timbale timbales timp timpani triangle
+    tumba vibra vibraslap waterglass whistle wood woodblock zap
+"""
+_OTHER_WORDS = frozenset(_OTHER.split())
+_SPELLINGS = (
+    (r"\b(hi|high)? ?hats?\b|\bhh\b", " hat "),
+    (r"\bchh?\b|\bhhc\b", " hat closed "),
+    (r"\bohh?\b|\bhho\b", " hat open "),
+    (r"\bphh?\b", " hat pedal "),
+    (r"semi ?open(ed)?|half ?open(ed)?", " half "),
+    (r"bass ?drums?|\bbd\b|\bbass\b|\bkicks?\b|\bkik\b", " kick "),
+    (r"\bsd\b|\bsn\b|\bsnares?\b", " snare "),
+    (r"side ?sticks?|cross ?sticks?|x ?sticks?|rim ?clicks?|\brim\b(?! ?shot)", " crossstick "),
+    (r"rim ?shots?", " rimshot "),
+    (r"\b(hi|high|mid|lo|low|floor) ?toms?\b", r" \1 tom "),
+    (r"\btoms?(hi|high|mid|lo|low|floor)?\b", r" tom \1 "),
+    (r"cow bell", "cowbell"),
+    (r"\bcym\b|\bcymbals?\b|\bcymb\b", " cymbal "),
+    (r"\bchinese\b|\bchina", " china "),
+)
+
+
+def drum_of_name(name: str) -> str | None:
+    """The drum that `name` speaks of: a key of `NOTES_OF_DRUM`, "tom" with an optional number, `OTHER`, or None.
+
+    None means that the name says nothing ("Drum 1", "Filter Click"); `OTHER` that it says something else ("Cowbell",
+    "Crash Choke", "Snare Roll"). What stands in parentheses is ignored: makers and sizes are named there.
+    """
+    words = _words(name)
+    if not words.isdisjoint(_OTHER_WORDS):
+        # "Hand Clap" and "Wood Block" are caught by one word; "Filter Snap" too, but a "Snappy Snare" is not.
+        return OTHER
+    text = " ".join(_word_list(name))
+    if "hat" in words:
+        return _hat(words)
+    if "ride" in words or "crash" in words:
+        return _ride_or_crash(words, text)
+    if "splash" in words:
+        return "splash"
+    if "china" in words:
+        return "china"
+    if words & {"bell", "cup"}:
+        return "ride_bell"
+    if "tom" in words:
+        return _tom(words)
+    if "floor" in words:
+        return "tom_floor"
+    if "crossstick" in words:
+        return "cross_stick"
+    for drum in ("rimshot", "snare", "kick", "cymbal", "stick"):
+        if drum in words:
+            return drum
+    return None
+
+
+def may_be_lane(name: str, note: int) -> bool:
+    """Whether a sample of that name may play `note`: false only if the name clearly speaks of another lane.
+
+    Toms are one family here, as fonts play a single tom at several pitches.
+    """
+    drum = drum_of_name(name)
+    if drum is None:
+        return True
+    if drum == OTHER:
+        return is_attack_noise(name)
+    lane = LANES[LANE_OF_NOTE[note]]
+    if drum.startswith("tom"):
+        return lane.endswith("_tom")
+    if drum == "cymbal":
+        return lane in ("crash", "ride")
+    return lane == LANES[LANE_OF_NOTE[NOTES_OF_DRUM[drum][0]]]
+
+
+def is_attack_noise(name: str) -> bool:
+    """Whether a sample is a snap or noise, such as fonts stack under any drum to sharpen its attack."""
+    return not _words(name).isdisjoint({"snap", "noise"})
+
+
+def assign_notes(named: Iterable[tuple[str, int | None]]) -> list[int | None]:
+    """Give each instrument of one kit a note, or None if it belongs to no lane or all its drum's notes are taken.
+
+    Names decide. A note the kit's author wrote beside the name decides only where the name leaves it open: a "Stick"
+    may be a cross-stick or two sticks, a "Cymbal" a crash or a ride. Toms that are only numbered go from high to
+    low: two of them beside a low or floor tom are high and mid, three are high, mid and low; a single rack tom is
+    mid.
+
+    Parameters
+    ----------
+    named : iterable of (str, int or None)
+        Name and note of each instrument, in the kit's order.
+    """
+    named = list(named)
+    drums = [drum_of_name(name) for name, _ in named]
+    drums = _number_toms(drums)
+    has_cross_stick = "cross_stick" in drums
+    has_crash = "crash" in drums
+    result: list[int | None] = []
+    taken: set[int] = set()
+    for drum, (_, note) in zip(drums, named, strict=True):
+        candidates: tuple[int, ...] = () if drum is None else NOTES_OF_DRUM.get(drum, ())
+        if drum == "stick" and (has_cross_stick or note not in (None, 37)):
+            candidates = ()
+        elif drum == "cymbal":
+            known = note is not None and LANES[LANE_OF_NOTE.get(note, 0)] in ("crash", "ride")
+            if known and note is not None:
+                candidates = (note,)
+            elif has_crash:
+                candidates = ()
+        chosen = next((candidate for candidate in candidates if candidate not in taken), None)
+        if chosen is not None:
+            taken.add(chosen)
+        result.append(chosen)
+    return result
+
+
+def _number_toms(drums: list[str | None]) -> list[str | None]:
+    """Replace "tom", "tom 1", "tom 2" … by high, mid and low ones."""
+    numbered = sorted({drum for drum in drums if drum is not None and re.fullmatch(r"tom( \d+)?", drum)})
+    if not numbered:
+        return drums
+    heights = ["tom_high", "tom_mid", "tom_low", "tom_floor"]
+    if not {"tom_low", "tom_floor"}.isdisjoint({drum for drum in drums if drum}):
+        heights = ["tom_high", "tom_mid", "tom_mid", "tom_mid"]
+    if len(numbered) == 1:
+        heights = ["tom_mid"]
+    names = dict(zip(numbered, heights + [OTHER] * len(numbered), strict=False))
+    return [names.get(drum, drum) if drum is not None else None for drum in drums]
+
+
+def _word_list(name: str) -> list[str]:
+    text = re.sub(r"\([^)]*\)?", " ", name)
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
+    text = re.sub(r"[^a-z0-9#]+", " ", text)
+    text = re.sub(r"(?<=[a-z])(?=\d)|(?<=\d)(?=[a-z])", " ", text)
+    for pattern, spelling in _SPELLINGS:
+        text = re.sub(pattern, spelling, text)
+    return text.split()
+
+
+def _words(name: str) -> set[str]:
+    return set(_word_list(name))
+
+
+def _hat(words: set[str]) -> str:
+    if words & {"pedal", "foot", "pd", "ped", "chick"}:
+        return "hat_pedal"
+    if words & {"half", "loose", "free"}:
+        return "hat_half_open"
+    if words & {"open", "opened", "op", "o"}:
+        return "hat_open"
+    return "hat_closed"
+
+
+def _ride_or_crash(words: set[str], text: str) -> str:
+    if "ride" in words and words & {"bell", "cup"}:
+        return "ride_bell"
+    if "crash" in words and not ("ride" in words and ("bow" in words or text.index("ride") < text.index("crash"))):
+        return "china" if "china" in words else "crash"
+    return "ride"
+
+
+def _tom(words: set[str]) -> str:
+    if words & {"floor", "ft"}:
+        return "tom_floor"
+    if words & {"low", "lo"}:
+        return "tom_low"
+    if words & {"mid", "middle", "medium", "med"}:
+        return "tom_mid"
+    if words & {"hi", "high"}:
+        return "tom_high"
+    number = next((word for word in sorted(words) if word.isdigit() and len(word) == 1), None)
+    return f"tom {number}" if number else "tom"

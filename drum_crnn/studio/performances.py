@@ -1,0 +1,131 @@
+"""What is played: performances, generated or read from MIDI files."""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from drum_crnn.corpus import Corpus
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.midi import Note, read_midi
+
+__all__ = ["Performance", "read_performances", "take_hours"]
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """One human or generated performance; fields are named as in E-GMD's table.
+
+    Attributes
+    ----------
+    id : str
+        Unique, and usable as a relative path: "drummer1/session1/12".
+    split : str
+        "train", "validation" or "test"; empty if nobody has decided.
+    notes : tuple of Note
+        Sorted by time.
+    """
+
+    id: str
+    drummer: str
+    session: str
+    style: str
+    bpm: float
+    beat_type: str
+    time_signature: str
+    split: str
+    notes: tuple[Note, ...]
+
+    @property
+    def last_onset_s(self) -> float:
+        """Time of the last note, in seconds."""
+        return self.notes[-1].time_s if self.notes else 0.0
+
+
+def read_performances(root: Path) -> list[Performance]:
+    """Read the performances below a folder: a tree with Groove's or E-GMD's table, or any folder of MIDI files.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the folder holds neither a table nor a `.mid` or `.midi` file, the table has a broken row, or a file cannot
+        be read.
+    """
+    if any(root.glob("*.csv")):
+        return _read_table(Corpus.open(root))
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    if not paths:
+        raise DrumCrnnError(
+            f"{root}: holds no table and no .mid or .midi file; set render.performances to a folder that does"
+        )
+    performances = []
+    for path in paths:
+        name = path.relative_to(root).with_suffix("").as_posix()
+        group = path.parent.name if path.parent != root else "midi"
+        performances.append(
+            Performance(
+                id=name,
+                drummer="unknown",
+                session=group,
+                style=group,
+                bpm=120.0,
+                beat_type="beat",
+                time_signature="4-4",
+                split="",
+                notes=tuple(read_midi(path)),
+            )
+        )
+    return performances
+
+
+def _read_table(corpus: Corpus) -> list[Performance]:
+    if corpus.problems:
+        raise DrumCrnnError(f"{corpus.csv_path}: {corpus.problems[0]}")
+    performances: dict[str, Performance] = {}
+    for row in corpus.recordings:
+        # E-GMD lists a performance once a kit; its first is as good as any.
+        if row.performance not in performances:
+            performances[row.performance] = Performance(
+                id=row.performance,
+                drummer=row.drummer,
+                session=row.session,
+                style=row.style,
+                bpm=row.bpm,
+                beat_type=row.beat_type,
+                time_signature=row.time_signature,
+                split=row.split,
+                notes=tuple(read_midi(corpus.root / row.midi_path)),
+            )
+    return list(performances.values())
+
+
+def take_hours(
+    performances: Iterable[Performance], hours: Mapping[str, float | None], *, seed: int
+) -> list[Performance]:
+    """Take performances of each split, in an order drawn from the seed, until their hours are reached.
+
+    Parameters
+    ----------
+    hours : mapping
+        Hours to take of each split; None, or a split that is not mentioned, takes all.
+
+    Returns
+    -------
+    list of Performance
+        Sorted by id. More hours always contain the performances of fewer.
+    """
+
+    def draw(performance: Performance) -> float:
+        return float(np.random.default_rng([seed, zlib.crc32(performance.id.encode())]).random())
+
+    taken_s: dict[str, float] = {}
+    taken = []
+    for performance in sorted(performances, key=lambda p: (draw(p), p.id)):
+        limit = hours.get(performance.split)
+        so_far = taken_s.get(performance.split, 0.0)
+        if limit is None or so_far < 3600.0 * limit:
+            taken.append(performance)
+            taken_s[performance.split] = so_far + performance.last_onset_s
+    return sorted(taken, key=lambda performance: performance.id)

@@ -1,0 +1,85 @@
+"""From a recording to its onsets: features → model → peak picking, in bounded memory for any length."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from drum_crnn.audio import read_blocks
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.features import LogMel
+from drum_crnn.inference import Activations, onsets_of, stream_activations
+from drum_crnn.lanes import LANES, OUTPUT_NOTES
+from drum_crnn.midi import Note
+from drum_crnn.model_file import ModelFile
+from drum_crnn.onsets import Onsets
+
+__all__ = ["Transcriber", "choose_device", "notes_of"]
+
+
+class Transcriber:
+    """Writes down what a drummer plays.
+
+    Parameters
+    ----------
+    model : Path
+        An exported model file.
+    thresholds : mapping of lane to float, optional
+        Override those in the file, each in (0, 1].
+    device : str
+        "auto" (a GPU if there is one), "cpu" or "cuda".
+
+    Examples
+    --------
+    >>> onsets = Transcriber(Path("models/drum_crnn.safetensors"))(Path("song.wav"))  # doctest: +SKIP
+    >>> onsets.time_s, onsets.lane, onsets.velocity  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Path, *, thresholds: Mapping[str, float] | None = None, device: str = "auto") -> None:
+        self._file = ModelFile.load(model, device=choose_device(device))
+        if self._file.thresholds is None or self._file.peak_picking is None:
+            raise DrumCrnnError(f"{model}: holds no thresholds; `drum-crnn export` merges a model with its thresholds")
+        self._peak_picking = self._file.peak_picking
+        self._thresholds = _override(self._file.thresholds, thresholds or {})
+
+    def __call__(self, recording: Path) -> Onsets:
+        """Onsets of a recording of any format, rate and channel count that `audio` reads; errors as there."""
+        return onsets_of(
+            self.activations(recording),
+            thresholds=self._thresholds,
+            peak_picking=self._peak_picking,
+            frame_rate=self._file.features.frame_rate,
+        )
+
+    def activations(self, recording: Path) -> Activations:
+        """What the model hears in each frame."""
+        features = self._file.features
+        blocks = read_blocks(recording, sample_rate=features.sample_rate)
+        # Rounded as they are stored for training, so that a recording sounds the same to the model here and there.
+        frames = (group.astype(np.float16) for group in LogMel(features).stream(blocks))
+        return Activations.concatenate(stream_activations(self._file.model, frames, floor_db=features.floor_db))
+
+
+def _override(thresholds: Sequence[float], overrides: Mapping[str, float]) -> tuple[float, ...]:
+    for lane, value in overrides.items():
+        if lane not in LANES:
+            raise DrumCrnnError(f"there is no lane '{lane}'; the lanes are {', '.join(LANES)}")
+        if not 0 < value <= 1:
+            raise DrumCrnnError(f"the threshold of {lane} is {value:g}; it should be above 0 and at most 1")
+    return tuple(overrides.get(lane, threshold) for lane, threshold in zip(LANES, thresholds, strict=True))
+
+
+def choose_device(device: str) -> torch.device:
+    """The device by its name in a command: "auto", "cpu" or "cuda"."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise DrumCrnnError(f"there is no device '{device}'; choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DrumCrnnError("no CUDA device can be used here; choose --device cpu or auto")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def notes_of(onsets: Onsets) -> list[Note]:
+    """Onsets as MIDI notes, each lane by its General MIDI note."""
+    columns = (onsets.time_s.tolist(), onsets.lane.tolist(), onsets.velocity.tolist())
+    return [Note(time_s, OUTPUT_NOTES[lane], velocity) for time_s, lane, velocity in zip(*columns, strict=True)]

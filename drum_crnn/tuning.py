@@ -1,0 +1,99 @@
+"""Choosing each lane's threshold on the validation side."""
+
+import csv
+import json
+from pathlib import Path
+
+from drum_crnn.atomic import replace_file, write_text
+from drum_crnn.console import track
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.feature_store import FeatureStore
+from drum_crnn.inference import activations_of
+from drum_crnn.labels import Labels
+from drum_crnn.lanes import LANES
+from drum_crnn.metrics import TOLERANCE_S, LaneCounts
+from drum_crnn.model_file import ModelFile
+from drum_crnn.peak_picking import PeakPickingParams
+from drum_crnn.splits import Splits
+from drum_crnn.thresholds import ThresholdCurve, ThresholdParams, peaks_of_lanes, sweep_lane, tune
+
+__all__ = ["tune_thresholds", "validation_curves"]
+
+_LOWEST_PLOTTED = 0.05
+_PLOTTED_POINTS = 50
+
+
+def validation_curves(
+    model: ModelFile,
+    store: FeatureStore,
+    labels: Labels,
+    splits: Splits,
+    *,
+    thresholds: ThresholdParams,
+    peak_picking: PeakPickingParams,
+) -> list[ThresholdCurve]:
+    """Scores of every lane at every threshold, over the validation side. The test side is not looked at."""
+    recordings = splits.side("validation")
+    if not recordings:
+        raise DrumCrnnError("no recording is on the validation side; see section 'split' of params.yaml")
+    heard = []
+    for recording in track(recordings, description="listen"):
+        activations = activations_of(model.model, store.read(recording), floor_db=store.params.floor_db)
+        heard.append(
+            peaks_of_lanes(
+                activations.onset,
+                labels.onsets(recording),
+                labels.ignored(recording),
+                frame_rate=store.params.frame_rate,
+                min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
+                params=peak_picking,
+            )
+        )
+    return [
+        sweep_lane([peaks[lane] for peaks in heard], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))
+    ]
+
+
+def tune_thresholds(
+    model_path: Path,
+    features: Path,
+    labels: Path,
+    splits: Path,
+    target: Path,
+    curves_csv: Path,
+    *,
+    thresholds: ThresholdParams,
+    peak_picking: PeakPickingParams,
+) -> None:
+    """Choose thresholds and write them (JSON), and the curves they were chosen from (CSV).
+
+    The thresholds belong to the peaks they were chosen for, so `peak_picking` is written beside them.
+    """
+    model = ModelFile.load(model_path)
+    curves = validation_curves(
+        model,
+        FeatureStore.open(features),
+        Labels.read(labels),
+        Splits.read(splits),
+        thresholds=thresholds,
+        peak_picking=peak_picking,
+    )
+    tuned = tune(curves, params=thresholds)
+    at = [curve.at(tuned.threshold[lane : lane + 1]) for lane, curve in enumerate(curves)]
+    f = [float(counts.f()[0]) for counts in at]
+    total = sum(at[1:], start=at[0])
+    assert isinstance(total, LaneCounts)
+    document = {
+        "thresholds": {lane: round(float(tuned.threshold[index]), 6) for index, lane in enumerate(LANES)},
+        "too_few_onsets": [lane for index, lane in enumerate(LANES) if tuned.is_pooled[index]],
+        "peak_picking": peak_picking.model_dump(),
+        "validation_f1": {"sum": round(float(total.f()[0]), 6)}
+        | {lane: None if f[index] != f[index] else round(f[index], 6) for index, lane in enumerate(LANES)},
+    }
+    with replace_file(curves_csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["lane", "threshold", "precision", "recall", "f"], lineterminator="\n")
+        writer.writeheader()
+        for lane, curve in zip(LANES, curves, strict=True):
+            for row in curve.table(_PLOTTED_POINTS):
+                writer.writerow({"lane": lane} | {name: f"{value:.5f}" for name, value in row.items()})
+    write_text(target, json.dumps(document, indent=2) + "\n")

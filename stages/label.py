@@ -1,0 +1,28 @@
+"""Stage `label`: MIDI → onsets per lane, and what to ignore."""
+
+from pathlib import Path
+
+from drum_crnn.catalog import Catalog
+from drum_crnn.console import default_workers, stage_app
+from drum_crnn.labels import LabelParams, make_labels
+from drum_crnn.params import PARAMS_FILE
+
+
+def main(
+    corpus_dir: Path,
+    catalog_csv: Path,
+    labels_file: Path,
+    accounting_csv: Path,
+    params_file: Path = PARAMS_FILE,
+    workers: int = default_workers(),
+) -> None:
+    """Label the recordings in CATALOG_CSV, and account for every note in ACCOUNTING_CSV."""
+    labels = make_labels(corpus_dir, Catalog.read(catalog_csv), LabelParams.load(params_file), workers=workers)
+    labels.write(labels_file)
+    labels.write_accounting(accounting_csv)
+
+
+app = stage_app(main)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,22 @@
+"""Stage `render`: performances × kits → a corpus."""
+
+from pathlib import Path
+
+from drum_crnn.console import default_workers, say, stage_app
+from drum_crnn.params import PARAMS_FILE
+from drum_crnn.studio.rendering import RenderParams, render_corpus
+
+
+def main(corpus_dir: Path, kits_csv: Path, params_file: Path = PARAMS_FILE, workers: int = default_workers()) -> None:
+    """Render a corpus into CORPUS_DIR, and list every sample used in KITS_CSV."""
+    summary = render_corpus(corpus_dir, kits_csv, RenderParams.load(params_file), n_workers=workers)
+    say(
+        f"rendered {summary.n_recordings} recordings ({summary.audio_s / 3600:.2f} h) of {summary.n_performances} "
+        f"performances on {summary.n_kits} kits"
+    )
+
+
+app = stage_app(main)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,23 @@
+"""Stage `split`: which recordings train, validate and test."""
+
+from collections import Counter
+from pathlib import Path
+
+from drum_crnn.catalog import Catalog
+from drum_crnn.console import say, stage_app
+from drum_crnn.params import PARAMS_FILE
+from drum_crnn.splits import SIDES, SplitParams, make_splits
+
+
+def main(catalog_csv: Path, splits_csv: Path, params_file: Path = PARAMS_FILE) -> None:
+    """Put every recording in CATALOG_CSV on a side."""
+    splits = make_splits(Catalog.read(catalog_csv), SplitParams.load(params_file))
+    splits.write(splits_csv)
+    counts = Counter(row.side for row in splits.rows)
+    say(", ".join(f"{side} {counts[side]}" for side in SIDES))
+
+
+app = stage_app(main)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,37 @@
+"""Stage `tune-thresholds`: each lane's threshold, from the validation side alone."""
+
+from pathlib import Path
+
+from drum_crnn.console import stage_app
+from drum_crnn.params import PARAMS_FILE
+from drum_crnn.peak_picking import PeakPickingParams
+from drum_crnn.thresholds import ThresholdParams
+from drum_crnn.tuning import tune_thresholds
+
+
+def main(
+    model_file: Path,
+    features_dir: Path,
+    labels_file: Path,
+    splits_csv: Path,
+    thresholds_json: Path,
+    curves_csv: Path,
+    params_file: Path = PARAMS_FILE,
+) -> None:
+    """Choose the thresholds of MODEL_FILE, and plot what they were chosen from in CURVES_CSV."""
+    tune_thresholds(
+        model_file,
+        features_dir,
+        labels_file,
+        splits_csv,
+        thresholds_json,
+        curves_csv,
+        thresholds=ThresholdParams.load(params_file),
+        peak_picking=PeakPickingParams.load(params_file),
+    )
+
+
+app = stage_app(main)
+
+if __name__ == "__main__":
+    app()
