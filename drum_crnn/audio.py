@@ -1,5 +1,6 @@
 """Decoding recordings: any format, any rate, any channel count, as mono float32 in blocks of bounded size."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ __all__ = ["AudioInfo", "load_audio", "probe", "read_blocks"]
 FloatArray = NDArray[np.float32]
 
 _BLOCK_S = 10.0
+
+# What ffmpeg and sox write for the length of a WAV that goes into a pipe, since they do not know it.
+_UNKNOWN_LENGTHS = (0xFFFF_FFFF, 0x7FFF_F000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ def probe(path: Path) -> AudioInfo:
     Raises
     ------
     DrumCrnnError
-        If the file is missing, empty, or of no known format.
+        If the file is missing, empty, of no known format, or a WAV that holds less than its header says.
     """
     with _open(path) as file:
         return AudioInfo(file.samplerate, file.channels, file.frames)
@@ -88,7 +92,7 @@ def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
                 yield mono
             if is_last:
                 break
-        if position < file.frames:
+        if position < file.frames and not (file.format == "MP3" and not _states_its_length(path)):
             raise DrumCrnnError(
                 f"{path}: is truncated: the header promises {file.frames} samples, only {position} can be read"
             )
@@ -106,10 +110,49 @@ def _open(path: Path) -> soundfile.SoundFile:
             f"{path}: not a readable recording ({error.error_string.strip().rstrip('.')}); "
             "WAV, FLAC, OGG and MP3 are understood: convert it to one of them"
         ) from None
-    if file.frames == 0:
-        file.close()
-        raise DrumCrnnError(f"{path}: holds no audio (length zero)")
-    return file
+    n_missing = _missing_bytes(path) if file.format in ("WAV", "WAVEX") else 0
+    if file.frames and not n_missing:
+        return file
+    file.close()
+    if n_missing:
+        raise DrumCrnnError(
+            f"{path}: is cut short: {n_missing} bytes are missing from its end; copy, unpack or export it again"
+        )
+    raise DrumCrnnError(f"{path}: holds no audio (length zero)")
+
+
+def _missing_bytes(path: Path) -> int:
+    """How many bytes of sample data a RIFF WAV announces in its header and does not hold; 0 for other formats.
+
+    Decoders make do with what is there, so a half-copied file would pass for a short one.
+    """
+    with path.open("rb") as file:
+        riff = file.read(12)
+        if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+            return 0
+        position = 12
+        while len(header := file.read(8)) == 8:
+            name, n_bytes = struct.unpack("<4sI", header)
+            position += 8
+            if name == b"data":
+                if n_bytes in _UNKNOWN_LENGTHS:
+                    return 0
+                return max(0, int(n_bytes) - (path.stat().st_size - position))
+            position += n_bytes + n_bytes % 2  # chunks are padded to even lengths
+            file.seek(position)
+    return 0
+
+
+def _states_its_length(path: Path) -> bool:
+    """Whether an MP3 states its length in a Xing or Info header; if not, decoders guess it from the file's size."""
+    with path.open("rb") as file:
+        tag = file.read(10)
+        if tag[:3] == b"ID3":  # its length: four bytes of seven bits
+            file.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)))
+        else:
+            file.seek(0)
+        first_frame = file.read(4096)
+    return b"Xing" in first_frame or b"Info" in first_frame
 
 
 def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]:
@@ -121,10 +164,7 @@ def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]
 
 
 def _to_mono(block: NDArray[Any]) -> FloatArray:
-    if block.shape[1] == 1:
-        mono = block[:, 0].astype(np.float32)
-    else:
-        mono = block.mean(axis=1, dtype=np.float32)
+    mono: FloatArray = block[:, 0].astype(np.float32) if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
     if block.dtype == np.int16:
         mono /= np.float32(32768.0)
     return mono

@@ -88,8 +88,8 @@ class Draw:
     stretch : float
         Source frames per frame: above 1 is faster. An onset at source time t comes at t / stretch.
     semitones, tilt_db, gain_db, reverb_db, reverb_s : float
-        Transposition; EQ slope in dB per octave; gain; level and decay time (to -60 dB) of the reverb, `reverb_db` being
-        -inf for none.
+        Transposition; EQ slope in dB per octave; gain; level and decay time (to -60 dB) of the reverb,
+        `reverb_db` being -inf for none.
     noise_db : float array, shape (frames, n_mels)
         Level of the noise at each point; -inf for none.
     keep : bool arrays, shapes (frames,) and (n_mels,)
@@ -235,7 +235,7 @@ def _keep(masks: Masks, size: int, rng: np.random.Generator) -> NDArray[np.bool_
 
 
 def _resample(x: Tensor, positions: Tensor, *, dim: int) -> Tensor:
-    """Values of `x` (batch, frames, bands) at fractional `positions` (batch, n) of axis `dim`, linear between points."""
+    """Values of `x` (batch, frames, bands) at fractional `positions` (batch, n) of axis `dim`, linear between."""
     left = positions.floor().long().clamp(0, x.shape[dim] - 2)
     weight = (positions - left).to(x.dtype)
     shape = (-1, left.shape[1], 1) if dim == 1 else (-1, 1, left.shape[1])

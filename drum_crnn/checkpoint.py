@@ -26,13 +26,9 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def fingerprint_of(*parts: str | Path) -> str:
-    """Checksum of texts and of the contents of files (of all files below a directory): a short hexadecimal word."""
+    """Checksum of texts and of the contents of files: a short hexadecimal word."""
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, str):
-            digest.update(part.encode() + b"\0")
-            continue
-        for path in sorted(part.rglob("*")) if part.is_dir() else [part]:
-            if path.is_file():
-                digest.update(hashlib.file_digest(path.open("rb"), "sha256").digest())
+        content = part.encode() if isinstance(part, str) else part.read_bytes()
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]

@@ -37,7 +37,9 @@ def transcribe(
     threshold: Annotated[
         list[str] | None, typer.Option(help="LANE=VALUE, in place of the model's own; may be given again.")
     ] = None,
-    bpm: Annotated[float, typer.Option(min=4, max=1000, help="Tempo for the bars of an editor; no time changes.")] = 120.0,
+    bpm: Annotated[
+        float, typer.Option(min=4, max=1000, help="Tempo for the bars of an editor; no time changes.")
+    ] = 120.0,
 ) -> None:
     """Write down a recording as MIDI on channel 10, and say how many onsets each lane has."""
     from drum_crnn.midi import write_midi
@@ -96,10 +98,10 @@ def scores(
     for row in rows:
         f = [row[name] and f"{float(row[name]):.3f}" for name in ("precision", "recall", "f1", "f1_25ms")]
         interval = row["f1_low"] and f"{float(row['f1_low']):.3f}–{float(row['f1_high']):.3f}"
-        error = row["velocity_mae"] and f"{float(row['velocity_mae']):.1f}"
+        velocity_error = row["velocity_mae"] and f"{float(row['velocity_mae']):.1f}"
         if row["lane"] == "all":
             table.add_section()
-        table.add_row(row["lane"], row["references"], *f[:3], interval, f[3], error)
+        table.add_row(row["lane"], row["references"], *f[:3], interval, f[3], velocity_error)
     Console().print(table)
     if summary["f1_unheard_kits"] is not None:
         say(f"F on kits unheard in training: {summary['f1_unheard_kits']:.3f}")

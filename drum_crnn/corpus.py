@@ -16,7 +16,6 @@ ICML 2019.
 import csv
 import hashlib
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import LANE_OF_NOTE, UNMAPPED_NOTES
 from drum_crnn.midi import read_midi
 from drum_crnn.params import ParamsSection
+from drum_crnn.problems import Problem
 
 __all__ = [
     "EGMD_COLUMNS",
@@ -43,7 +43,6 @@ __all__ = [
     "CheckedRecording",
     "Corpus",
     "CorpusParams",
-    "Problem",
     "Recording",
     "check_recordings",
     "validate",
@@ -95,28 +94,6 @@ class CorpusParams(ParamsSection):
     root: Path
     watch: Path
     max_broken_fraction: Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """One fault of a corpus.
-
-    Attributes
-    ----------
-    file : str
-        The file concerned, relative to the corpus, with `/`.
-    line : int
-        The line of the corpus's table that names the file, counted from 1.
-    what : str
-        What is wrong; without machine-dependent paths, so that reports are equal everywhere.
-    """
-
-    file: str
-    line: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file} (line {self.line} of the table): {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,35 +374,11 @@ def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[Audio
     except DrumCrnnError as error:
         return None, [_without_path(error, path)]
     faults = []
-    if (n_missing := _missing_bytes(path)) > 0:
-        faults.append(f"the audio is cut short: {n_missing} bytes are missing from its end; copy or unpack it again")
     if audio.sample_rate != sample_rate:
         faults.append(f"the sample rate is {audio.sample_rate} Hz; expected {sample_rate} Hz")
     if not duration_s - MAX_SHORTFALL_S <= audio.duration_s <= duration_s + MAX_RING_S:
         faults.append(f"the audio lasts {audio.duration_s:.2f} s, but the table says {duration_s:.2f} s")
     return audio, faults
-
-
-def _missing_bytes(path: Path) -> int:
-    """How many bytes of sample data a RIFF WAV announces in its header and does not hold; 0 for other formats.
-
-    Decoders make do with what is there, so a half-copied file would pass for a short one.
-    """
-    with path.open("rb") as file:
-        riff = file.read(12)
-        if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
-            return 0
-        position = 12
-        while len(header := file.read(8)) == 8:
-            name, n_bytes = struct.unpack("<4sI", header)
-            position += 8
-            if name == b"data":
-                if n_bytes == 0xFFFFFFFF:  # written to a pipe: the length was never known
-                    return 0
-                return max(0, int(n_bytes) - (path.stat().st_size - position))
-            position += n_bytes + n_bytes % 2  # chunks are padded to even lengths
-            file.seek(position)
-    return 0
 
 
 def _check_midi(path: Path, known: dict[bytes, list[str]]) -> list[str]:

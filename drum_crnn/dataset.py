@@ -23,7 +23,16 @@ from drum_crnn.loss import Targets
 from drum_crnn.onsets import IgnoreWindows, Onsets
 from drum_crnn.timing import time_to_frame
 
-__all__ = ["Batch", "Excerpt", "ExcerptDataset", "ExcerptKey", "ExcerptPlan", "ShareSampler", "TargetArrays", "draw_targets"]
+__all__ = [
+    "Batch",
+    "Excerpt",
+    "ExcerptDataset",
+    "ExcerptKey",
+    "ExcerptPlan",
+    "ShareSampler",
+    "TargetArrays",
+    "draw_targets",
+]
 
 FloatArray = NDArray[np.float32]
 
@@ -110,7 +119,7 @@ class ExcerptKey(NamedTuple):
     """Which excerpt of which epoch. `counts` is false for one that only keeps a rank without a share busy."""
 
     epoch: int
-    index: int
+    place: int
     counts: bool = True
 
 
@@ -138,9 +147,7 @@ class ExcerptPlan:
         which = np.repeat(np.arange(len(self.recordings)), n_cuts)
         cut = np.arange(len(which)) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
         order = rng.permutation(len(which))[: self.per_epoch]
-        return [
-            Excerpt(self.recordings[which[i]], int(first[which[i]] + cut[i] * self.excerpt_frames)) for i in order
-        ]
+        return [Excerpt(self.recordings[which[i]], int(first[which[i]] + cut[i] * self.excerpt_frames)) for i in order]
 
     def n_excerpts(self) -> int:
         """How many excerpts an epoch has."""
@@ -178,7 +185,7 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
             mine = range(start + int(bounds[self.rank]), start + int(bounds[self.rank + 1]))
             # DistributedDataParallel needs a backward pass of every rank, so one without a share gets an excerpt that
             # does not count.
-            yield [ExcerptKey(self.epoch, index) for index in mine] or [ExcerptKey(self.epoch, start, counts=False)]
+            yield [ExcerptKey(self.epoch, place) for place in mine] or [ExcerptKey(self.epoch, start, counts=False)]
 
     def __len__(self) -> int:
         return self.plan.n_steps(self.batch_size) - self.first_step
@@ -191,7 +198,7 @@ class Batch:
     Attributes
     ----------
     frames : Tensor
-        Source frames in decibels, float16, shape (batch, source frames, n_mels); `Augmenter.apply` makes excerpts of them.
+        Source frames in decibels, float16, shape (batch, source frames, n_mels); see `Augmenter.apply`.
     draws : DrawBatch
     targets : Targets
     recordings : tuple of str
@@ -223,8 +230,8 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays, str]
         self._epoch: tuple[int, list[Excerpt]] | None = None
 
     def __getitem__(self, key: ExcerptKey) -> tuple[NDArray[np.float16], Draw, TargetArrays, str]:
-        excerpt = self._excerpts(key.epoch)[key.index]
-        draw = self.augmenter.draw(np.random.default_rng([_AUGMENT_STREAM, self.plan.seed, key.epoch, key.index]))
+        excerpt = self._excerpts(key.epoch)[key.place]
+        draw = self.augmenter.draw(np.random.default_rng([_AUGMENT_STREAM, self.plan.seed, key.epoch, key.place]))
         n_frames, frame_rate = self.augmenter.n_frames, self.store.params.frame_rate
         targets = draw_targets(
             self.labels.onsets(excerpt.recording),

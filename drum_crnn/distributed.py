@@ -99,7 +99,7 @@ def join_world() -> Iterator[World]:
     if is_launched():
         dist.init_process_group(backend)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]  # not in its __all__
     try:
         yield World(rank, local_rank, size, device)
     finally:

@@ -1,5 +1,7 @@
 """The one exception that is meant for people."""
 
+__all__ = ["DrumCrnnError"]
+
 
 class DrumCrnnError(Exception):
     """Something the user can put right: the message says what is wrong, where, and what to do.

@@ -132,9 +132,7 @@ def _interval(scored: Sequence[ScoredRecording], statistic: Any, params: Evaluat
     )
 
 
-def _scores(
-    scored: Sequence[ScoredRecording], heard_kits: set[str], params: EvaluateParams
-) -> dict[str, float | None]:
+def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str], params: EvaluateParams) -> dict[str, float | None]:
     """Few and flat: what people compare experiments by. A score that is undefined is null."""
     total = _total(s.matches.counts() for s in scored)
     strict = _total(s.strict.counts() for s in scored)

@@ -7,10 +7,12 @@ from which of its recordings had been computed before.
 import concurrent.futures
 import contextlib
 import hashlib
+import math
 import multiprocessing
+import shutil
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from drum_crnn.audio import read_blocks
 from drum_crnn.catalog import Catalog, CatalogEntry
 from drum_crnn.console import progress_bar
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.feature_store import Shard
+from drum_crnn.feature_store import SHARD_FORMAT, Shard
 from drum_crnn.features import FeatureParams, LogMel
 from drum_crnn.timing import n_frames_of
 
@@ -34,7 +36,6 @@ __all__ = ["ExtractionReport", "extract_corpus"]
 
 HalfArray = NDArray[np.float16]
 
-_FORMAT = 1
 _CHUNK_FRAMES = 128
 
 
@@ -56,7 +57,9 @@ class _ShardJob:
     params: FeatureParams
 
 
-def extract_corpus(root: Path, catalog: Catalog, target: Path, params: FeatureParams, *, n_workers: int) -> ExtractionReport:
+def extract_corpus(
+    root: Path, catalog: Catalog, target: Path, params: FeatureParams, *, n_workers: int
+) -> ExtractionReport:
     """Bring the shards under `target` up to date with the catalog.
 
     A recording is computed only if its audio, the parameters or the code changed since its shard was written; shards
@@ -84,7 +87,9 @@ def extract_corpus(root: Path, catalog: Catalog, target: Path, params: FeaturePa
     ]
     wanted = {job.path for job in jobs}
     for path in target.iterdir():
-        if path not in wanted:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path not in wanted:
             path.unlink()
     # Longest first, so that no worker is left alone with a long shard at the end.
     jobs.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
@@ -99,7 +104,7 @@ def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int) -> ExtractionReport:
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("extract", total=total, note="")
-        reports = map(_write_shard, jobs)
+        reports: Iterator[ExtractionReport] = map(_write_shard, jobs)
         if n_workers > 1:
             # Forked workers would inherit locks of threads that numpy and HDF5 may have started.
             context = multiprocessing.get_context("spawn")
@@ -120,7 +125,7 @@ def _shard_of(recording: str, n_shards: int) -> int:
 
 def _signature(params: FeatureParams) -> str:
     """What, besides the audio, decides the frames of a recording: parameters and code."""
-    digest = hashlib.sha256(f"{_FORMAT} {params.model_dump_json()}".encode())
+    digest = hashlib.sha256(f"{SHARD_FORMAT} {params.model_dump_json()}".encode())
     for module in (drum_crnn.audio, drum_crnn.features):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
@@ -140,15 +145,19 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
             return ExtractionReport(0, len(job.entries), 0.0, 0.0)
         log_mel = LogMel(job.params)
         offsets = np.zeros(len(job.entries) + 1, np.int64)
-        np.cumsum([n_frames_of(entry.n_samples, job.params.hop_length) for entry in job.entries], out=offsets[1:])
-        n_kept, computed_samples = 0, 0
+        np.cumsum([_n_frames(entry, job.params) for entry in job.entries], out=offsets[1:])
+        n_kept, computed_s = 0, 0.0
         with replace_file(job.path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
-            file.attrs["signature"] = signature
-            file.attrs["params"] = job.params.model_dump_json()
-            file["recording"] = [entry.recording for entry in job.entries]
-            file["source"] = [entry.audio_sha256 for entry in job.entries]
-            file["offset"] = offsets
-            frames = file.create_dataset(
+            file.attrs["format"] = SHARD_FORMAT
+            file.attrs["signature"] = np.bytes_(signature)
+            file.attrs["params"] = np.bytes_(job.params.model_dump_json())
+            for name, column in {
+                "recording": np.array([entry.recording.encode() for entry in job.entries]),
+                "source": np.array([entry.audio_sha256.encode() for entry in job.entries]),
+                "offset": offsets,
+            }.items():
+                file.create_dataset(name, data=column, chunks=column.shape, fletcher32=True)
+            dataset = file.create_dataset(
                 "frames",
                 shape=(int(offsets[-1]), job.params.n_mels),
                 dtype=np.float16,
@@ -158,27 +167,44 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
                 shuffle=True,
                 fletcher32=True,
             )
-            writer = _ChunkWriter(frames)
+            writer = _ChunkWriter(dataset)
             for entry, n_frames in zip(job.entries, np.diff(offsets), strict=True):
-                if old is not None and old.sources.get(entry.recording) == entry.audio_sha256:
-                    writer.append(old.read(entry.recording))
+                frames = _kept_frames(old, entry)
+                if frames is not None:
                     n_kept += 1
                 else:
-                    writer.append(_compute(job.root / entry.audio_path, log_mel, int(n_frames)))
-                    computed_samples += entry.n_samples
+                    frames = _compute(job.root / entry.audio_path, log_mel, int(n_frames))
+                    computed_s += entry.duration_s
+                writer.append(frames)
             writer.flush()
-    return ExtractionReport(
-        len(job.entries) - n_kept, n_kept, computed_samples / job.params.sample_rate, time.monotonic() - started
-    )
+    return ExtractionReport(len(job.entries) - n_kept, n_kept, computed_s, time.monotonic() - started)
+
+
+def _n_frames(entry: CatalogEntry, params: FeatureParams) -> int:
+    n_samples = entry.n_samples
+    if entry.sample_rate != params.sample_rate:
+        n_samples = math.floor(n_samples * params.sample_rate / entry.sample_rate + 0.5)  # as soxr rounds
+    return n_frames_of(n_samples, params.hop_length)
+
+
+def _kept_frames(old: Shard | None, entry: CatalogEntry) -> HalfArray | None:
+    """Frames that were computed before; None if there are none, or they are damaged."""
+    if old is None or old.sources.get(entry.recording) != entry.audio_sha256:
+        return None
+    try:
+        return old.read(entry.recording)
+    except DrumCrnnError:
+        return None
 
 
 def _compute(path: Path, log_mel: LogMel, n_frames: int) -> HalfArray:
     blocks = read_blocks(path, sample_rate=log_mel.params.sample_rate)
-    frames = np.concatenate([group.astype(np.float16) for group in log_mel.stream(blocks)])
+    nothing = np.zeros((0, log_mel.params.n_mels), np.float16)
+    frames = np.concatenate([nothing, *(group.astype(np.float16) for group in log_mel.stream(blocks))])
     if len(frames) != n_frames:
         raise DrumCrnnError(
             f"{path}: has {len(frames)} frames where its catalog entry promises {n_frames}; "
-            "it changed since: run the catalog stage again"
+            "it changed since: run `dvc repro catalog`"
         )
     return frames
 

@@ -3,7 +3,8 @@
 A shard holds `frames` (n_frames, n_mels) float16 in decibels, the recordings one after another in the order of their
 ids; `recording`, their ids; `offset` (n + 1), where each begins; `source`, the checksum of the audio it came from; and
 as attributes `params`, with which the frames were made, and `signature`, a checksum of params and code.
-Every chunk carries a checksum (HDF5's fletcher32), so that a damaged file is an error and not noise.
+Every chunk carries a checksum (HDF5's fletcher32), and so do the headers, in which the attributes are. Texts have a
+fixed length, since those of variable length lie outside both. So a damaged file is an error and not noise.
 """
 
 import hashlib
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.features import FeatureParams
 
-__all__ = ["FeatureStore", "Shard"]
+__all__ = ["SHARD_FORMAT", "FeatureStore", "Shard"]
+
+SHARD_FORMAT = 2
 
 HalfArray = NDArray[np.float16]
 
@@ -31,7 +34,9 @@ class Shard:
         self.path = path
         try:
             self._file = h5py.File(path, "r")
-            self.signature = str(self._file.attrs["signature"])
+            if self._file.attrs["format"] != SHARD_FORMAT:
+                raise ValueError("another version of drum_crnn wrote it")
+            self.signature = self._file.attrs["signature"].decode()
             self.params = FeatureParams.check(json.loads(self._file.attrs["params"]), source=str(path))
             names = [name.decode() for name in self._file["recording"][:]]
             self.sources = dict(zip(names, (text.decode() for text in self._file["source"][:]), strict=True))
@@ -42,6 +47,8 @@ class Shard:
             raise _damaged(path, error) from None
 
     def read(self, recording: str, start: int = 0, stop: int | None = None) -> HalfArray:
+        if start < 0:
+            raise ValueError(f"start is {start}; frames before it belong to another recording")
         first, last = self.spans[recording]
         stop = last - first if stop is None else min(stop, last - first)
         try:
@@ -68,7 +75,9 @@ class FeatureStore:
         With which the frames were made.
     """
 
-    def __init__(self, directory: Path, params: FeatureParams, spans: dict[str, tuple[Path, int]], fingerprint: str) -> None:
+    def __init__(
+        self, directory: Path, params: FeatureParams, spans: dict[str, tuple[Path, int]], fingerprint: str
+    ) -> None:
         self.directory = directory
         self.params = params
         self._fingerprint = fingerprint
@@ -94,7 +103,9 @@ class FeatureStore:
         for path in paths:
             shard = Shard(path)
             if params is not None and shard.params != params:
-                raise DrumCrnnError(f"{path}: was made with other parameters than {paths[0].name}; run `dvc repro extract`")
+                raise DrumCrnnError(
+                    f"{path}: was made with other parameters than {paths[0].name}; run `dvc repro extract`"
+                )
             params = shard.params
             spans.update({name: (path, last - first) for name, (first, last) in shard.spans.items()})
             digest.update(json.dumps([shard.signature, *shard.sources.items()]).encode())
@@ -110,17 +121,33 @@ class FeatureStore:
         return self._fingerprint
 
     def n_frames(self, recording: str) -> int:
-        """Length of a recording in frames."""
-        return self._spans[recording][1]
+        """Length of a recording in frames; `DrumCrnnError` if it is not in the store."""
+        return self._span(recording)[1]
 
     def read(self, recording: str, start: int = 0, stop: int | None = None) -> HalfArray:
-        """Frames `start` to `stop` (or to the end) of a recording: float16, shape (n_frames, n_mels), in decibels."""
+        """Frames `start` to `stop` (or to the end) of a recording: float16, shape (n_frames, n_mels), in decibels.
+
+        Raises
+        ------
+        DrumCrnnError
+            If the recording is not in the store, or its shard is damaged.
+        ValueError
+            If `start` is negative.
+        """
         if self._pid != os.getpid():
             self._open, self._pid = {}, os.getpid()
-        path, _ = self._spans[recording]
+        path, _ = self._span(recording)
         if path not in self._open:
             self._open[path] = Shard(path)
         return self._open[path].read(recording, start, stop)
+
+    def _span(self, recording: str) -> tuple[Path, int]:
+        try:
+            return self._spans[recording]
+        except KeyError:
+            raise DrumCrnnError(
+                f"{self.directory}: there are no features of the recording '{recording}'; run `dvc repro extract`"
+            ) from None
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_open": {}}

@@ -1,8 +1,9 @@
 """Log-mel spectrograms in decibels.
 
 A frame is centred on its time: frame n looks at the `n_fft` samples around sample `n * hop_length`, the signal being
-continued with zeros at both ends. The window is scaled so that a full-scale sine has 0 dB, whatever `n_fft`; nothing
-is below `floor_db`.
+continued with zeros at both ends. The window is scaled so that a full-scale sine has 0 dB in the FFT bin on which it
+lies, whatever `n_fft`; a band sums up its weighted bins, and shows that sine at 0 dB within ±2. Nothing is below
+`floor_db`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from drum_crnn.errors import DrumCrnnError
 from drum_crnn.params import ParamsSection
 from drum_crnn.timing import n_frames_of
 
@@ -58,6 +60,11 @@ class FeatureParams(ParamsSection):
 class LogMel:
     """Computes log-mel frames; holds the window and the filter bank.
 
+    Raises
+    ------
+    DrumCrnnError
+        If there are more bands than an FFT of this length can tell apart.
+
     See Also
     --------
     librosa.filters.mel : the filter bank (Slaney's scale, area-normalised filters rescaled to peak 1).
@@ -77,8 +84,12 @@ class LogMel:
             fmax=params.fmax,
             norm=None,
         )
-        if (filters.max(axis=1) <= 0).any():
-            raise ValueError("features.n_mels is too large for features.n_fft: some mel bands hold no FFT bin")
+        n_empty = int((filters.max(axis=1) <= 0).sum())
+        if n_empty:
+            raise DrumCrnnError(
+                f"features.n_mels: {params.n_mels} bands from {params.fmin:g} to {params.fmax:g} Hz are too many for "
+                f"features.n_fft {params.n_fft}: {n_empty} of them hold no FFT bin; choose fewer, or a larger n_fft"
+            )
         self._filters = np.ascontiguousarray(filters.T, dtype=np.float32)  # (n_fft // 2 + 1, n_mels)
 
     def __call__(self, audio: FloatArray) -> FloatArray:

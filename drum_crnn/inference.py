@@ -6,6 +6,7 @@ result is therefore the same for any length, any block size and any batch size, 
 threshold tuning, evaluation and transcription all use this module.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -41,7 +42,9 @@ class Activations(NamedTuple):
         return cls(np.concatenate(onset), np.concatenate(velocity))
 
 
-def activations_of(model: DrumCrnn, frames: NDArray[np.floating], *, floor_db: float, batch_windows: int = 8) -> Activations:
+def activations_of(
+    model: DrumCrnn, frames: NDArray[np.floating], *, floor_db: float, batch_windows: int = 8
+) -> Activations:
     """Activations of a recording whose frames are all at hand; parameters as for `stream_activations`."""
     return Activations.concatenate(stream_activations(model, [frames], floor_db=floor_db, batch_windows=batch_windows))
 
@@ -99,11 +102,27 @@ def _windows(
         yield last, slice(keep_from, len(buffer))
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one CPU thread.
+
+    A GRU is hundreds of small steps, one after another; threads spend them waiting for each other. On two cores with
+    other work, two threads were 4 to 80 times slower than one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.inference_mode()
 def _run(model: DrumCrnn, windows: list[FloatArray], keeps: list[slice]) -> Activations:
     model.eval()
     device = next(model.parameters()).device
-    onset, velocity = model(torch.from_numpy(np.stack(windows)).to(device))
+    with _one_thread():
+        onset, velocity = model(torch.from_numpy(np.stack(windows)).to(device))
     onsets, velocities = onset.sigmoid().cpu().numpy(), (127.0 * velocity.sigmoid()).cpu().numpy()
     return Activations.concatenate(
         Activations(o[keep], v[keep]) for o, v, keep in zip(onsets, velocities, keeps, strict=True)

@@ -24,9 +24,7 @@ _NOTES_OF_LANE: dict[str, tuple[int, ...]] = {
 }
 
 # Input note -> lane index.
-LANE_OF_NOTE: dict[int, int] = {
-    note: lane for lane, name in enumerate(LANES) for note in _NOTES_OF_LANE[name]
-}
+LANE_OF_NOTE: dict[int, int] = {note: lane for lane, name in enumerate(LANES) for note in _NOTES_OF_LANE[name]}
 
 # Percussion that is known to occur and belongs to no lane; any other note is an error.
 UNMAPPED_NOTES: dict[int, str] = {39: "hand clap", 54: "tambourine", 56: "cowbell"}

@@ -1,5 +1,6 @@
 """The CRNN: convolutions that pool frequency and never time, a bidirectional GRU, two outputs a lane and frame."""
 
+import itertools
 from typing import ClassVar, Self
 
 import torch
@@ -52,8 +53,9 @@ class ChannelRms(nn.Module):
         self.scale = nn.Parameter(torch.ones(n_channels))
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, channels, frames, bands)
-        # In float32: squares overflow float16, and bfloat16 sums lose the small channels.
-        mean_square = x.float().square().mean(dim=1, keepdim=True)
+        # In float32 at least: squares overflow float16, and bfloat16 sums lose the small channels.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean_square = wide.square().mean(dim=1, keepdim=True)
         return x * (torch.rsqrt(mean_square + 1e-5) * self.scale[:, None, None]).to(x.dtype)
 
 
@@ -87,7 +89,7 @@ class DrumCrnn(nn.Module):
         self.n_mels = n_mels
         n_channels = (2, *params.conv_channels)  # level and its difference to the frame before
         self.blocks = nn.Sequential(
-            *(ConvBlock(a, b, dropout=params.dropout) for a, b in zip(n_channels[:-1], n_channels[1:], strict=True))
+            *(ConvBlock(a, b, dropout=params.dropout) for a, b in itertools.pairwise(n_channels))
         )
         n_bands = n_mels
         for _ in params.conv_channels:
@@ -117,7 +119,7 @@ class DrumCrnn(nn.Module):
 
         Returns
         -------
-        onset_logits, velocity_logits : float32 tensors, shape (batch, frames, lanes)
+        onset_logits, velocity_logits : tensors of the dtype of `frames`, shape (batch, frames, lanes)
             A sigmoid makes the first an activation, the second a velocity as a fraction of 127.
         """
         x = (frames - self.params.input_mean_db) / self.params.input_scale_db
@@ -125,7 +127,7 @@ class DrumCrnn(nn.Module):
         x = self.blocks(torch.stack([x, difference], dim=1))  # (batch, channels, frames, bands)
         x = torch.relu(self.project(x.permute(0, 2, 1, 3).flatten(2)))  # (batch, frames, projection)
         x, _ = self.gru(x)
-        logits = self.head(self.dropout(x)).float()
+        logits = self.head(self.dropout(x)).to(frames.dtype)
         return logits[..., :N_LANES], logits[..., N_LANES:]
 
     def n_parameters(self) -> int:

@@ -6,8 +6,9 @@ key, or text where a number should stand is an error that names the section, the
 
 import difflib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,7 +23,7 @@ PARAMS_FILE = Path("params.yaml")
 class StrictModel(BaseModel):
     """A frozen group of parameters without defaults of its own: `params.yaml` is the single place for values."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ParamsSection(StrictModel):
@@ -54,12 +55,11 @@ class ParamsSection(StrictModel):
             values = {}
         try:
             # JSON mode keeps the strictness but takes a list for a tuple, which is all that YAML can write.
-            return cls.model_validate_json(json.dumps(values))
+            # What JSON does not know, such as a date, becomes text, and is refused where a number should stand.
+            return cls.model_validate_json(json.dumps(values, default=str))
         except ValidationError as error:
             faults = [_describe(cls, fault) for fault in error.errors()]
             raise DrumCrnnError("\n".join(f"{source}: {cls.section}{fault}" for fault in faults)) from None
-        except TypeError as error:
-            raise DrumCrnnError(f"{source}: {cls.section}: {error}") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -78,27 +78,42 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _describe(model: type[BaseModel], fault: Any) -> str:
     """One pydantic fault as `.key: what is wrong and what to write`."""
-    location: tuple[str | int, ...] = fault["loc"]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    value = fault.get("input")
-    if fault["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        return f"{path}: unknown key; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}")
-    if fault["type"] == "missing":
+    kind, value = fault["type"], fault.get("input")
+    *parents, last = fault["loc"] or ("",)
+    path, owner = _walk(model, fault["loc"])
+    if kind == "extra_forbidden":
+        path, owner = _walk(model, parents)
+        known = list(owner.model_fields) if owner else []
+        near = difflib.get_close_matches(str(last), known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        return f"{path}.{last}: unknown key; {hint}"
+    if kind == "missing":
         return f"{path}: is missing"
-    if isinstance(value, str) and fault["type"] in ("float_type", "int_type") and _is_number(value):
-        return f"{path}: '{value}' is text to YAML, not a number; write {float(value)!r}"
+    if kind == "model_type" and owner is not None:
+        return f"{path}: should be a group of the keys {', '.join(owner.model_fields)} (found {json.dumps(value)[:80]})"
+    if kind == "value_error":  # of a validator of ours, whose message says it all
+        return f"{path}: {fault['msg'].removeprefix('Value error, ')}"
+    if isinstance(value, str) and kind in ("float_type", "int_type") and _is_number(value):
+        number = float(value)
+        meant = int(number) if kind == "int_type" and number.is_integer() else number
+        return f"{path}: '{value}' is text to YAML, not a number; write {meant!r}"
     return f"{path}: {fault['msg']} (found {json.dumps(value, default=str)[:80]})"
 
 
-def _known_keys(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+def _walk(model: type[BaseModel], location: Iterable[str | int]) -> tuple[str, type[BaseModel] | None]:
+    """A location as people write it, and the group of parameters that it leads to, if it is one.
+
+    Pydantic names the member of a union that it tried ("int", "literal['auto']"); these are no keys, and left out.
+    """
+    path, group = "", cast(type[BaseModel] | None, model)
     for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif group is not None and part in group.model_fields:
+            path += f".{part}"
+            annotation = group.model_fields[part].annotation
+            group = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return path, group
 
 
 def _is_number(text: str) -> bool:

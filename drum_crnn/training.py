@@ -9,6 +9,7 @@ of random generators.
 import itertools
 import math
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-import drum_crnn
 from drum_crnn.augment import Augmenter, AugmentParams
 from drum_crnn.checkpoint import fingerprint_of, load_checkpoint, save_checkpoint
 from drum_crnn.console import warn
@@ -59,6 +59,7 @@ class TrainParams(ParamsSection):
     processes: int | Literal["auto"]
     rank_shares: Literal["equal"] | tuple[int, ...]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    threads: int = Field(gt=0)
     loader_workers: int = Field(ge=0)
     excerpt_frames: int = Field(gt=0)
     batch_size: int = Field(gt=0)
@@ -191,6 +192,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
     """What each rank does; see `train`."""
     # Before any other thread starts, since threads inherit the setting. Denormal numbers are many times slower.
     torch.set_flush_denormal(True)
+    torch.set_num_threads(params.train.threads)
     with join_world() as world:
         run = prepare(world, inputs, outputs, params)
         state = restore(run)
@@ -208,7 +210,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
         if world.is_main:
             run.model.load_state_dict(run.best_weights)
             ModelFile(run.model, run.store.params).save(outputs.model)
-            shutil.rmtree(outputs.resume, ignore_errors=True)
+            shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
 
 
 def prepare(world: World, inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams) -> Run:
@@ -220,7 +222,9 @@ def prepare(world: World, inputs: TrainingInputs, outputs: TrainingOutputs, para
     sides = {side: splits.side(side) for side in ("train", "validation")}
     for side, recordings in sides.items():
         if not recordings:
-            raise DrumCrnnError(f"{inputs.splits}: no recording is on the {side} side; see section 'split' of params.yaml")
+            raise DrumCrnnError(
+                f"{inputs.splits}: no recording is on the {side} side; see section 'split' of params.yaml"
+            )
         if missing := [recording for recording in recordings if recording not in store]:
             raise DrumCrnnError(f"{inputs.features}: lacks '{missing[0]}'; run `dvc repro extract`")
     plan = ExcerptPlan(
@@ -232,7 +236,9 @@ def prepare(world: World, inputs: TrainingInputs, outputs: TrainingOutputs, para
     )
     augmenter = Augmenter(params.augment, store.params, n_frames=train_params.excerpt_frames)
     dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
-    sampler = ShareSampler(plan, batch_size=train_params.batch_size, rank=world.rank, shares=shares_of(world, train_params))
+    sampler = ShareSampler(
+        plan, batch_size=train_params.batch_size, rank=world.rank, shares=shares_of(world, train_params)
+    )
     torch.manual_seed(train_params.seed)
     model = DrumCrnn(params.model, n_mels=store.params.n_mels).to(world.device)
     device_ids = [world.local_rank] if world.device.type == "cuda" else None
@@ -243,7 +249,7 @@ def prepare(world: World, inputs: TrainingInputs, outputs: TrainingOutputs, para
         store.fingerprint(),
         inputs.labels,
         inputs.splits,
-        Path(drum_crnn.__file__).parent,
+        *sorted(Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith("drum_crnn.")),
     )
     return Run(
         world=world,
@@ -355,9 +361,9 @@ def train_step(run: Run, batch: Batch, step: int, n_steps: int) -> Tensor:
     with torch.autocast(run.world.device.type, dtype=run.autocast, enabled=run.autocast is not None):
         onset_logits, velocity_logits = run.parallel(frames)
     onset_sum, velocity_sum = loss_sums(onset_logits, velocity_logits, batch.targets)
-    loss = onset_sum / global_counts[0] + params.velocity_weight * velocity_sum / global_counts[1]
+    loss = share_of_loss(onset_sum, velocity_sum, global_counts, n_ranks=run.world.size, params=params)
     run.optimizer.zero_grad(set_to_none=True)
-    run.scaler.scale(loss * run.world.size).backward()
+    run.scaler.scale(loss).backward()
     run.scaler.unscale_(run.optimizer)
     nn.utils.clip_grad_norm_(run.model.parameters(), params.clip_norm)
     run.scaler.step(run.optimizer)
@@ -365,12 +371,20 @@ def train_step(run: Run, batch: Batch, step: int, n_steps: int) -> Tensor:
     return torch.stack([onset_sum.detach().double(), counts[0], velocity_sum.detach().double(), counts[1]])
 
 
+def share_of_loss(
+    onset_sum: Tensor, velocity_sum: Tensor, global_counts: Tensor, *, n_ranks: int, params: TrainParams
+) -> Tensor:
+    """What a rank differentiates, so that the mean over ranks is the gradient of the loss of the global batch."""
+    return n_ranks * (onset_sum / global_counts[0] + params.velocity_weight * velocity_sum / global_counts[1])
+
+
 def check_finite(state: TrainingState, batch: Batch) -> None:
     """Stop before a broken state is saved."""
     if not all(map(math.isfinite, state.sums)):
         raise DrumCrnnError(
             f"the training loss is not finite any more at epoch {state.epoch + 1}, step {state.step} "
-            f"(last batch: {', '.join(sorted(set(batch.recordings))[:4])}); lower train.learning_rate, or use precision fp32"
+            f"(last batch: {', '.join(sorted(set(batch.recordings))[:4])}); "
+            "lower train.learning_rate, or use precision fp32"
         )
 
 
@@ -441,7 +455,9 @@ def finish_epoch(run: Run, state: TrainingState, metrics: Mapping[str, float]) -
     )
     if metrics["f1"] > state.best_score or not run.best_weights:
         state.best_score, state.best_epoch = metrics["f1"], state.epoch
-        run.best_weights.update({name: tensor.detach().cpu().clone() for name, tensor in run.model.state_dict().items()})
+        run.best_weights.update(
+            {name: tensor.detach().cpu().clone() for name, tensor in run.model.state_dict().items()}
+        )
     state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0] * 4
 
 

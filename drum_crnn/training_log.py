@@ -2,13 +2,14 @@
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dvclive import Live
+from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
 from drum_crnn.atomic import write_text
@@ -41,7 +42,9 @@ class TrainingLog:
         try:
             self._live = Live(str(directory), dvcyaml=False, save_dvc_exp=False, report=None)
         except SCMError as error:
-            raise DrumCrnnError(f"dvclive cannot work with this git repository ({error}); make a first commit") from None
+            raise DrumCrnnError(
+                f"dvclive cannot work with this git repository ({error}); make a first commit"
+            ) from None
         self._stack.callback(self._live.end)
         self._progress = self._stack.enter_context(progress_bar())
         self._task = self._progress.add_task("train", total=n_steps, completed=n_done, note="")
@@ -49,7 +52,9 @@ class TrainingLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def replay(self, history: Iterable[Mapping[str, float]]) -> None:
@@ -69,12 +74,13 @@ class TrainingLog:
         if not self._is_main:
             return
         loss, f1 = metrics["train/loss"], metrics["validation/f1"]
-        lanes = " ".join(f"{lane} {metrics[f'validation/f1_{lane}']:.2f}" for lane in LANES)
+        lanes = " ".join(f"{lane} {metrics[f'validation/f1_{lane}']:.2f}" for lane in LANES).replace("nan", "–")
         self._progress.update(self._task, note=f"loss {loss:.4f} F {f1:.3f}")
         self._progress.console.print(
             f"epoch {self._live.step}: loss {loss:.4f}, validation loss {metrics['validation/loss']:.4f}, "
             f"F {f1:.3f} ({lanes})",
             highlight=False,
+            soft_wrap=True,
         )
 
     def write_speed(self, path: Path, *, excerpt_s: float, n_ranks: int) -> None:
@@ -88,5 +94,6 @@ class TrainingLog:
     def _write(self, metrics: Mapping[str, float]) -> None:
         if self._is_main:
             for name, value in metrics.items():
-                self._live.log_metric(name, value)
+                if math.isfinite(value):  # JSON has no NaN, and a lane without onsets has no score
+                    self._live.log_metric(name, value)
             self._live.next_step()

@@ -49,9 +49,7 @@ def validation_curves(
                 params=peak_picking,
             )
         )
-    return [
-        sweep_lane([peaks[lane] for peaks in heard], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))
-    ]
+    return [sweep_lane([peaks[lane] for peaks in heard], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
 
 
 def tune_thresholds(

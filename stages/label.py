@@ -4,7 +4,7 @@ from pathlib import Path
 
 from drum_crnn.catalog import Catalog
 from drum_crnn.console import default_workers, stage_app
-from drum_crnn.labels import LabelParams, make_labels
+from drum_crnn.labelling import LabelParams, make_labels
 from drum_crnn.params import PARAMS_FILE
 
 

@@ -1,9 +1,11 @@
 """Which of our own modules a module imports, found by reading the source."""
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+FIRST_PARTY = {"drum_crnn", "stages", "benchmarks"}
 
 
 def path_of(module: str) -> Path | None:
@@ -15,7 +17,8 @@ def path_of(module: str) -> Path | None:
     return None
 
 
-def direct_imports(path: Path) -> set[Path]:
+@functools.cache
+def direct_imports(path: Path) -> frozenset[Path]:
     """First-party files that `path` imports, anywhere in it, and the packages that they lie in."""
     found: set[Path] = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
@@ -29,11 +32,11 @@ def direct_imports(path: Path) -> set[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             parts = name.split(".")
-            if parts[0] not in ("drum_crnn", "stages", "benchmarks"):
+            if parts[0] not in FIRST_PARTY:
                 continue
             packages = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
             found |= {file for package in packages if (file := path_of(package)) is not None}
-    return found - {path}
+    return frozenset(found - {path})
 
 
 def transitive_imports(path: Path) -> set[Path]:
@@ -46,3 +49,14 @@ def transitive_imports(path: Path) -> set[Path]:
             seen.add(current)
             todo += direct_imports(current)
     return seen
+
+
+def foreign_imports(path: Path) -> set[str]:
+    """Top-level names of the packages that `path` itself imports and that are not ours."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module.split(".")[0])
+    return found - FIRST_PARTY

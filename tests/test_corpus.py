@@ -14,13 +14,13 @@ from drum_crnn.corpus import (
     MAX_SHORTFALL_S,
     Corpus,
     CorpusParams,
-    Problem,
     Recording,
     check_recordings,
     validate,
 )
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.midi import Note, write_midi
+from drum_crnn.problems import Problem
 
 
 def test_egmd_table_is_read(tmp_path: Path) -> None:

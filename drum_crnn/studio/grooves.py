@@ -9,8 +9,7 @@ A performance is built in four steps, each a function below:
    flams and drags get their grace notes (`_humanise`);
 4. *limits of the body*: two hands and two feet, none of them faster than a person's (`keep_playable`).
 
-Grooves are strings, one letter a step and one string a limb; `_LETTERS` says what each letter strikes. Positions are in
-beats, always quarter notes. The patterns are commonplaces of their styles, written for this module.
+The patterns stand in `drum_crnn.studio.styles`.
 """
 
 import difflib
@@ -27,8 +26,9 @@ from drum_crnn.lanes import LANE_OF_NOTE
 from drum_crnn.midi import Note
 from drum_crnn.params import StrictModel
 from drum_crnn.studio.performances import Performance
+from drum_crnn.studio.styles import LETTERS, STYLES, Groove, Style, Swing
 
-__all__ = ["STYLES", "GrooveParams", "Hit", "Limb", "generate_performances", "keep_playable"]
+__all__ = ["GrooveParams", "Hit", "Limb", "generate_performances", "keep_playable"]
 
 Limb = Literal["right", "left", "kick", "foot"]  # two hands, right foot on the pedal, left foot on the hi-hat
 _LIMBS: tuple[Limb, ...] = ("right", "left", "kick", "foot")
@@ -94,321 +94,6 @@ class GrooveParams(StrictModel):
         return self
 
 
-# --- Letters: what a step of a pattern strikes ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    """`sound` is "own" for what the limb plays by itself: its cymbal, the snare, the kick."""
-
-    sound: str
-    level: float  # of full strength, 0 to 1, before any shaping
-    graces: int = 0
-
-
-_LETTERS: dict[str, _Letter] = {
-    "g": _Letter("own", 0.20),  # ghost
-    "-": _Letter("own", 0.34),  # soft
-    "x": _Letter("own", 0.50),
-    "X": _Letter("own", 0.78),  # accent
-    "f": _Letter("own", 0.80, graces=1),  # flam
-    "d": _Letter("own", 0.74, graces=2),  # drag; every third is a ruff of three
-    "z": _Letter("own", 0.28, graces=2),  # a ghost that bounces
-    "s": _Letter("side_stick", 0.52),
-    "r": _Letter("rimshot", 0.88),
-    "n": _Letter("snare", 0.46),
-    "N": _Letter("snare", 0.84),
-    "h": _Letter("high_tom", 0.60),
-    "H": _Letter("high_tom", 0.84),
-    "m": _Letter("mid_tom", 0.60),
-    "M": _Letter("mid_tom", 0.84),
-    "l": _Letter("low_tom", 0.60),
-    "L": _Letter("low_tom", 0.86),
-    "o": _Letter("open", 0.62),
-    "b": _Letter("bell", 0.66),
-    "C": _Letter("crash", 0.58),
-    "p": _Letter("pedal", 0.46),
-    "k": _Letter("kick", 0.58),
-}
-
-# --- Styles -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Groove:
-    """One bar: what each limb strikes at each step. Left out, a limb rests."""
-
-    right: str
-    left: str
-    kick: str
-    foot: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Swing:
-    """Within each `unit` (beats) the stroke written at `written` (0 to 1) is played between `low` and `high`."""
-
-    unit: float
-    written: float
-    low: float
-    high: float
-
-
-_STRAIGHT = _Swing(unit=0.5, written=0.5, low=0.5, high=0.5)
-_LIGHT = _Swing(unit=0.5, written=0.5, low=0.5, high=0.56)
-_SWUNG_SIXTEENTHS = _Swing(unit=0.5, written=0.5, low=0.53, high=0.64)
-_SWUNG_TRIPLETS = _Swing(unit=1.0, written=2 / 3, low=0.60, high=0.71)
-
-
-@dataclass(frozen=True, slots=True)
-class _Style:
-    """How a style goes. Surfaces are what the right hand keeps time on; named twice, twice as likely."""
-
-    tempo: tuple[int, int]  # bpm, quarter notes
-    grooves: tuple[_Groove, ...]  # verse and chorus
-    bridges: tuple[_Groove, ...]
-    fills: tuple[str, ...]
-    verse: tuple[str, ...] = ("closed",)
-    chorus: tuple[str, ...] = ("half", "ride", "crash")
-    beats: int = 4  # quarter notes in a bar
-    steps: int = 4  # letters a quarter note
-    pulse: float = 1.0  # what a foot taps, in quarter notes
-    time_signature: str = "4-4"
-    swing: _Swing = _STRAIGHT
-    ghosts: float = 0.07  # chance of one more ghost note at a free step
-    flams: float = 0.10  # chance that an accent gets grace notes
-    loudness: float = 0.0  # log gain
-    laid_back_s: float = 0.0  # by which the snare is late
-
-
-STYLES: dict[str, _Style] = {
-    "rock": _Style(
-        tempo=(84, 148),
-        grooves=(
-            _Groove("X.x.X.x.X.x.X.x.", "....X.......X...", "X.......X.x....."),
-            _Groove("X.x.x.x.X.x.x.x.", "....X..g.g..X..g", "X..x..x...x....."),
-            _Groove("X...X...X...X...", "....X.......X...", "X.x.......x...x."),
-            _Groove("x.X.x.X.x.X.x.X.", "....X.......X.g.", "X.....x.X.....x."),
-        ),
-        bridges=(
-            _Groove("L...l.l.L...l.l.", "....X...m...X..h", "X.....x.X.....x."),
-            _Groove("l.h.L.m.m.l.H.m.", "....N.....h.N...", "X.......X.......", "p...p...p...p..."),
-            _Groove("X...X...X...X...", "........X.......", "X..x......x....."),
-        ),
-        fills=("cascade", "cascade", "snare_roll", "flams", "triplets", "stabs", "buildup", "melody"),
-        chorus=("half", "half", "ride", "crash"),
-    ),
-    "punk": _Style(
-        tempo=(150, 200),
-        grooves=(
-            _Groove("X.x.X.x.X.x.X.x.", "....X.......X...", "X.x.....X.x...x."),
-            _Groove("X...X...X...X...", "..X...X...X...X.", "X...X...X...X..."),
-            _Groove("X.X.X.X.X.X.X.X.", "....X.......X...", "X.....x.x.x....."),
-        ),
-        bridges=(
-            _Groove("L.l.L.m.L.l.H.m.", "....X...m...X.h.", "X...X...X...X..."),
-            _Groove("C...C...C...C...", "....X.......X...", "X.......X......."),
-        ),
-        fills=("snare_roll", "cascade", "buildup", "stabs", "melody"),
-        verse=("closed", "half"),
-        chorus=("half", "crash", "crash", "ride"),
-        loudness=0.15,
-        ghosts=0.0,
-    ),
-    "funk": _Style(
-        tempo=(82, 118),
-        grooves=(
-            _Groove("X.x.X.x.X.x.X.x.", "....X..g.g..X..g", "X..x......x..x.."),
-            _Groove("XxxxXxxxXxxxXxxx", "....X..g.g.gX...", "X.x....x..x....x"),
-            _Groove("x.x.x.o.x.x.x.x.", "g.g.X..g.gg.X.g.", "X.....x..x....x."),
-            _Groove("X.x.x.x.X.xox.x.", ".g.gX.g..g..r..g", "X.x....x..x....."),
-        ),
-        bridges=(
-            _Groove("b.x.b.x.b.x.b.x.", "....X..g.g.gX..g", "X..x..x...x..x..", "..p...p...p...p."),
-            _Groove("X.x.l.x.X.l.x.x.", "....X..h.g..X.m.", "X..x..x...x....."),
-        ),
-        fills=("linear", "linear", "barks", "cascade", "flams", "snare_roll", "melody"),
-        chorus=("half", "ride", "bell", "closed"),
-        swing=_LIGHT,
-        ghosts=0.14,
-    ),
-    "hiphop": _Style(
-        tempo=(66, 100),
-        grooves=(
-            _Groove("x.x.x.x.x.x.x.x.", "....X.......X...", "X..x...x..X....."),
-            _Groove("x.xxx.x.x.xxx.x.", "....X..g....X...", "X......x.xX....."),
-            _Groove("x-x-x-x-x-x-x-xo", "....X..g.g..X...", "X.x.......Xx...."),
-        ),
-        bridges=(
-            _Groove("x...x...x...x...", "....s.......s..s", "X.....x...X....."),
-            _Groove("x.x.x.l.x.x.x.m.", "....X.......X..h", "X..x......X....."),
-        ),
-        fills=("barks", "linear", "snare_roll", "melody", "triplets"),
-        chorus=("closed", "half", "ride"),
-        swing=_SWUNG_SIXTEENTHS,
-        ghosts=0.08,
-        loudness=-0.1,
-        laid_back_s=0.010,
-    ),
-    "jazz": _Style(
-        tempo=(96, 200),
-        grooves=(
-            _Groove("X..X.xX..X.x", ".....g....g.", "-..-..-..-..", "...p.....p.."),
-            _Groove("x..X.xx..X.x", "..g.....x...", "-.....-....-", "...p.....p.."),
-            _Groove("x..X.xx..X..", ".....x..-..-", "..x..-.....x", "...p.....p.."),
-        ),
-        bridges=(
-            _Groove("o..x.xo..x.x", ".....g..g...", "-..-..-..-.."),
-            _Groove("x..X.xx..X.x", "..h..-..m.l.", "x....-..x...", "...p.....p.."),
-            _Groove("l..l.ml..h.l", ".m...h...m..", "x.....x.....", "...p.....p.."),
-        ),
-        fills=("triplets", "triplets", "melody", "snare_roll", "linear"),
-        verse=("ride",),
-        chorus=("ride", "ride", "half"),
-        steps=3,
-        swing=_SWUNG_TRIPLETS,
-        ghosts=0.07,
-        loudness=-0.25,
-    ),
-    "shuffle": _Style(
-        tempo=(76, 138),
-        grooves=(
-            _Groove("X.xX.xX.xX.x", "...X.....X..", "X..x..X..x.."),
-            _Groove("X.xX.xX.xX.x", ".g.X.g.g.X.g", "X....xX....."),
-            _Groove("X.xX.xX.xX.x", "......X.....", "X....x..x..x"),
-        ),
-        bridges=(
-            _Groove("b..b..b..b..", "...X.g...X.g", "X.....X..x..", "...p.....p.."),
-            _Groove("L.lL.lL.mL.l", "...X..m..X.h", "X.....X....."),
-        ),
-        fills=("triplets", "triplets", "cascade", "snare_roll", "flams"),
-        chorus=("ride", "half", "bell"),
-        steps=3,
-        swing=_SWUNG_TRIPLETS,
-        ghosts=0.10,
-    ),
-    "latin": _Style(
-        tempo=(64, 124),
-        grooves=(
-            _Groove("x.x.x.x.x.x.x.x.", "s..s..s...s..s..", "X..xX..xX..xX..x", "..p...p...p...p."),
-            _Groove("X.xxX.xxX.xxX.xx", "..s.s..s..s.s...", "X..xX..xX..xX..x"),
-            _Groove("b.bxb.xbx.b.b.xb", "..s.......s.h.h.", "X..x....X..x....", "..p...p...p...p."),
-        ),
-        bridges=(
-            _Groove("l.x.l.xlx.l.x.l.", "..m.h...m.h..m..", "X..xX..xX..xX..x", "..p...p...p...p."),
-            _Groove("b..bb.b.b..bb.b.", "..s...m.h.s...mh", "X..x..X.X..x..X.", "..p...p...p...p."),
-        ),
-        fills=("melody", "melody", "linear", "cascade", "triplets", "barks"),
-        verse=("closed", "ride"),
-        chorus=("ride", "bell"),
-        ghosts=0.05,
-        loudness=-0.05,
-    ),
-    "reggae": _Style(
-        tempo=(64, 92),
-        grooves=(
-            _Groove("x.X.x.X.x.X.x.X.", "........s.......", "........X......."),
-            _Groove("X.x.X.xxX.x.X.xx", "........r....s..", "X...X...X...X..."),
-            _Groove("..X...X...X...X.", "....s..s....s...", "X.......X......."),
-        ),
-        bridges=(
-            _Groove("x.X.x.X.x.X.x.X.", "..h..h..r..m.l..", "........X......."),
-            _Groove("..o...o...o...o.", "........X.......", "X...X...X...X..."),
-        ),
-        fills=("flams", "triplets", "melody", "barks", "cascade"),
-        chorus=("half", "ride", "closed"),
-        swing=_SWUNG_SIXTEENTHS,
-        laid_back_s=0.006,
-    ),
-    "disco": _Style(
-        tempo=(108, 132),
-        grooves=(
-            _Groove("x.o.x.o.x.o.x.o.", "....X.......X...", "X...X...X...X..."),
-            _Groove("xxoxxxoxxxoxxxox", "....X.......X...", "X...X...X...X..."),
-            _Groove("x.o.x.o.x.o.x.o.", "....X..g....X.g.", "X...X...X...X..x"),
-        ),
-        bridges=(
-            _Groove("X.x.X.x.X.x.X.x.", "....X.......X...", "X...X.x.X...X.x.", "..p...p...p...p."),
-            _Groove("l.l.L.m.l.h.m.l.", "....X.....h.X...", "X...X...X...X..."),
-        ),
-        fills=("snare_roll", "cascade", "barks", "buildup", "stabs", "melody"),
-        chorus=("closed", "ride", "half"),
-    ),
-    "metal": _Style(
-        tempo=(112, 196),
-        grooves=(
-            _Groove("X...X...X...X...", "....X.......X...", "X.x.X...x.x.X...", ".k.k.....k.k...."),
-            _Groove("X.x.X.x.X.x.X.x.", "....X.......X...", "X.x...x.X.x...x.", ".k.....k.k.....k"),
-            _Groove("X.X.X.X.X.X.X.X.", "....X.......X...", "X..x..x.X.....x."),
-            _Groove("C...C...C...C...", "........X.......", "X.x.....X.x.....", ".k.k.....k.k...."),
-        ),
-        bridges=(
-            _Groove("L.h.m.m.L.h.h.m.", "....N.......N...", "X.x.....X.x.....", ".k.k.....k.k...."),
-            _Groove("X...X...X...X...", "........X.......", "X.x.x.x.X.x.x.x.", ".k.k.k.k.k.k.k.k"),
-            _Groove("C...C...C...C...", "........r.......", "X.....x.X.x...x."),
-        ),
-        fills=("cascade", "cascade", "snare_roll", "triplets", "linear", "stabs", "buildup"),
-        verse=("closed", "half", "half"),
-        chorus=("crash", "bell", "ride"),
-        loudness=0.22,
-        ghosts=0.0,
-    ),
-    "ballad": _Style(
-        tempo=(76, 156),
-        grooves=(
-            _Groove("X.x.x.X.x.x.", "......X.....", "X.........x."),
-            _Groove("X.x.x.X.x.xx", "......X..g..", "X...x.....x."),
-            _Groove("X.x.x.X.x.x.", "......s.....", "X.........x."),
-        ),
-        bridges=(
-            _Groove("L.l.h.m.m.l.", "......X.....", "X.....x....."),
-            _Groove("X.....X.....", "......X...m.", "X...........", "p.....p....."),
-        ),
-        fills=("cascade", "triplets", "flams", "snare_roll", "melody"),
-        chorus=("ride", "half", "crash"),
-        beats=3,
-        pulse=1.5,
-        time_signature="6-8",
-    ),
-    "waltz": _Style(
-        tempo=(84, 176),
-        grooves=(
-            _Groove("X...x.x.x.x.", "....-...-...", "X..........."),
-            _Groove("x...X.x.x...", "....s...s...", "X.....x.....", "....p...p..."),
-            _Groove("X.x.x.x.x.x.", "....X...-.g.", "X.......x..."),
-        ),
-        bridges=(
-            _Groove("l...h.l.m.l.", "....-...h...", "X...........", "....p...p..."),
-            _Groove("b...b...b...", "....x...x.g.", "X.....x.....", "....p...p..."),
-        ),
-        fills=("cascade", "melody", "triplets", "snare_roll"),
-        verse=("closed", "ride"),
-        chorus=("ride", "half"),
-        beats=3,
-        time_signature="3-4",
-        swing=_LIGHT,
-        loudness=-0.15,
-    ),
-    "breakbeat": _Style(
-        tempo=(92, 178),
-        grooves=(
-            _Groove("x.x.x.x.x.x.x.x.", "....X..g.g..X..g", "X.x.......xx...."),
-            _Groove("x.x.x.x.x.x.x.x.", "....X..X.g.X..X.", "X.........x....."),
-            _Groove("x.x...xx.x..x.x.", "....X...g.g...X.", "X..x.x......x..."),
-            _Groove("X...x.x.X...x.x.", "....X..g.g....X.", "X.x.......x....."),
-        ),
-        bridges=(
-            _Groove("x.x.l.x.x.h.x.m.", "....X..g..g.X..l", "X.x....x..x....."),
-            _Groove("b.x.b.x.b.x.b.x.", "....X..g.g..X...", "X.x.......x....."),
-        ),
-        fills=("linear", "linear", "barks", "snare_roll", "melody", "stabs"),
-        chorus=("ride", "half", "bell"),
-        ghosts=0.10,
-    ),
-    # Exercises have no grooves: `_play_exercise` strikes one drum after the other.
-    "exercise": _Style(tempo=(60, 140), grooves=(), bridges=(), fills=("melody", "cascade")),
-}
-
 # --- The drummer ------------------------------------------------------------------------------------------------------
 
 
@@ -428,7 +113,7 @@ class _Player:
     notes: dict[str, int]  # the drum of each kind that this kit has
 
 
-def _draw_player(style: _Style, params: GrooveParams, rng: np.random.Generator) -> _Player:
+def _draw_player(style: Style, params: GrooveParams, rng: np.random.Generator) -> _Player:
     swing = style.swing
     played = swing.written + params.swing * (rng.uniform(swing.low, swing.high) - swing.written)
     bias = {limb: float(rng.normal(0.0, 0.005)) for limb in _LIMBS}
@@ -495,12 +180,12 @@ class _Stroke:
 
 
 def _stroke(letter: str, beat: float, limb: Limb, *, own: str, gain: float = 0.0) -> _Stroke:
-    meaning = _LETTERS[letter]
+    meaning = LETTERS[letter]
     sound = own if meaning.sound == "own" else meaning.sound
     return _Stroke(beat, limb, sound, meaning.level, meaning.graces, gain)
 
 
-def _bar_strokes(groove: _Groove, *, start: float, steps: int, surface: str, gain: float) -> list[_Stroke]:
+def _bar_strokes(groove: Groove, *, start: float, steps: int, surface: str, gain: float) -> list[_Stroke]:
     """The strokes of one bar that starts at beat `start`."""
     strokes = []
     cymbal = "crash_ride" if surface == "crash" else surface  # one crash is ridden, not each in turn
@@ -514,7 +199,7 @@ def _bar_strokes(groove: _Groove, *, start: float, steps: int, surface: str, gai
     return strokes
 
 
-def _vary(groove: _Groove, style: _Style, params: GrooveParams, rng: np.random.Generator) -> _Groove:
+def _vary(groove: Groove, style: Style, params: GrooveParams, rng: np.random.Generator) -> Groove:
     """No bar quite like the last: kicks come and go, hats open, ghosts fill gaps, accents get grace notes."""
     right, left, kick = list(groove.right), list(groove.left), list(groove.kick)
     offbeats = [step for step in range(1, len(kick)) if step % style.steps]
@@ -538,7 +223,7 @@ def _vary(groove: _Groove, style: _Style, params: GrooveParams, rng: np.random.G
     return replace(groove, right="".join(right), left="".join(left), kick="".join(kick))
 
 
-def _with_crash(groove: _Groove) -> _Groove:
+def _with_crash(groove: Groove) -> Groove:
     """Crash and kick on the first step."""
     left = groove.left if groove.left[0] in ".g" else "." + groove.left[1:]
     return replace(groove, right="C" + groove.right[1:], left=left, kick="X" + groove.kick[1:])
@@ -619,7 +304,7 @@ _FASTEST_SLOT_S = 0.072  # single strokes of alternating hands
 
 
 def _fill(
-    style: _Style, *, start: float, length: float, bpm: float, gain: float, rng: np.random.Generator
+    style: Style, *, start: float, length: float, bpm: float, gain: float, rng: np.random.Generator
 ) -> list[_Stroke]:
     """Fill the `length` beats from `start` with one of the style's kinds, growing louder."""
     kind = str(rng.choice(style.fills))
@@ -687,7 +372,7 @@ def _plan_form(n_bars: int, rng: np.random.Generator) -> list[_Section]:
 
 
 def _play_form(
-    style: _Style, *, n_bars: int, bpm: float, params: GrooveParams, rng: np.random.Generator
+    style: Style, *, n_bars: int, bpm: float, params: GrooveParams, rng: np.random.Generator
 ) -> list[_Stroke]:
     """Every stroke of a performance of `n_bars` bars, and mostly a last crash behind them."""
     strokes: list[_Stroke] = []
@@ -726,7 +411,7 @@ def _play_form(
     return strokes
 
 
-def _pedal_row(style: _Style) -> str:
+def _pedal_row(style: Style) -> str:
     """The left foot on the second and fourth pulse, or on all but the first of three."""
     n_steps = style.beats * style.steps
     per_pulse = round(style.pulse * style.steps)
@@ -734,7 +419,7 @@ def _pedal_row(style: _Style) -> str:
     return "".join("p" if step in weak else "." for step in range(n_steps))
 
 
-def _fill_length(style: _Style, rng: np.random.Generator) -> float:
+def _fill_length(style: Style, rng: np.random.Generator) -> float:
     """One pulse, two, or the whole bar, in beats."""
     return min(float(style.beats), style.pulse * float(rng.choice((1, 2, 2, style.beats), p=(0.2, 0.25, 0.25, 0.3))))
 
@@ -743,7 +428,7 @@ def _final_crash(beat: float) -> list[_Stroke]:
     return [_stroke("C", beat, "right", own="crash"), _stroke("X", beat, "kick", own="kick")]
 
 
-def _play_fills(style: _Style, *, bpm: float, rng: np.random.Generator) -> list[_Stroke]:
+def _play_fills(style: Style, *, bpm: float, rng: np.random.Generator) -> list[_Stroke]:
     """A short performance: one or two bars of nothing but a fill, and the crash it leads to."""
     n_bars = int(rng.choice((1, 1, 2)))
     strokes = []
@@ -769,7 +454,7 @@ _EXERCISE_SOUNDS: tuple[tuple[Limb, str], ...] = (
 )
 
 
-def _play_exercise(style: _Style, *, n_bars: int, rng: np.random.Generator) -> list[_Stroke]:
+def _play_exercise(style: Style, *, n_bars: int, rng: np.random.Generator) -> list[_Stroke]:
     """Drum after drum, a few strokes on each from soft to loud or at any strength, some with the kick."""
     strokes: list[_Stroke] = []
     beat, end = 0.0, float(n_bars * style.beats)
@@ -807,7 +492,7 @@ class Hit:
     is_grace: bool = False
 
 
-def _swung(beat: float, *, swing: _Swing, played: float) -> float:
+def _swung(beat: float, *, swing: Swing, played: float) -> float:
     """Move a position within its swing unit: `written` goes to `played`, what lies between in proportion."""
     unit, place = divmod(beat / swing.unit, 1.0)
     if place <= swing.written:
@@ -829,7 +514,7 @@ def _wander(n: int, *, memory: float, rng: np.random.Generator) -> list[float]:
 def _humanise(
     strokes: Sequence[_Stroke],
     *,
-    style: _Style,
+    style: Style,
     player: _Player,
     bpm: float,
     params: GrooveParams,
@@ -860,7 +545,7 @@ def _humanise(
     return hits
 
 
-def _metre(beat: float, style: _Style) -> float:
+def _metre(beat: float, style: Style) -> float:
     """Weight of a place in the bar: 0.5 on the first beat, less on pulses, below 0 between them."""
     place = round(beat * 48) % (style.beats * 48)  # ticks, in which thirds and eighths of a beat are whole
     pulse = round(style.pulse * 48)
@@ -992,7 +677,7 @@ def _perform(name: str, *, index: int, split: str, params: GrooveParams, rng: np
     )
 
 
-def _draw_tempo(style: _Style, bounds: tuple[float, float], rng: np.random.Generator) -> float:
+def _draw_tempo(style: Style, bounds: tuple[float, float], rng: np.random.Generator) -> float:
     """A tempo (bpm) of the style within `bounds`; the nearest bound if the style knows none there."""
     low, high = (float(np.clip(tempo, *bounds)) for tempo in style.tempo)
     return float(np.clip(round(rng.uniform(low, high), 1), low, high))

@@ -30,8 +30,9 @@ from drum_crnn.midi import SAMPLE_EXACT_TICKS, write_midi
 from drum_crnn.params import ParamsSection, StrictModel
 from drum_crnn.studio import sampler
 from drum_crnn.studio.grooves import GrooveParams, generate_performances
-from drum_crnn.studio.kits import SAMPLE_RATE, Kit, kit_table_rows, open_kits, without_notes, without_samples
+from drum_crnn.studio.kits import SAMPLE_RATE, Kit, kit_table_rows, without_notes, without_samples
 from drum_crnn.studio.performances import Performance, read_performances, take_hours
+from drum_crnn.studio.sources import open_kits
 
 __all__ = ["RenderParams", "RenderSummary", "open_all_kits", "render_corpus"]
 

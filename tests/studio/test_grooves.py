@@ -13,8 +13,9 @@ from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, N_LANES
 from drum_crnn.params import ParamsSection
 from drum_crnn.studio import grooves
-from drum_crnn.studio.grooves import STYLES, GrooveParams, Hit, generate_performances, keep_playable
+from drum_crnn.studio.grooves import GrooveParams, Hit, generate_performances, keep_playable
 from drum_crnn.studio.performances import Performance
+from drum_crnn.studio.styles import LETTERS, STYLES
 
 PARAMS: dict[str, Any] = {
     "performances": 28,
@@ -77,7 +78,7 @@ class TestTables:
         for groove in style.grooves + style.bridges:
             assert len(groove.right) == len(groove.left) == len(groove.kick) == style.beats * style.steps
             assert len(groove.foot) in (0, len(groove.right))
-            assert set(groove.right + groove.left + groove.kick + groove.foot) <= {*grooves._LETTERS, "."}
+            assert set(groove.right + groove.left + groove.kick + groove.foot) <= {*LETTERS, "."}
             assert set(groove.kick) <= set("gx-X.")
             assert set(groove.foot) <= set("pk.")
 
@@ -86,7 +87,7 @@ class TestTables:
         for n, seed in itertools.product(range(2, 17), range(5)):
             letters = grooves._FILLS[kind](n, np.random.default_rng(seed))
             assert len(letters) == n
-            assert set(letters) <= {*grooves._LETTERS, ".", "U"}
+            assert set(letters) <= {*LETTERS, ".", "U"}
             assert set(letters) != {"."}
 
     def test_styles_name_known_fills(self) -> None:

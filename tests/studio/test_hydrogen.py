@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import frequency_of, hit, write_hydrogen, write_wav
 from hypothesis import given
 from hypothesis import strategies as st
+from kit_builder import frequency_of, hit, write_hydrogen, write_wav
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import LANE_OF_NOTE, LANES

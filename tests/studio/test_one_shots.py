@@ -1,5 +1,5 @@
 import pytest
-from builders import frequency_of, hit, write_wav
+from kit_builder import frequency_of, hit, write_wav
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.studio.one_shots import open_one_shots
@@ -67,7 +67,7 @@ def test_the_licence_is_the_first_line_of_its_file(tmp_path, name, text):
 
 
 def test_a_folder_without_drums_is_explained(tmp_path):
-    with pytest.raises(DrumCrnnError, match="no file is named after a drum.*; it holds: no audio"):
+    with pytest.raises(DrumCrnnError, match=r"no file is named after a drum.*; it holds: no audio"):
         open_one_shots(tmp_path)
     write_wav(tmp_path / "cowbell.wav", hit())
     with pytest.raises(DrumCrnnError, match="it holds: cowbell"):

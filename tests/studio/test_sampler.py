@@ -2,14 +2,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import SAMPLE_RATE, hit, tone_kit
 from hypothesis import given
 from hypothesis import strategies as st
+from kit_builder import SAMPLE_RATE, hit, tone_kit
 
 from drum_crnn.lanes import LANE_OF_NOTE
 from drum_crnn.midi import Note
-from drum_crnn.studio.kits import FloatArray, Kit, Sound, open_kits
+from drum_crnn.studio.kits import FloatArray, Kit, Sound
 from drum_crnn.studio.sampler import CHOKE_FADE_S, TAIL_S, render
+from drum_crnn.studio.sources import open_kits
 
 IMPULSE = np.ones(1, dtype=np.float32)
 FULL = 10 ** (-1 / 20)

@@ -5,7 +5,9 @@ import random
 import numpy as np
 import pytest
 import soundfile
-from builders import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kit_builder import (
     ATTACK,
     ATTENUATION,
     COARSE_TUNE,
@@ -39,8 +41,6 @@ from builders import (
     with_zone,
     write_soundfont,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.studio.kits import Layer

@@ -1,0 +1,21 @@
+"""What the benchmarks work on: generated grooves, rendered on the kits of `params.yaml`."""
+
+from pathlib import Path
+
+from drum_crnn.console import default_workers
+from drum_crnn.studio.rendering import RenderParams, RenderSummary, render_corpus
+
+__all__ = ["render_material", "render_params"]
+
+
+def render_params(*, n_performances: int, seconds: tuple[float, float]) -> RenderParams:
+    """Section `render`, with so many performances of such a length, and no lone fills, which are shorter."""
+    params = RenderParams.load()
+    update = {"performances": n_performances, "seconds": seconds, "fill_performances": 0.0}
+    return params.model_copy(update={"grooves": params.grooves.model_copy(update=update)})
+
+
+def render_material(target: Path, *, n_performances: int, seconds: tuple[float, float]) -> RenderSummary:
+    """Render a corpus into `target`, on all cores."""
+    params = render_params(n_performances=n_performances, seconds=seconds)
+    return render_corpus(target, target.with_suffix(".kits.csv"), params, n_workers=default_workers())

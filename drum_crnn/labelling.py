@@ -1,0 +1,352 @@
+"""How labels are made of MIDI.
+
+The MIDI beside a recording of E-GMD is not the performance but what one kit's pad map made of it: some kits send tom
+rims to the snare, two send every hi-hat note to 54. So all recordings of a performance take their labels from one
+*canonical* MIDI, that which most of its kits share. Where a recording's own MIDI disagrees, nobody knows what sounds:
+an ignore window on the lanes of both sides keeps the note out of loss and scores for that recording.
+
+Every note is accounted for, under one of `REASONS`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from drum_crnn.catalog import Catalog, CatalogEntry
+from drum_crnn.console import track
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.labels import AccountRow, Labels
+from drum_crnn.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
+from drum_crnn.midi import Note, read_midi
+from drum_crnn.params import ParamsSection
+
+__all__ = ["REASONS", "LabelParams", "canonical_midi", "make_labels"]
+
+# What becomes of a note of the canonical MIDI, in the order in which it is decided; "extra" counts the notes of a
+# recording's own MIDI that answer to none of the canonical ones.
+REASONS: dict[str, str] = {
+    "after_end": "lies beyond the end of the recording: left out",
+    "remapped": "is of another lane in the recording's own MIDI: ignore windows on both lanes",
+    "missing": "is missing in the recording's own MIDI: ignore window",
+    "extra": "is in the recording's own MIDI alone: ignore window",
+    "no_lane": "is percussion of no lane, and so in the recording's own MIDI: left out",
+    "merged": "is closer than labels.merge_window_s to a louder note of its lane: left out",
+    "soft": "is softer than labels.min_velocity: ignore window",
+    "onset": "is an onset",
+}
+
+# A note and the same note in another kit's MIDI may be rounded to neighbouring ticks: at 480 a beat, and 60 beats a
+# minute, these are 2.1 ms apart.
+_MATCH_S = 0.0025
+_CONTENT_RESOLUTION_S = 0.001
+_NO_LANE = -1
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class LabelParams(ParamsSection):
+    """How notes become onsets.
+
+    Attributes
+    ----------
+    merge_window_s : float
+        Notes of one lane closer than this are one onset; the louder wins.
+    min_velocity : int
+        Softer notes can hardly be heard: each becomes an ignore window, neither onset nor silence.
+    ignore_radius_s : float
+        Half the length of an ignore window. Below `merge_window_s`, the window of a soft note covers no onset.
+    """
+
+    section: ClassVar[str] = "labels"
+
+    merge_window_s: Annotated[float, Field(gt=0.0, le=0.5)]
+    min_velocity: Annotated[int, Field(ge=1, le=127)]
+    ignore_radius_s: Annotated[float, Field(gt=0.0, le=0.5)]
+
+
+def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: int = 1) -> Labels:
+    """Label every recording of the catalog.
+
+    Parameters
+    ----------
+    root : Path
+        Directory of the corpus.
+    workers : int
+        Number of processes; the labels do not depend on it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a MIDI file cannot be read, is not the one that the catalog describes, or holds a note that maps to no lane
+        and is not known to be ignored.
+    """
+    groups = catalog.performances().values()
+    label = partial(_label_performance, root, params)
+    of_recording: dict[str, _RecordingLabels] = {}
+    description = "labelling"
+    if workers <= 1:
+        for group in track(groups, description=description):
+            of_recording.update(label(group))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            for labelled in track(pool.map(label, groups, chunksize=4), description=description, total=len(groups)):
+                of_recording.update(labelled)
+    return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])
+
+
+def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:
+    """Index of the recording whose MIDI speaks for the performance.
+
+    The contents that most recordings share win, where notes at the same millisecond with the same number are the same
+    content. Of equally frequent contents, the one with more notes of a lane wins (a pad map loses such notes sooner
+    than it invents them), then the one with more notes, then the one that comes first.
+    """
+    first_of: dict[tuple[tuple[int, int], ...], int] = {}
+    count: Counter[tuple[tuple[int, int], ...]] = Counter()
+    for index, notes in enumerate(notes_of_recording):
+        content = tuple(sorted((round(note.time_s / _CONTENT_RESOLUTION_S), note.note) for note in notes))
+        first_of.setdefault(content, index)
+        count[content] += 1
+
+    def rank(content: tuple[tuple[int, int], ...]) -> tuple[int, int, int, int]:
+        n_mapped = sum(note in LANE_OF_NOTE for _, note in content)
+        return count[content], n_mapped, len(content), -first_of[content]
+
+    return first_of[max(first_of, key=rank)]
+
+
+class _RecordingLabels(NamedTuple):
+    """Labels of one recording; the arrays as in `Labels`."""
+
+    time_s: FloatArray
+    lane: NDArray[np.int8]
+    velocity: NDArray[np.uint8]
+    ignore_start_s: FloatArray
+    ignore_end_s: FloatArray
+    ignore_lane: NDArray[np.int8]
+    account: Counter[tuple[str, int]]
+
+
+def _label_performance(
+    root: Path, params: LabelParams, entries: Sequence[CatalogEntry]
+) -> list[tuple[str, _RecordingLabels]]:
+    """Label the recordings of one performance. Most of its kits share one MIDI content, which is read once."""
+    notes_of: dict[str, list[Note]] = {}
+    for entry in entries:
+        if entry.midi_sha256 not in notes_of:
+            notes_of[entry.midi_sha256] = _read_notes(root / entry.midi_path, entry.midi_bytes)
+    canonical = notes_of[entries[canonical_midi([notes_of[entry.midi_sha256] for entry in entries])].midi_sha256]
+    known: dict[tuple[str, int, int], _RecordingLabels] = {}
+    labelled = []
+    for entry in entries:
+        canonical_here = _until(canonical, entry.duration_s)
+        own_here = _until(notes_of[entry.midi_sha256], entry.duration_s)
+        # Recordings of one content and nearly one length have the same labels.
+        key = entry.midi_sha256, len(canonical_here), len(own_here)
+        if key not in known:
+            known[key] = _label(canonical_here, own_here, params, beyond_end=canonical[len(canonical_here) :])
+        labelled.append((entry.recording, known[key]))
+    return labelled
+
+
+def _read_notes(path: Path, n_bytes: int) -> list[Note]:
+    notes = read_midi(path)
+    if path.stat().st_size != n_bytes:
+        raise DrumCrnnError(f"{path}: is not the file that the catalog describes; run `dvc repro catalog`")
+    unknown = sorted({note.note for note in notes} - LANE_OF_NOTE.keys() - UNMAPPED_NOTES.keys())
+    if unknown:
+        numbers = ", ".join(map(str, unknown))
+        raise DrumCrnnError(
+            f"{path}: note {numbers} belongs to no lane and is not among the notes known to be ignored; "
+            "add it to drum_crnn/lanes.py or take the recording out of the corpus"
+        )
+    return notes
+
+
+def _until(notes: list[Note], end_s: float) -> list[Note]:
+    """The notes before `end_s`; they are sorted by time."""
+    n = len(notes)
+    while n and notes[n - 1].time_s >= end_s:
+        n -= 1
+    return notes[:n]
+
+
+def _label(
+    canonical: Sequence[Note], own: Sequence[Note], params: LabelParams, *, beyond_end: Sequence[Note]
+) -> _RecordingLabels:
+    account: Counter[tuple[str, int]] = Counter(("after_end", note.note) for note in beyond_end)
+    agreed = list(canonical)
+    doubtful: list[tuple[float, int]] = []  # time and lane around which nothing is judged
+    if own != canonical:
+        agreed, disputed, unanswered = _compare(canonical, own)
+        for note, answer in disputed:
+            account["missing" if answer is None else "remapped", note.note] += 1
+            doubtful.append((note.time_s, _lane(note)))
+            if answer is not None:
+                doubtful.append((answer.time_s, _lane(answer)))
+        for note in unanswered:
+            account["extra", note.note] += 1
+            doubtful.append((note.time_s, _lane(note)))
+    account.update(("no_lane", note.note) for note in agreed if _lane(note) == _NO_LANE)
+    onsets: list[tuple[float, int, int]] = []
+    for lane in range(len(LANES)):
+        kept, merged = _merge([note for note in agreed if _lane(note) == lane], params.merge_window_s)
+        account.update(("merged", note.note) for note in merged)
+        for note in kept:
+            if note.velocity < params.min_velocity:
+                account["soft", note.note] += 1
+                doubtful.append((note.time_s, lane))
+            else:
+                account["onset", note.note] += 1
+                onsets.append((note.time_s, lane, note.velocity))
+    windows = _windows(doubtful, params.ignore_radius_s)
+    onsets.sort()
+    return _RecordingLabels(
+        time_s=np.array([time_s for time_s, _, _ in onsets], dtype=np.float64),
+        lane=np.array([lane for _, lane, _ in onsets], dtype=np.int8),
+        velocity=np.array([velocity for _, _, velocity in onsets], dtype=np.uint8),
+        ignore_start_s=np.array([start for start, _, _ in windows], dtype=np.float64),
+        ignore_end_s=np.array([end for _, _, end in windows], dtype=np.float64),
+        ignore_lane=np.array([lane for _, lane, _ in windows], dtype=np.int8),
+        account=account,
+    )
+
+
+def _lane(note: Note) -> int:
+    return LANE_OF_NOTE.get(note.note, _NO_LANE)
+
+
+def _compare(
+    canonical: Sequence[Note], own: Sequence[Note]
+) -> tuple[list[Note], list[tuple[Note, Note | None]], list[Note]]:
+    """Match the notes of two MIDI files one to one, within `_MATCH_S`.
+
+    Notes of the same lane are matched first; what is left over is then matched by time alone, since a pad map changes
+    the number of a note and not its time.
+
+    Returns
+    -------
+    agreed : list of Note
+        Canonical notes whose lane is the same in both, by time.
+    disputed : list of (Note, Note or None)
+        The other canonical notes, each with the note that stands in its place, if there is one.
+    unanswered : list of Note
+        Notes of `own` that are in the place of none.
+    """
+    agreed: list[Note] = []
+    left: list[Note] = []
+    left_own: list[Note] = []
+    for lane in range(_NO_LANE, len(LANES)):
+        here = [note for note in canonical if _lane(note) == lane]
+        there = [note for note in own if _lane(note) == lane]
+        pairs, alone, alone_there = _pair(here, there)
+        agreed.extend(note for note, _ in pairs)
+        left.extend(alone)
+        left_own.extend(alone_there)
+    pairs, alone, unanswered = _pair(sorted(left), sorted(left_own))
+    disputed: list[tuple[Note, Note | None]] = [*pairs, *((note, None) for note in alone)]
+    return sorted(agreed), disputed, unanswered
+
+
+def _pair(one: Sequence[Note], other: Sequence[Note]) -> tuple[list[tuple[Note, Note]], list[Note], list[Note]]:
+    """As many pairs as possible of notes no further apart than `_MATCH_S`, and those left alone; both sorted by time.
+
+    Taking the earliest possible partner each time is optimal, since all notes have the same tolerance.
+    """
+    pairs: list[tuple[Note, Note]] = []
+    alone: list[Note] = []
+    alone_other: list[Note] = []
+    j = 0
+    for note in one:
+        while j < len(other) and other[j].time_s < note.time_s - _MATCH_S:
+            alone_other.append(other[j])
+            j += 1
+        if j < len(other) and other[j].time_s <= note.time_s + _MATCH_S:
+            pairs.append((note, other[j]))
+            j += 1
+        else:
+            alone.append(note)
+    alone_other.extend(other[j:])
+    return pairs, alone, alone_other
+
+
+def _merge(notes: Sequence[Note], window_s: float) -> tuple[list[Note], list[Note]]:
+    """Notes of one lane that stay, by time, and those that a louder (or as loud, and earlier) one takes in.
+
+    The loudest note takes in all that are closer than `window_s`, then the loudest of the rest, and so on: what stays
+    is at least `window_s` apart, and a crescendo roll is thinned and not swallowed whole.
+    """
+    times = np.array([note.time_s for note in notes], dtype=np.float64)
+    gone = np.zeros(len(notes), dtype=np.bool_)
+    kept: list[int] = []
+    if len(notes) and np.diff(times).min(initial=np.inf) >= window_s:
+        return list(notes), []
+    for index in sorted(range(len(notes)), key=lambda i: (-notes[i].velocity, notes[i].time_s, i)):
+        if gone[index]:
+            continue
+        kept.append(index)
+        first = index
+        while first > 0 and times[index] - times[first - 1] < window_s:
+            first -= 1
+        last = index
+        while last + 1 < len(notes) and times[last + 1] - times[index] < window_s:
+            last += 1
+        gone[first : last + 1] = True
+    stays = set(kept)
+    return [notes[i] for i in sorted(stays)], [note for i, note in enumerate(notes) if i not in stays]
+
+
+def _windows(doubtful: Sequence[tuple[float, int]], radius_s: float) -> list[tuple[float, int, float]]:
+    """Start, lane and end of the windows around times and lanes; those of a lane that touch are one."""
+    windows: list[tuple[float, int, float]] = []
+    open_of_lane: dict[int, int] = {}
+    for time_s, lane in sorted(doubtful):
+        if lane == _NO_LANE:
+            continue
+        start, end = max(0.0, time_s - radius_s), time_s + radius_s
+        index = open_of_lane.get(lane)
+        if index is not None and start <= windows[index][2]:
+            windows[index] = (windows[index][0], lane, end)
+        else:
+            open_of_lane[lane] = len(windows)
+            windows.append((start, lane, end))
+    return sorted(windows)
+
+
+def _collect(labelled: Sequence[tuple[str, _RecordingLabels]]) -> Labels:
+    account: Counter[tuple[str, int]] = Counter()
+    for _, labels in labelled:
+        account.update(labels.account)
+    order = list(REASONS)
+    rows = [
+        AccountRow(reason, note, LANES[LANE_OF_NOTE[note]] if note in LANE_OF_NOTE else "", count)
+        for (reason, note), count in sorted(account.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    ]
+
+    def joined(field: str, dtype: type[np.generic]) -> NDArray[Any]:
+        return np.concatenate([np.empty(0, dtype), *(getattr(labels, field) for _, labels in labelled)])
+
+    def offset(field: str) -> IntArray:
+        lengths = [len(getattr(labels, field)) for _, labels in labelled]
+        return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+    return Labels(
+        recordings=tuple(recording for recording, _ in labelled),
+        onset_offset=offset("time_s"),
+        onset_time_s=joined("time_s", np.float64),
+        onset_lane=joined("lane", np.int8),
+        onset_velocity=joined("velocity", np.uint8),
+        ignore_offset=offset("ignore_start_s"),
+        ignore_start_s=joined("ignore_start_s", np.float64),
+        ignore_end_s=joined("ignore_end_s", np.float64),
+        ignore_lane=joined("ignore_lane", np.int8),
+        accounting=tuple(rows),
+    )
