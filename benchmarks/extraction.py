@@ -43,7 +43,7 @@ def main() -> None:
     with threadpool_limits(limits=1), tempfile.TemporaryDirectory() as folder:
         print_machine()
         root, target = Path(folder) / "corpus", Path(folder) / "features"
-        audio_s = render_material(root, n_performances=84, seconds=(14.0, 26.0)).audio_s
+        audio_s = render_material(root, n_performances=170, seconds=(14.0, 26.0)).audio_s
         catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
         # Not counted: brings the files into memory, and fetches modules.
         extract_corpus(root, catalog, target / "round-0", params, n_workers=1)

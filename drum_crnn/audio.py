@@ -52,7 +52,7 @@ def probe(path: Path) -> AudioInfo:
 def load_audio(path: Path, *, sample_rate: int) -> FloatArray:
     """Decode a whole recording: mono float32, shape (n_samples,), at `sample_rate`. Errors as in `read_blocks`."""
     blocks = list(read_blocks(path, sample_rate=sample_rate))
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
@@ -92,7 +92,9 @@ def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
                 yield mono
             if is_last:
                 break
-        if position < file.frames and not (file.format == "MP3" and not _states_its_length(path)):
+        if position == 0:
+            raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
+        if position < file.frames and (file.format != "MP3" or _states_its_length(path)):
             raise DrumCrnnError(
                 f"{path}: is truncated: the header promises {file.frames} samples, only {position} can be read"
             )

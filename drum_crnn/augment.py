@@ -12,10 +12,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
+from torchaudio.functional import convolve
 
 from drum_crnn.features import FeatureParams
 from drum_crnn.params import ParamsSection, StrictModel
@@ -155,20 +155,24 @@ class Augmenter:
         self._centres_hz = torch.from_numpy(centres.astype(np.float32))
 
     def draw(self, rng: np.random.Generator) -> Draw:
-        """Decide what happens to one excerpt. Every effect takes its numbers, switched on or not, in a fixed order."""
+        """Decide what happens to one excerpt.
+
+        Every effect takes its numbers in a fixed order, whether it acts or not, so that a switch leaves the other
+        effects as they are; noise comes last, as it takes many numbers when it acts.
+        """
         params = self.params
         reverb = self._amount(params.reverb, rng)
         reverb_s = rng.uniform(*params.reverb_decay_s)
-        return Draw(
+        return Draw(  # fields in the order in which the numbers are drawn
             stretch=self._amount(params.time_stretch, rng, neutral=1.0),
             semitones=self._amount(params.pitch_shift, rng, neutral=0.0),
             tilt_db=self._amount(params.eq_tilt, rng, neutral=0.0),
             gain_db=self._amount(params.gain, rng, neutral=0.0),
             reverb_db=reverb,
             reverb_s=reverb_s,
-            noise_db=self._noise(rng),
             keep_frames=_keep(params.frame_masks, self.n_frames, rng),
             keep_bands=_keep(params.band_masks, self.features.n_mels, rng),
+            noise_db=self._noise(rng),
         )
 
     @staticmethod
@@ -248,8 +252,8 @@ def _power(db: Tensor) -> Tensor:
 
 
 def _add_power(x: Tensor, y: Tensor) -> Tensor:
-    """Decibels of the sum of two powers; -inf adds nothing."""
-    return 10.0 * torch.log10(_power(x) + _power(y))
+    """Decibels of the sum of two powers; -inf adds nothing, to the last bit."""
+    return torch.where(torch.isneginf(y), x, 10.0 * torch.log10(_power(x) + _power(y)))
 
 
 def _reverberate(x: Tensor, draws: DrawBatch, *, frame_rate: float) -> Tensor:
@@ -261,11 +265,13 @@ def _reverberate(x: Tensor, draws: DrawBatch, *, frame_rate: float) -> Tensor:
     """
     if not torch.isfinite(draws.reverb_db).any():
         return x
-    n_bands = x.shape[2]
-    lag = torch.arange(1, _REVERB_FRAMES + 1, device=x.device)
+    lag = torch.arange(_REVERB_FRAMES + 1, device=x.device)
     decay_db = 60.0 / (draws.reverb_s[:, None] * frame_rate) * lag
-    kernel = _power(draws.reverb_db[:, None] - decay_db).flip(1)  # (batch, lags), latest first
-    power = _power(x).transpose(1, 2).reshape(1, -1, x.shape[1])  # (1, batch × bands, frames)
-    weight = kernel.repeat_interleave(n_bands, dim=0)[:, None, :]
-    tail = F.conv1d(F.pad(power, (_REVERB_FRAMES, -1)), weight, groups=weight.shape[0])
-    return 10.0 * torch.log10(power + tail).view(-1, n_bands, x.shape[1]).transpose(1, 2)
+    kernel = _power(draws.reverb_db[:, None] - decay_db)  # (batch, lags)
+    kernel[:, 0] = 1.0  # the sound itself
+    power = _power(x).transpose(1, 2)  # (batch, bands, frames)
+    # Directly, not by FFT: rounding to the loudest frame would drown the quiet ones.
+    reverberated = convolve(power, kernel[:, None, :])[..., : x.shape[1]]
+    # An excerpt without reverb keeps its bits, whatever the others of its batch have.
+    is_dry = torch.isneginf(draws.reverb_db)[:, None, None]
+    return torch.where(is_dry, x, 10.0 * torch.log10(reverberated).transpose(1, 2))

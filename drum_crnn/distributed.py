@@ -6,6 +6,7 @@ ranks divide the threads among themselves.
 
 import contextlib
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,6 +64,7 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
+        run_id=uuid.uuid4().hex,
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=n_processes,

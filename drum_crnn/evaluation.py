@@ -84,6 +84,9 @@ def evaluate(
     if not test:
         raise DrumCrnnError(f"{splits}: no recording is on the test side; see section 'split' of params.yaml")
     entries = {entry.recording: entry for entry in Catalog.read(catalog)}
+    unknown = sorted(set(test) - entries.keys())
+    if unknown:
+        raise DrumCrnnError(f"{catalog}: lacks '{unknown[0]}', which {splits} names; run `dvc repro split`")
     scored = score_recordings(
         ModelFile.load(model), FeatureStore.open(features), Labels.read(labels), [entries[name] for name in test]
     )
@@ -244,6 +247,8 @@ def _group_rows(column: str, groups: Mapping[str, LaneCounts]) -> list[dict[str,
 def _timing_rows(scored: Sequence[ScoredRecording]) -> list[dict[str, Any]]:
     """Histogram of estimate minus reference, in milliseconds."""
     errors_s = np.concatenate([s.matches.timing_errors_s() for s in scored])
+    # At the very edge of the window, a difference of floats may exceed it by the last bit.
+    errors_s = np.clip(errors_s, -TOLERANCE_S, TOLERANCE_S)
     n_bins = round(2 * TOLERANCE_S / _TIMING_BIN_S)
     counts, edges = np.histogram(errors_s, bins=n_bins, range=(-TOLERANCE_S, TOLERANCE_S))
     return [

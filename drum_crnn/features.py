@@ -11,7 +11,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
@@ -71,10 +70,13 @@ class LogMel:
     """
 
     def __init__(self, params: FeatureParams) -> None:
-        from librosa.filters import mel  # half a second to import, and only workers that compute frames need it
+        from librosa.filters import (
+            get_window,
+            mel,
+        )  # half a second to import, and only workers that compute frames need it
 
         self.params = params
-        window = scipy.signal.get_window("hann", params.n_fft).astype(np.float32)
+        window = get_window("hann", params.n_fft).astype(np.float32)
         self._window = window * np.float32(2.0 / window.sum())
         filters = mel(
             sr=params.sample_rate,

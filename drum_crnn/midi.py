@@ -144,6 +144,8 @@ def write_midi(path: Path, notes: Sequence[Note], *, bpm: float = 120.0, ticks_p
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=tempo)])
     now = 0
     for tick, is_on, number, velocity in sorted(events):
+        if tick - now > _MAX_DELTA:
+            raise ValueError(f"{path}: a pause of {tick - now} ticks is too long for the format; take fewer a beat")
         kind = "note_on" if is_on else "note_off"
         track.append(mido.Message(kind, channel=DRUM_CHANNEL, note=number, velocity=velocity, time=tick - now))
         now = tick

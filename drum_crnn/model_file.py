@@ -72,10 +72,10 @@ class ModelFile:
             raise DrumCrnnError(f"{path}: is a safetensors file, but not a model of drum_crnn") from None
         except (SafetensorError, OSError, ValueError) as error:
             raise DrumCrnnError(f"{path}: is not a readable model file ({error}); fetch or export it again") from None
-        if about.get("format") != _FORMAT or tuple(about["lanes"]) != LANES:
+        if not isinstance(about, dict) or about.get("format") != _FORMAT or about.get("lanes") != list(LANES):
             raise DrumCrnnError(f"{path}: was written by another version of drum_crnn; export it again with this one")
-        features = FeatureParams.check(about["features"], source=str(path))
-        model = DrumCrnn(ModelParams.check(about["model"], source=str(path)), n_mels=features.n_mels)
+        features = FeatureParams.check(about.get("features"), source=str(path))
+        model = DrumCrnn(ModelParams.check(about.get("model"), source=str(path)), n_mels=features.n_mels)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
@@ -86,7 +86,7 @@ class ModelFile:
             model if device is None else model.to(device),
             features,
             None if peaks is None else PeakPickingParams.check(peaks, source=str(path)),
-            None if thresholds is None else tuple(float(thresholds[lane]) for lane in LANES),
+            None if thresholds is None else _thresholds(thresholds, path),
         )
 
 
@@ -101,10 +101,25 @@ def export_model(weights: Path, thresholds: Path, target: Path) -> None:
     model = ModelFile.load(weights)
     try:
         document = json.loads(thresholds.read_text(encoding="utf-8"))
-        values = tuple(float(document["thresholds"][lane]) for lane in LANES)
     except FileNotFoundError:
         raise DrumCrnnError(f"{thresholds}: there is no such file; `dvc repro tune-thresholds` makes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DrumCrnnError(f"{thresholds}: holds no threshold for each lane ({error}); tune them again") from None
+    except (OSError, ValueError) as error:
+        raise DrumCrnnError(f"{thresholds}: is not readable JSON ({error}); tune the thresholds again") from None
+    if not isinstance(document, dict):
+        raise DrumCrnnError(f"{thresholds}: holds no thresholds; tune them again")
+    values = _thresholds(document.get("thresholds"), thresholds)
     peak_picking = PeakPickingParams.check(document.get("peak_picking"), source=str(thresholds))
     ModelFile(model.model, model.features, peak_picking, values).save(target)
+
+
+def _thresholds(of_lane: Any, path: Path) -> tuple[float, ...]:
+    """The threshold of each lane, as JSON has them by name."""
+    try:
+        values = tuple(float(of_lane[lane]) for lane in LANES)
+    except KeyError as error:
+        raise DrumCrnnError(f"{path}: holds no threshold of lane {error}; tune them again") from None
+    except (TypeError, ValueError) as error:
+        raise DrumCrnnError(f"{path}: holds no threshold for each lane ({error}); tune them again") from None
+    if not all(0 < value <= 1 for value in values):
+        raise DrumCrnnError(f"{path}: a threshold should be above 0 and at most 1; tune them again")
+    return values

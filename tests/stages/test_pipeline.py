@@ -1,0 +1,153 @@
+"""The whole DAG on a miniature corpus, through real `dvc` processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from miniature import ROOT, copy_project
+
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "OMP_NUM_THREADS": "1",
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+}
+
+
+def run(project: Path, *command: str) -> str:
+    done = subprocess.run(
+        command, cwd=project, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"^Running stage '([\w-]+)'", output, flags=re.MULTILINE)
+
+
+ALL_STAGES = {"render", "catalog", "extract", "label", "split", "train", "tune-thresholds", "export", "evaluate"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature project in a git repository, after its first `dvc repro`."""
+    project = copy_project(tmp_path_factory.mktemp("pipeline") / "project", train={"epochs": 1})
+    run(project, "git", "init", "--quiet")
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", "a project")
+    assert set(stages_run(run(project, "dvc", "repro"))) == ALL_STAGES
+    return project
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_every_output_is_there_and_nothing_else_is_left(project: Path) -> None:
+    status = run(project, "git", "status", "--porcelain")
+    assert status.split() == ["??", "dvc.lock", "??", "metrics/"]
+    scores = json.loads((project / "metrics" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert {"f1", "f1_25ms", "f1_kick", "f1_ride", "precision", "recall", "velocity_mae"} <= set(scores)
+    assert all(not isinstance(value, dict | list) for value in scores.values())
+    assert "data/rendered" in (project / "dvc.lock").read_text()
+    assert (project / "models" / "drum_crnn.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_a_second_run_does_nothing(project: Path) -> None:
+    assert "Data and pipelines are up to date" in run(project, "dvc", "repro")
+    assert "Data and pipelines are up to date" in run(project, "dvc", "status")
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_scores_are_shown_with_the_path_of_the_model(project: Path) -> None:
+    shown = run(project, "drum-crnn", "scores")
+    for word in ("kick", "low_tom", "all", "models/drum_crnn.safetensors"):
+        assert word in shown
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_declared_plots_have_their_data(project: Path) -> None:
+    run(project, "dvc", "plots", "show", "--out", "page")
+    page = (project / "page" / "index.html").read_text()
+    for title in ("Loss by epoch", "F per lane on the test side", "What was heard where something was played"):
+        assert title in page
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_an_experiment_reruns_what_reads_its_section(project: Path) -> None:
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", "results")
+    output = run(project, "dvc", "exp", "run", "--name", "other-seed", "-S", "evaluate.seed=7")
+    assert stages_run(output) == ["evaluate"]
+    output = run(project, "dvc", "exp", "run", "--name", "slower", "-S", "train.learning_rate=0.0005")
+    assert set(stages_run(output)) == {"train", "tune-thresholds", "export", "evaluate"}
+    shown = run(project, "dvc", "exp", "show", "--csv")
+    assert "slower" in shown
+    assert "other-seed" in shown
+    assert shown.splitlines()[0].count("f1") > 5
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_it_is_reproducible_outside_git(project: Path, tmp_path: Path) -> None:
+    """Another folder, no git, one worker: the same bytes of every out that a CPU makes alone."""
+    other = copy_project(tmp_path / "archive", train={"epochs": 1})
+    run(other, "dvc", "config", "--local", "core.no_scm", "true")
+    run(other, "dvc", "repro", "split")
+    run(other, "dvc", "repro", "extract", "label")
+    run(project, "git", "checkout", "--force", "--quiet", "HEAD")
+    for name in ("catalog.csv", "splits.csv", "labels.h5", "kits.csv"):
+        assert (other / "data" / name).read_bytes() == (project / "data" / name).read_bytes(), name
+    shards = sorted((other / "data" / "features").glob("*.h5"))
+    assert shards
+    for path in shards:
+        assert path.read_bytes() == (project / "data" / "features" / path.name).read_bytes(), path.name
+
+
+def stage(project: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", f"stages.{name}", *arguments]
+    return subprocess.run(command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("catalog", ("nowhere", "nowhere", "c.csv", "p.csv"), r"error: nowhere: .*corpus\.root"),
+        ("extract", ("data", "nowhere.csv", "features"), r"error: nowhere\.csv: there is no such file"),
+        ("label", ("data", "nowhere.csv", "l.h5", "a.csv"), r"error: nowhere\.csv: there is no such file"),
+        ("split", ("nowhere.csv", "s.csv"), r"error: nowhere\.csv: there is no such file"),
+        ("render", ("r", "k.csv", "--params-file", "nowhere.yaml"), r"error: nowhere\.yaml: there is no such file"),
+        ("export", ("nowhere.safetensors", "t.json", "m"), r"error: nowhere\.safetensors: there is no such model"),
+        ("train", ("features", "l.h5", "s.csv", "m", "metrics"), r"error: features: holds no feature shards"),
+        ("evaluate", ("m", "f", "l", "nowhere.csv", "c", "e", "t"), r"error: nowhere\.csv: there is no such file"),
+    ],
+)
+def test_a_mistake_of_the_user_is_a_sentence(
+    tmp_path: Path, name: str, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for package in ("drum_crnn", "stages"):
+        (tmp_path / package).symlink_to(ROOT / package)
+    before = set(tmp_path.iterdir())
+    done = stage(tmp_path, name, *arguments)
+    assert done.returncode == 1
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert set(tmp_path.iterdir()) - before <= {tmp_path / "logs"}
+
+
+def test_a_misspelt_parameter_is_named_with_its_section(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("withheld_notes:", "withheld_note:"))
+    for package in ("drum_crnn", "stages"):
+        (tmp_path / package).symlink_to(ROOT / package)
+    done = stage(tmp_path, "render", "rendered", "kits.csv")
+    assert done.returncode == 1
+    assert "params.yaml: render.withheld_note: unknown key; did you mean 'withheld_notes'?" in done.stderr
+    assert "params.yaml: render.withheld_notes: is missing" in done.stderr
+    assert not (tmp_path / "rendered").exists()
