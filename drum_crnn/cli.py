@@ -92,8 +92,11 @@ def scores(
         summary = json.loads((metrics / "evaluation.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DrumCrnnError(f"{error.filename}: there are no scores yet; `dvc repro` makes them") from None
-    table = Table(title="Onsets on the test side: F-measure at ±50 ms, and its 95 % interval over performances")
-    for column in ("lane", "onsets", "precision", "recall", "F", "interval", "F at ±25 ms", "velocity error"):
+    table = Table(
+        title="Onsets on the test side, at ±50 ms",
+        caption="interval: of F, over performances; ±25 ms: F; velocity: mean absolute error",
+    )
+    for column in ("lane", "onsets", "P", "R", "F", "interval", "±25 ms", "velocity"):
         table.add_column(column, justify="left" if column == "lane" else "right")
     for row in rows:
         f = [row[name] and f"{float(row[name]):.3f}" for name in ("precision", "recall", "f1", "f1_25ms")]

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from builders import RATE, make_store, noise, small_features
@@ -125,9 +126,21 @@ def test_any_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
     assert n_noticed > n_trials / 2
 
 
-def test_shard_of_another_version_is_refused(tmp_path: Path) -> None:
-    import h5py
+@pytest.mark.parametrize("column", ["recording", "source", "offset", "frames"])
+def test_every_column_is_under_a_checksum(tmp_path: Path, column: str) -> None:
+    make_store(tmp_path, {"a": noise(9000), "b": noise(5000)}, small_features(n_shards=1))
+    path = tmp_path / "features" / "shard-0000.h5"
+    content = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        chunk = file[column].id.get_chunk_info(0)
+    content[chunk.byte_offset + chunk.size // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    with pytest.raises(DrumCrnnError, match=r"shard-0000\.h5: is damaged"):
+        FeatureStore.open(tmp_path / "features").read("b")
 
+
+def test_shard_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "shard-0000.h5"
     with h5py.File(path, "w") as file:
         file.attrs["format"] = 1

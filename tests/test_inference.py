@@ -71,6 +71,13 @@ def test_inner_parts_are_every_frame_once_in_order(
         assert batch <= batch_windows
 
 
+@pytest.mark.parametrize(("n_frames", "n_windows"), [(1, 1), (60, 1), (61, 2), (96, 2), (97, 3)])
+def test_no_more_windows_than_needed(n_frames: int, n_windows: int) -> None:
+    model = Echo(window_frames=60, margin_frames=12)
+    activations_of(model, numbered(n_frames), floor_db=FLOOR_DB)
+    assert model.shapes == [(n_windows, 60, 1)]
+
+
 @pytest.mark.parametrize("n_frames", [0, 1, 11, 60, 61, 96, 97, 200])
 @pytest.mark.parametrize("cuts", [[], [0, 0], [1], [5, 59, 60, 61], list(range(200))])
 def test_blocks_change_no_bit(n_frames: int, cuts: list[int]) -> None:

@@ -117,6 +117,15 @@ def read_series(metrics: Path, name: str) -> list[float]:
     return [float(line.split("\t")[1]) for line in lines]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains_on_a_cpu(tmp_path: Path, inputs: TrainingInputs, precision: str) -> None:
+    train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"precision": precision}))
+    loss = read_series(tmp_path / "metrics", "train/loss")
+    assert loss[1] < loss[0]
+    weights = ModelFile.load(tmp_path / "models" / "crnn.safetensors").model.state_dict()
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
 def test_early_stopping(tmp_path: Path, inputs: TrainingInputs) -> None:
     # At so small a rate nothing is learnt, so the first epoch stays the best.
     rates = {"learning_rate": 1e-12, "final_learning_rate": 0.0}
