@@ -31,9 +31,9 @@ format: venv-dev ## put the code into the project's format
 	$(BIN)/ruff format
 
 benchmarks: ## list the benchmarks; each prints a table and its figures
-	@for file in benchmarks/[a-z]*.py; do \
-	    [ -e "$$file" ] && echo "$(BIN)/python -m benchmarks.$$(basename "$$file" .py)"; \
-	done; true
+	@for file in $$(grep -l __main__ benchmarks/*.py); do \
+	    echo "$(BIN)/python -m benchmarks.$$(basename "$$file" .py)"; \
+	done
 
 clean: ## remove caches; data, models, metrics and .venv stay
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info

@@ -162,8 +162,7 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
                 shape=(int(offsets[-1]), job.params.n_mels),
                 dtype=np.float16,
                 chunks=(min(_CHUNK_FRAMES, max(1, int(offsets[-1]))), job.params.n_mels),
-                compression="gzip",
-                compression_opts=1,
+                compression="lzf",
                 shuffle=True,
                 fletcher32=True,
             )

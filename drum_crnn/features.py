@@ -27,6 +27,10 @@ FloatArray = NDArray[np.float32]
 # bits of a frame then depend on the recording alone, not on the blocks in which it was decoded. Fits the L2 cache.
 _GROUP = 64
 
+# Bands are computed in so many groups, each from the bins that it hears: a seventh of the filter bank holds all that is
+# not zero.
+_BAND_GROUPS = 6
+
 
 class FeatureParams(ParamsSection):
     """Section `features`: what one frame is, and how frames are stored."""
@@ -92,7 +96,7 @@ class LogMel:
                 f"features.n_mels: {params.n_mels} bands from {params.fmin:g} to {params.fmax:g} Hz are too many for "
                 f"features.n_fft {params.n_fft}: {n_empty} of them hold no FFT bin; choose fewer, or a larger n_fft"
             )
-        self._filters = np.ascontiguousarray(filters.T, dtype=np.float32)  # (n_fft // 2 + 1, n_mels)
+        self._groups = _grouped(filters.T.astype(np.float32))
 
     def __call__(self, audio: FloatArray) -> FloatArray:
         """Frames of a whole recording.
@@ -124,28 +128,47 @@ class LogMel:
         for block in blocks:
             n_samples += len(block)
             buffer = np.concatenate([buffer, block])
-            start = 0
-            while len(buffer) - start >= group_span:
-                yield self._group(buffer[start : start + group_span])
-                start += _GROUP * hop
-                n_done += _GROUP
-            buffer = buffer[start:]
+            n_groups = max(0, (len(buffer) - group_span) // (_GROUP * hop) + 1)
+            if n_groups:
+                windows = sliding_window_view(buffer, self.params.n_fft)[::hop]  # once a block: it takes a while
+                for first in range(0, n_groups * _GROUP, _GROUP):
+                    yield self._group(windows[first : first + _GROUP])
+                buffer = buffer[n_groups * _GROUP * hop :]
+                n_done += n_groups * _GROUP
         n_left = n_frames_of(n_samples, hop) - n_done
         # The zeros after the last sample can let one more group be full, so that there may be two left.
         while n_left > 0:
             padded = np.zeros(group_span, np.float32)
             padded[: min(len(buffer), group_span)] = buffer[:group_span]
-            yield self._group(padded)[:n_left]
+            yield self._group(sliding_window_view(padded, self.params.n_fft)[::hop])[:n_left]
             buffer = buffer[_GROUP * hop :]
             n_left -= _GROUP
 
-    def _group(self, samples: FloatArray) -> FloatArray:
-        windows = sliding_window_view(samples, self.params.n_fft)[:: self.params.hop_length]
+    def _group(self, windows: FloatArray) -> FloatArray:
         spectrum = scipy.fft.rfft(windows * self._window)
-        power = np.square(spectrum.real)
-        power += np.square(spectrum.imag)
-        bands = power @ self._filters
+        # Real and imaginary parts side by side: their squares are added up by the filters, which hold every bin twice.
+        squares = spectrum.view(np.float32)
+        np.square(squares, out=squares)
+        bands = np.empty((len(squares), self.params.n_mels), np.float32)
+        for parts, mels, filters in self._groups:
+            np.matmul(squares[:, parts], filters, out=bands[:, mels])
         np.maximum(bands, np.float32(10.0 ** (self.params.floor_db / 10.0)), out=bands)
         np.log10(bands, out=bands)
         bands *= np.float32(10.0)
-        return bands  # type: ignore[no-any-return]  # scipy has no types
+        return bands
+
+
+def _grouped(filters: FloatArray) -> list[tuple[slice, slice, FloatArray]]:
+    """Cut a filter bank (n_bins, n_mels) into groups of neighbouring bands.
+
+    Each is a slice of a spectrum's real and imaginary parts, of which bin b has places 2b and 2b + 1; a slice of the
+    bands; and the filters from the one to the other.
+    """
+    groups = []
+    for mels in np.array_split(np.arange(filters.shape[1]), min(_BAND_GROUPS, filters.shape[1])):
+        columns = slice(int(mels[0]), int(mels[-1]) + 1)
+        heard = np.flatnonzero(filters[:, columns].any(axis=1))
+        bins = slice(int(heard[0]), int(heard[-1]) + 1)
+        parts = slice(2 * bins.start, 2 * bins.stop)
+        groups.append((parts, columns, np.repeat(filters[bins, columns], 2, axis=0)))
+    return groups
