@@ -4,16 +4,13 @@ It is the first thing that the DAG makes of a corpus and what the later stages g
 files alone (no times, no absolute paths), so it has the same bytes in every clone.
 """
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from drum_crnn.atomic import write_text
-from drum_crnn.errors import DrumCrnnError
 from drum_crnn.problems import Problem
+from drum_crnn.tables import read_table, write_table
 
 __all__ = ["Catalog", "CatalogEntry"]
 
@@ -101,40 +98,26 @@ class Catalog:
         DrumCrnnError
             If the file is missing, or a line is not as `write` writes it.
         """
-        again = "run `dvc repro catalog` to write it anew"
-        entries: dict[str, CatalogEntry] = {}
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                reader = csv.reader(file)
-                if next(reader, None) != _COLUMNS:
-                    raise DrumCrnnError(f"{path}:1: is no catalog (its columns are {', '.join(_COLUMNS)}); {again}")
-                for row in reader:
-                    entry = _parse(row)
-                    if entry.recording in entries:
-                        raise ValueError(f"repeats the recording '{entry.recording}'")
-                    entries[entry.recording] = entry
-        except FileNotFoundError:
-            raise DrumCrnnError(f"{path}: there is no such file; {again}") from None
-        except OSError as error:
-            raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise DrumCrnnError(f"{path}: is not UTF-8 text; {again}") from None
-        except (ValueError, csv.Error) as error:
-            raise DrumCrnnError(f"{path}:{reader.line_num}: {error}; {again}") from None
-        return cls(tuple(entries.values()))
+        entries = read_table(
+            path,
+            _COLUMNS,
+            _parse,
+            key=lambda entry: entry.recording,
+            what="catalog",
+            again="run `dvc repro catalog` to write it anew",
+        )
+        return cls(tuple(entries))
 
     def write(self, path: Path) -> None:
         """Write the recordings as CSV, whole or not at all."""
-        _write_csv(path, _COLUMNS, (astuple(entry) for entry in self.entries))
+        write_table(path, _COLUMNS, (astuple(entry) for entry in self.entries))
 
     def write_problems(self, path: Path) -> None:
         """Write what was left out and why as CSV: file, line of the corpus's table, what."""
-        _write_csv(path, [field.name for field in fields(Problem)], (astuple(problem) for problem in self.problems))
+        write_table(path, [field.name for field in fields(Problem)], (astuple(problem) for problem in self.problems))
 
 
 def _parse(row: list[str]) -> CatalogEntry:
-    if len(row) != len(_COLUMNS):
-        raise ValueError(f"has {len(row)} fields, expected {len(_COLUMNS)}")
     values: dict[str, Any] = {}
     for column, text in zip(_COLUMNS, row, strict=True):
         try:
@@ -145,11 +128,3 @@ def _parse(row: list[str]) -> CatalogEntry:
     if entry.n_samples <= 0 or entry.sample_rate <= 0:
         raise ValueError("'n_samples' and 'sample_rate' should be above zero")
     return entry
-
-
-def _write_csv(path: Path, header: list[str], rows: Iterable[tuple[object, ...]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

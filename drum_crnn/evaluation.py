@@ -1,6 +1,5 @@
 """Scores of an exported model on the test side: numbers, tables, and what DVC plots."""
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from drum_crnn.atomic import replace_directory, replace_file, write_text
+from drum_crnn.atomic import replace_directory, write_text
 from drum_crnn.catalog import Catalog, CatalogEntry
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
@@ -34,6 +33,7 @@ from drum_crnn.metrics import (
 from drum_crnn.model_file import ModelFile
 from drum_crnn.params import ParamsSection
 from drum_crnn.splits import Splits
+from drum_crnn.tables import write_records
 
 __all__ = ["EvaluateParams", "ScoredRecording", "evaluate", "score_recordings"]
 
@@ -166,19 +166,19 @@ def _rounded(value: float) -> float | None:
 def _write_tables(
     directory: Path, scored: Sequence[ScoredRecording], heard_kits: set[str], params: EvaluateParams
 ) -> None:
-    _write_csv(directory / "lanes.csv", _lane_rows(scored, params))
+    write_records(directory / "lanes.csv", _lane_rows(scored, params))
     kits = count_by_group((s.entry.kit, s.matches.counts()) for s in scored)
     kit_rows = _group_rows("kit", kits)
     for row in kit_rows:
         row["in_training"] = "heard" if row["kit"] in heard_kits else "unheard"
-    _write_csv(directory / "kits.csv", kit_rows)
-    _write_csv(
+    write_records(directory / "kits.csv", kit_rows)
+    write_records(
         directory / "styles.csv",
         _group_rows("style", count_by_group((s.entry.style, s.matches.counts()) for s in scored)),
     )
     confusion: NDArray[np.int64] = np.sum([s.matches.confusion() for s in scored], axis=0)
     names = (*LANES, NOTHING)
-    _write_csv(
+    write_records(
         directory / "confusion.csv",
         [
             {"played": played, "heard": heard, "onsets": int(confusion[i, j])}
@@ -186,8 +186,8 @@ def _write_tables(
             for j, heard in enumerate(names)
         ],
     )
-    _write_csv(directory / "confusion_pairs.csv", _confusion_pairs(confusion))
-    _write_csv(directory / "timing.csv", _timing_rows(scored))
+    write_records(directory / "confusion_pairs.csv", _confusion_pairs(confusion))
+    write_records(directory / "timing.csv", _timing_rows(scored))
 
 
 def _confusion_pairs(confusion: NDArray[np.int64]) -> list[dict[str, str]]:
@@ -255,10 +255,3 @@ def _timing_rows(scored: Sequence[ScoredRecording]) -> list[dict[str, Any]]:
         {"error_ms": f"{1000.0 * (low + high) / 2.0:.0f}", "onsets": int(count)}
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

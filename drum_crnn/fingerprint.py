@@ -7,19 +7,18 @@ reads only what is new or changed: the rest costs one `stat` a file.
 
 import csv
 import hashlib
-import io
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from drum_crnn.atomic import write_text
 from drum_crnn.console import track, warn
 from drum_crnn.corpus import Corpus
 from drum_crnn.errors import DrumCrnnError
+from drum_crnn.tables import write_table
 
 __all__ = ["FileState", "Fingerprint", "ScanSummary", "hash_files", "scan"]
 
@@ -70,7 +69,7 @@ class Fingerprint:
     def write(self, path: Path) -> None:
         """Write as CSV sorted by path: equal trees give equal bytes, wherever they lie and whenever they were made."""
         rows = ([name, state.n_bytes, state.sha256] for name, state in sorted(self.files.items()))
-        _write_table(path, _FINGERPRINT_HEADER, rows)
+        write_table(path, _FINGERPRINT_HEADER, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,7 @@ def _read_memory(path: Path) -> dict[str, _Remembered]:
 
 def _write_memory(path: Path, memory: dict[str, _Remembered]) -> None:
     rows = ([name, known.n_bytes, known.mtime_ns, known.sha256] for name, known in sorted(memory.items()))
-    _write_table(path, _MEMORY_HEADER, rows)
+    write_table(path, _MEMORY_HEADER, rows)
 
 
 def _read_table(path: Path, header: list[str]) -> Iterator[list[str]]:
@@ -218,11 +217,3 @@ def _read_table(path: Path, header: list[str]) -> Iterator[list[str]]:
             if len(row) != len(header) or len(row[-1]) != 64:
                 raise ValueError(f"line {reader.line_num} is damaged")
             yield row
-
-
-def _write_table(path: Path, header: list[str], rows: Iterable[list[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

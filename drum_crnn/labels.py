@@ -1,7 +1,5 @@
 """Labels: the onsets of every recording, and where nothing may be judged."""
 
-import csv
-import io
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -10,10 +8,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.atomic import replace_file, write_text
+from drum_crnn.atomic import replace_file
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import LANES
 from drum_crnn.onsets import IgnoreWindows, Onsets
+from drum_crnn.tables import write_table
 
 __all__ = ["AccountRow", "Labels"]
 
@@ -124,11 +123,8 @@ class Labels:
 
     def write_accounting(self, path: Path) -> None:
         """Write what became of every note as CSV: reason, note, lane, count."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([field.name for field in fields(AccountRow)])
-        writer.writerows(astuple(row) for row in self.accounting)
-        write_text(path, text.getvalue())
+        columns = [field.name for field in fields(AccountRow)]
+        write_table(path, columns, (astuple(row) for row in self.accounting))
 
 
 _DTYPES: dict[str, type[np.generic]] = {

@@ -4,15 +4,13 @@ The unit is the performance: all its kit renderings are on one side, since they 
 family are heard on the test side alone; their recordings of other performances are `unused`.
 """
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Self
 
-from drum_crnn.atomic import write_text
 from drum_crnn.errors import DrumCrnnError
+from drum_crnn.tables import read_table, write_table
 
 __all__ = ["SIDES", "SplitRow", "Splits", "check_no_leak", "leak_error"]
 
@@ -65,37 +63,21 @@ class Splits:
         DrumCrnnError
             If the file is missing or damaged, or a performance is on two sides.
         """
-        again = "run `dvc repro split` to write it anew"
-        rows: dict[str, SplitRow] = {}
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                reader = csv.reader(file)
-                if next(reader, None) != _COLUMNS:
-                    raise DrumCrnnError(f"{path}:1: is no split (its columns are {', '.join(_COLUMNS)}); {again}")
-                for fields_of_row in reader:
-                    row = _parse(fields_of_row)
-                    if row.recording in rows:
-                        raise ValueError(f"repeats the recording '{row.recording}'")
-                    rows[row.recording] = row
-        except FileNotFoundError:
-            raise DrumCrnnError(f"{path}: there is no such file; {again}") from None
-        except OSError as error:
-            raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise DrumCrnnError(f"{path}: is not UTF-8 text; {again}") from None
-        except (ValueError, csv.Error) as error:
-            raise DrumCrnnError(f"{path}:{reader.line_num}: {error}; {again}") from None
-        splits = cls(tuple(rows.values()))
+        rows = read_table(
+            path,
+            _COLUMNS,
+            _parse,
+            key=lambda row: row.recording,
+            what="split",
+            again="run `dvc repro split` to write it anew",
+        )
+        splits = cls(tuple(rows))
         check_no_leak(splits)
         return splits
 
     def write(self, path: Path) -> None:
         """Write as CSV, whole or not at all."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(astuple(row) for row in self.rows)
-        write_text(path, text.getvalue())
+        write_table(path, _COLUMNS, (astuple(row) for row in self.rows))
 
 
 def check_no_leak(splits: Splits) -> None:
@@ -125,8 +107,6 @@ def leak_error(performance: str, one: tuple[str, str], other: tuple[str, str]) -
 
 
 def _parse(row: list[str]) -> SplitRow:
-    if len(row) != len(_COLUMNS):
-        raise ValueError(f"has {len(row)} fields, expected {len(_COLUMNS)}")
     parsed = SplitRow(*row)
     if parsed.side not in SIDES:
         raise ValueError(f"'side' is '{parsed.side}'; expected {', '.join(SIDES)}")

@@ -1,10 +1,9 @@
 """Choosing each lane's threshold on the validation side."""
 
-import csv
 import json
 from pathlib import Path
 
-from drum_crnn.atomic import replace_file, write_text
+from drum_crnn.atomic import write_text
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.feature_store import FeatureStore
@@ -15,6 +14,7 @@ from drum_crnn.metrics import TOLERANCE_S, LaneCounts
 from drum_crnn.model_file import ModelFile
 from drum_crnn.peak_picking import PeakPickingParams
 from drum_crnn.splits import Splits
+from drum_crnn.tables import write_records
 from drum_crnn.thresholds import ThresholdCurve, ThresholdParams, peaks_of_lanes, sweep_lane, tune
 
 __all__ = ["tune_thresholds", "validation_curves"]
@@ -88,10 +88,10 @@ def tune_thresholds(
         "validation_f1": {"sum": round(float(total.f()[0]), 6)}
         | {lane: None if f[index] != f[index] else round(f[index], 6) for index, lane in enumerate(LANES)},
     }
-    with replace_file(curves_csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["lane", "threshold", "precision", "recall", "f"], lineterminator="\n")
-        writer.writeheader()
-        for lane, curve in zip(LANES, curves, strict=True):
-            for row in curve.table(_PLOTTED_POINTS):
-                writer.writerow({"lane": lane} | {name: f"{value:.5f}" for name, value in row.items()})
+    rows = [
+        {"lane": lane} | {name: f"{value:.5f}" for name, value in row.items()}
+        for lane, curve in zip(LANES, curves, strict=True)
+        for row in curve.table(_PLOTTED_POINTS)
+    ]
+    write_records(curves_csv, rows)
     write_text(target, json.dumps(document, indent=2) + "\n")

@@ -20,7 +20,7 @@ from drum_crnn.params import ParamsSection
 
 # Imports go down, or stay within a layer. A folder stands for all modules in it.
 LAYERS: dict[int, tuple[str, ...]] = {
-    1: ("atomic", "console", "errors", "lanes", "params", "timing"),
+    1: ("atomic", "console", "errors", "lanes", "params", "tables", "timing"),
     2: (
         "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction", "feature_store",
         "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking", "problems",

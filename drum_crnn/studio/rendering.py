@@ -10,10 +10,9 @@ performances change a recording.
 """
 
 import concurrent.futures
-import csv
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -22,7 +21,7 @@ import numpy as np
 import soundfile
 from pydantic import Field, model_validator
 
-from drum_crnn.atomic import replace_directory, replace_file
+from drum_crnn.atomic import replace_directory
 from drum_crnn.console import track
 from drum_crnn.corpus import EGMD_COLUMNS
 from drum_crnn.errors import DrumCrnnError
@@ -33,6 +32,7 @@ from drum_crnn.studio.grooves import GrooveParams, generate_performances
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, kit_table_rows, without_notes, without_samples
 from drum_crnn.studio.performances import Performance, read_performances, take_hours
 from drum_crnn.studio.sources import open_kits
+from drum_crnn.tables import write_records, write_table
 
 __all__ = ["RenderParams", "RenderSummary", "open_all_kits", "render_corpus"]
 
@@ -128,10 +128,10 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
             for job, duration_s in zip(jobs, durations_s, strict=True)
             if duration_s > 0
         ]
-        _write_csv(directory / "corpus.csv", EGMD_COLUMNS, rows)
+        write_table(directory / "corpus.csv", EGMD_COLUMNS, ([row[c] for c in EGMD_COLUMNS] for row in rows))
     side_of = dict.fromkeys((kit.name for kit in unheard), "unheard")
     table = [{"side": side_of.get(kit.name, "heard"), **row} for kit in kits for row in kit_table_rows(kit)]
-    _write_csv(kits_csv, tuple(table[0]), table)
+    write_records(kits_csv, table)
     return RenderSummary(len(rows), len(performances), len(kits), sum(durations_s))
 
 
@@ -201,10 +201,3 @@ def _table_row(job: _Job, kit_name: str, duration_s: float, directory: Path) -> 
         "audio_filename": f"{stem}.wav",
         "kit_name": kit_name,
     }
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

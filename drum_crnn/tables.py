@@ -1,0 +1,80 @@
+"""Small tables as CSV files: one header line, commas, Unix line ends, UTF-8."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from drum_crnn.atomic import write_text
+from drum_crnn.errors import DrumCrnnError
+
+__all__ = ["read_table", "write_records", "write_table"]
+
+T = TypeVar("T")
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write rows below the names of their columns, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_records(path: Path, records: Sequence[Mapping[str, object]]) -> None:
+    """Write records that all have the same keys, which become the columns; no records make an empty table."""
+    columns = list(records[0]) if records else []
+    write_table(path, columns, ([record[column] for column in columns] for record in records))
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    parse: Callable[[list[str]], T],
+    *,
+    key: Callable[[T], str],
+    what: str,
+    again: str,
+) -> list[T]:
+    """Read a table that `write_table` wrote.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        What its header must be.
+    parse : callable
+        Makes a row of its fields, of which there are as many as columns; raises ValueError if they are not right.
+    key : callable
+        What must differ from row to row.
+    what, again : str
+        For messages: what the table is, and how to write it anew.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is missing or no such table, with the line that is wrong.
+    """
+    rows: dict[str, T] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            if next(reader, None) != list(columns):
+                raise DrumCrnnError(f"{path}:1: is no {what} (its columns are {', '.join(columns)}); {again}")
+            for fields in reader:
+                if len(fields) != len(columns):
+                    raise ValueError(f"has {len(fields)} fields, expected {len(columns)}")
+                row = parse(fields)
+                if key(row) in rows:
+                    raise ValueError(f"repeats the recording '{key(row)}'")
+                rows[key(row)] = row
+    except FileNotFoundError:
+        raise DrumCrnnError(f"{path}: there is no such file; {again}") from None
+    except OSError as error:
+        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DrumCrnnError(f"{path}: is not UTF-8 text; {again}") from None
+    except (ValueError, csv.Error) as error:
+        raise DrumCrnnError(f"{path}:{reader.line_num}: {error}; {again}") from None
+    return list(rows.values())

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.tables import read_table, write_records, write_table
+
+COLUMNS = ["name", "count"]
+
+
+def read(path: Path) -> list[tuple[str, int]]:
+    return read_table(
+        path,
+        COLUMNS,
+        lambda fields: (fields[0], int(fields[1])),
+        key=lambda row: row[0],
+        what="list",
+        again="make it again",
+    )
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [('with, "quotes"', 1), ("ünïcode", 2), ("two\nlines", 3)]
+    write_table(path, COLUMNS, rows)
+    assert read(path) == rows
+    assert b"\r" not in path.read_bytes()
+
+
+def test_records(tmp_path: Path) -> None:
+    write_records(tmp_path / "t.csv", [{"name": "a", "count": 1}, {"count": 2, "name": "b"}])
+    assert read(tmp_path / "t.csv") == [("a", 1), ("b", 2)]
+    write_records(tmp_path / "empty.csv", [])
+    assert (tmp_path / "empty.csv").read_text() == "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"t\.csv:1: is no list \(its columns are name, count\); make it again"),
+        (b"name\na\n", r"t\.csv:1: is no list"),
+        (b"name,count\na,1\nb\n", r"t\.csv:3: has 1 fields, expected 2"),
+        (b"name,count\na,many\n", r"t\.csv:2: .*many"),
+        (b"name,count\na,1\na,2\n", r"t\.csv:3: repeats the recording 'a'"),
+        (b"name,count\n\xff\xfe,1\n", r"t\.csv: is not UTF-8 text"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DrumCrnnError, match=message):
+        read(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DrumCrnnError, match=r"t\.csv: there is no such file; make it again"):
+        read(tmp_path / "t.csv")
