@@ -25,11 +25,12 @@ _UNKNOWN_LENGTHS = (0xFFFF_FFFF, 0x7FFF_F000)
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What the header of a recording says. `n_samples` counts samples of one channel."""
+    """What the header of a recording says. `n_samples` counts samples of one channel; `is_pcm`: plain integers."""
 
     sample_rate: int
     n_channels: int
     n_samples: int
+    is_pcm: bool
 
     @property
     def duration_s(self) -> float:
@@ -46,7 +47,7 @@ def probe(path: Path) -> AudioInfo:
         If the file is missing, empty, of no known format, or a WAV that holds less than its header says.
     """
     with _open(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames)
+        return AudioInfo(file.samplerate, file.channels, file.frames, file.subtype.startswith("PCM_"))
 
 
 def load_audio(path: Path, *, sample_rate: int) -> FloatArray:
@@ -107,6 +108,9 @@ def _open(path: Path) -> soundfile.SoundFile:
         raise DrumCrnnError(f"{path}: is empty (0 bytes)")
     try:
         file = soundfile.SoundFile(path)
+    except TypeError:
+        # soundfile takes ".raw" for samples without a header, of which it would have to be told the rate.
+        raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
     except soundfile.LibsndfileError as error:
         raise DrumCrnnError(
             f"{path}: not a readable recording ({error.error_string.strip().rstrip('.')}); "

@@ -25,7 +25,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field
 
-from drum_crnn.audio import AudioInfo, probe
+from drum_crnn.audio import AudioInfo, probe, read_blocks
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import LANE_OF_NOTE, UNMAPPED_NOTES
@@ -371,6 +371,10 @@ def _check_performance(root: Path, sample_rate: int, group: Sequence[Recording])
 def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[AudioInfo | None, list[str]]:
     try:
         audio = probe(path)
+        if not audio.is_pcm:
+            # What is compressed can be damaged, and what is floating can be NaN, behind a sound header.
+            for _ in read_blocks(path, sample_rate=audio.sample_rate):
+                pass
     except DrumCrnnError as error:
         return None, [_without_path(error, path)]
     faults = []

@@ -177,10 +177,8 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
         self.first_step = 0
 
     def __iter__(self) -> Iterator[list[ExcerptKey]]:
-        n_excerpts = self.plan.n_excerpts()
         for step in range(self.first_step, len(self) + self.first_step):
-            start = step * self.batch_size
-            size = min(self.batch_size, n_excerpts - start)
+            start, size = step * self.batch_size, self.n_excerpts_of(step)
             bounds = np.concatenate([[0], np.cumsum(self.shares)]) * size // self.shares.sum()
             mine = range(start + int(bounds[self.rank]), start + int(bounds[self.rank + 1]))
             # DistributedDataParallel needs a backward pass of every rank, so one without a share gets an excerpt that
@@ -189,6 +187,10 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
 
     def __len__(self) -> int:
         return self.plan.n_steps(self.batch_size) - self.first_step
+
+    def n_excerpts_of(self, step: int) -> int:
+        """Excerpts of a step, of all ranks together: the last step of an epoch may have fewer."""
+        return min(self.batch_size, self.plan.n_excerpts() - step * self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ ranks divide the threads among themselves.
 """
 
 import contextlib
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -63,6 +64,8 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # It would tell every failure a second time, with tracebacks.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         run_id=uuid.uuid4().hex,
         min_nodes=1,
@@ -78,7 +81,10 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
         elastic_launch(config, function)(*args)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        raise DrumCrnnError(f"rank {rank} failed; its last words: {failure.message}") from None
+        # A text where a signal ended the rank, and a record of the exception where it raised one.
+        message: Any = failure.message
+        said = str(message["message"] if isinstance(message, dict) else message)
+        raise DrumCrnnError(f"rank {rank} stopped the training: {said.removeprefix('DrumCrnnError: ')}") from None
 
 
 def is_launched() -> bool:
@@ -93,6 +99,11 @@ def join_world() -> Iterator[World]:
     if is_launched():
         rank, local_rank, size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise DrumCrnnError(
+                f"train.processes asks for more ranks than the {torch.cuda.device_count()} visible GPUs; "
+                "lower it, or set it to auto"
+            )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     else:

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import math
 import multiprocessing
-import shutil
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -87,9 +86,10 @@ def extract_corpus(
     ]
     wanted = {job.path for job in jobs}
     for path in target.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path not in wanted:
+        is_ours = path.match("shard-*.h5") or path.match(".shard-*.h5")  # the latter: left by a run that was killed
+        if not is_ours:
+            raise DrumCrnnError(f"{path}: is no feature shard; move it away, or name another folder for the features")
+        if path not in wanted:
             path.unlink()
     # Longest first, so that no worker is left alone with a long shard at the end.
     jobs.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
@@ -203,7 +203,7 @@ def _compute(path: Path, log_mel: LogMel, n_frames: int) -> HalfArray:
     if len(frames) != n_frames:
         raise DrumCrnnError(
             f"{path}: has {len(frames)} frames where its catalog entry promises {n_frames}; "
-            "it changed since: run `dvc repro catalog`"
+            "it changed since: run `drum-crnn corpus scan` again if corpus.watch is its file, then `dvc repro catalog`"
         )
     return frames
 

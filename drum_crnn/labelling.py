@@ -8,6 +8,7 @@ an ignore window on the lanes of both sides keeps the note out of loss and score
 Every note is accounted for, under one of `REASONS`.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,10 +25,10 @@ from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.labels import AccountRow, Labels
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
-from drum_crnn.midi import Note, read_midi
+from drum_crnn.midi import Note, canonical_midi, read_midi
 from drum_crnn.params import ParamsSection
 
-__all__ = ["REASONS", "LabelParams", "canonical_midi", "make_labels"]
+__all__ = ["REASONS", "LabelParams", "make_labels"]
 
 # What becomes of a note of the canonical MIDI, in the order in which it is decided; "extra" counts the notes of a
 # recording's own MIDI that answer to none of the canonical ones.
@@ -45,7 +46,6 @@ REASONS: dict[str, str] = {
 # A note and the same note in another kit's MIDI may be rounded to neighbouring ticks: at 480 a beat, and 60 beats a
 # minute, these are 2.1 ms apart.
 _MATCH_S = 0.0025
-_CONTENT_RESOLUTION_S = 0.001
 _NO_LANE = -1
 
 FloatArray = NDArray[np.float64]
@@ -102,27 +102,6 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
     return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])
 
 
-def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:
-    """Index of the recording whose MIDI speaks for the performance.
-
-    The contents that most recordings share win, where notes at the same millisecond with the same number are the same
-    content. Of equally frequent contents, the one with more notes of a lane wins (a pad map loses such notes sooner
-    than it invents them), then the one with more notes, then the one that comes first.
-    """
-    first_of: dict[tuple[tuple[int, int], ...], int] = {}
-    count: Counter[tuple[tuple[int, int], ...]] = Counter()
-    for index, notes in enumerate(notes_of_recording):
-        content = tuple(sorted((round(note.time_s / _CONTENT_RESOLUTION_S), note.note) for note in notes))
-        first_of.setdefault(content, index)
-        count[content] += 1
-
-    def rank(content: tuple[tuple[int, int], ...]) -> tuple[int, int, int, int]:
-        n_mapped = sum(note in LANE_OF_NOTE for _, note in content)
-        return count[content], n_mapped, len(content), -first_of[content]
-
-    return first_of[max(first_of, key=rank)]
-
-
 class _RecordingLabels(NamedTuple):
     """Labels of one recording; the arrays as in `Labels`."""
 
@@ -142,7 +121,7 @@ def _label_performance(
     notes_of: dict[str, list[Note]] = {}
     for entry in entries:
         if entry.midi_sha256 not in notes_of:
-            notes_of[entry.midi_sha256] = _read_notes(root / entry.midi_path, entry.midi_bytes)
+            notes_of[entry.midi_sha256] = _read_notes(root / entry.midi_path, entry.midi_sha256)
     canonical = notes_of[entries[canonical_midi([notes_of[entry.midi_sha256] for entry in entries])].midi_sha256]
     known: dict[tuple[str, int, int], _RecordingLabels] = {}
     labelled = []
@@ -157,16 +136,19 @@ def _label_performance(
     return labelled
 
 
-def _read_notes(path: Path, n_bytes: int) -> list[Note]:
+def _read_notes(path: Path, sha256: str) -> list[Note]:
     notes = read_midi(path)
-    if path.stat().st_size != n_bytes:
-        raise DrumCrnnError(f"{path}: is not the file that the catalog describes; run `dvc repro catalog`")
     unknown = sorted({note.note for note in notes} - LANE_OF_NOTE.keys() - UNMAPPED_NOTES.keys())
     if unknown:
         numbers = ", ".join(map(str, unknown))
         raise DrumCrnnError(
             f"{path}: note {numbers} belongs to no lane and is not among the notes known to be ignored; "
             "add it to drum_crnn/lanes.py or take the recording out of the corpus"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise DrumCrnnError(
+            f"{path}: is not the file that the catalog describes; run `drum-crnn corpus scan` again if corpus.watch is "
+            "its file, then `dvc repro catalog`"
         )
     return notes
 

@@ -3,6 +3,7 @@
 import io
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,8 +13,9 @@ import mido
 
 from drum_crnn.atomic import replace_file
 from drum_crnn.errors import DrumCrnnError
+from drum_crnn.lanes import LANE_OF_NOTE
 
-__all__ = ["DRUM_CHANNEL", "SAMPLE_EXACT_TICKS", "Note", "read_midi", "write_midi"]
+__all__ = ["DRUM_CHANNEL", "SAMPLE_EXACT_TICKS", "Note", "canonical_midi", "read_midi", "write_midi"]
 
 DRUM_CHANNEL = 9  # "channel 10" to people, who count from one
 
@@ -24,6 +26,7 @@ _DEFAULT_TEMPO = 500_000  # microseconds a beat, which the format prescribes unt
 _MAX_TICKS_PER_BEAT = 0x7FFF
 _MAX_DELTA = 0x0FFF_FFFF  # ticks; four bytes of seven bits
 _MAX_TEMPO = 0xFF_FFFF  # microseconds a beat; three bytes
+_CONTENT_RESOLUTION_S = 0.001  # notes of two files at the same millisecond are the same
 _NOTE_LENGTH_S = 0.05  # drums have none; long enough to be seen in a piano roll
 
 
@@ -163,3 +166,24 @@ def _note_offs(ons: Sequence[tuple[int, int, int, int]], length: int) -> list[tu
         offs.append((end, 0, number, 0))
         next_start[number] = tick
     return offs
+
+
+def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:
+    """Index of the recording whose MIDI speaks for the performance.
+
+    The contents that most recordings share win, where notes at the same millisecond with the same number are the same
+    content. Of equally frequent contents, the one with more notes of a lane wins (a pad map loses such notes sooner
+    than it invents them), then the one with more notes, then the one that comes first.
+    """
+    first_of: dict[tuple[tuple[int, int], ...], int] = {}
+    count: Counter[tuple[tuple[int, int], ...]] = Counter()
+    for index, notes in enumerate(notes_of_recording):
+        content = tuple(sorted((round(note.time_s / _CONTENT_RESOLUTION_S), note.note) for note in notes))
+        first_of.setdefault(content, index)
+        count[content] += 1
+
+    def rank(content: tuple[tuple[int, int], ...]) -> tuple[int, int, int, int]:
+        n_mapped = sum(note in LANE_OF_NOTE for _, note in content)
+        return count[content], n_mapped, len(content), -first_of[content]
+
+    return first_of[max(first_of, key=rank)]

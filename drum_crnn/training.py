@@ -343,7 +343,7 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> None:
             check_finite(state, batch)
         if is_due and state.step < steps_per_epoch:
             save(run, state)
-        log.step_done(n_excerpts=len(batch.frames))
+        log.step_done(n_excerpts=run.sampler.n_excerpts_of(state.step - 1))
 
 
 def train_step(run: Run, batch: Batch, step: int, n_steps: int) -> Tensor:
@@ -476,7 +476,10 @@ def save(run: Run, state: TrainingState) -> None:
 
 def restore(run: Run) -> TrainingState:
     """Go on from the checkpoint of these very params, data and code, if there is one; else from the beginning."""
-    content = load_checkpoint(run.checkpoint)
+    # The main rank alone reads it, since it alone writes it: another machine has none, or an older one.
+    box = [load_checkpoint(run.checkpoint) if run.world.is_main else None]
+    dist.broadcast_object_list(box)
+    content = box[0]
     others = [path.name for path in run.outputs.resume.glob("*") if path != run.checkpoint.parent]
     if run.world.is_main and others:
         warn(f"{run.outputs.resume}: holds a checkpoint of other params, data or code, which is left alone")

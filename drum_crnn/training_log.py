@@ -63,7 +63,7 @@ class TrainingLog:
             self._write(metrics)
 
     def step_done(self, *, n_excerpts: int) -> None:
-        """Move the progress bar."""
+        """Move the progress bar; `n_excerpts` are those of all ranks."""
         self._n_excerpts += n_excerpts
         if self._is_main:
             self._progress.advance(self._task)
@@ -84,10 +84,10 @@ class TrainingLog:
         )
 
     def write_speed(self, path: Path, *, excerpt_s: float, n_ranks: int) -> None:
-        """Leave the speed of this run in a file: it differs between equal runs, and so is no output of the stage."""
+        """Leave the speed of this run, validation included, in a file: equal runs differ in it, so it is no output."""
         if self._is_main:
             wall_s = time.monotonic() - self._started
-            audio_s = self._n_excerpts * excerpt_s * n_ranks
+            audio_s = self._n_excerpts * excerpt_s
             figures = {"ranks": n_ranks, "wall_s": wall_s, "audio_s": audio_s, "realtime": audio_s / wall_s}
             write_text(path, json.dumps(figures, indent=2) + "\n")
 

@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 import typing
@@ -175,7 +176,7 @@ def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
 def test_paths_are_passed_and_are_dependencies_or_outs(stage: str) -> None:
     """What a command is given, the DAG knows of, and the other way round; code and the corpus's place aside."""
     definition = DAG[stage]
-    arguments = set(definition["cmd"].split()[3:])
+    arguments = set(shlex.split(definition["cmd"])[3:])
     inputs = {path for path in definition["deps"] if Path(path).parts[0] not in ("drum_crnn", "stages")}
     outputs = {path for kind in ("outs", "metrics", "plots") for path in named(definition.get(kind, []))}
     assert arguments - {"${corpus.root}", "${corpus.watch}"} == (inputs | outputs) - {"${corpus.watch}"}

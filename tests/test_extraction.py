@@ -114,16 +114,22 @@ def test_fewer_shards_leave_no_old_ones(root: Path, catalog: Catalog, tmp_path: 
     assert [path.name for path in target.iterdir()] == ["shard-0000.h5"]
 
 
-def test_what_does_not_belong_there_is_removed(root: Path, catalog: Catalog, tmp_path: Path) -> None:
+def test_shards_that_nobody_wants_are_removed(root: Path, catalog: Catalog, tmp_path: Path) -> None:
     target = tmp_path / "features"
     extract(root, catalog, target)
     before = bytes_of(target)
     (target / "shard-0099.h5").write_bytes(b"left by another n_shards")
     (target / ".shard-0001-x8d.h5").write_bytes(b"left by a killed run")
-    (target / ".ipynb_checkpoints").mkdir()
-    (target / ".ipynb_checkpoints" / "x").touch()
     extract(root, catalog, target)
     assert bytes_of(target) == before
+
+
+def test_what_is_no_shard_is_left_alone(root: Path, catalog: Catalog, tmp_path: Path) -> None:
+    target = tmp_path / "features"
+    (target / ".git").mkdir(parents=True)
+    with pytest.raises(DrumCrnnError, match=r"\.git: is no feature shard; move it away"):
+        extract(root, catalog, target)
+    assert (target / ".git").is_dir()
 
 
 @pytest.mark.parametrize("damage", ["text", "empty", "truncated", "frames"])

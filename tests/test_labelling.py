@@ -15,10 +15,10 @@ from drum_crnn.catalog import Catalog
 from drum_crnn.cataloguing import build_catalog
 from drum_crnn.corpus import Corpus, CorpusParams
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.labelling import LabelParams, _compare, _merge, _pair, _windows, canonical_midi, make_labels
+from drum_crnn.labelling import LabelParams, _compare, _merge, _pair, _windows, make_labels
 from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
-from drum_crnn.midi import Note, read_midi
+from drum_crnn.midi import Note, canonical_midi, read_midi
 
 PARAMS = LabelParams(merge_window_s=0.03, min_velocity=8, ignore_radius_s=0.025)
 KICK, SNARE, HIHAT, HIGH_TOM, MID_TOM = range(5)

@@ -93,7 +93,7 @@ def test_export_merges_weights_and_thresholds(weights: Path, tmp_path: Path) -> 
         (b"", "not a readable model file"),
         (b"hello, this is some text and no model at all", "not a readable model file"),
         (b"\x10\x00\x00\x00\x00\x00\x00\x00not json, is it?", "not a readable model file"),
-        (None, "there is no such model; `dvc repro` trains one"),
+        (None, "there is no such model; `make repro` trains one"),
     ],
 )
 def test_file_that_is_no_model(tmp_path: Path, content: bytes | None, words: str) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -220,6 +221,16 @@ def test_two_ranks_train_a_model(tmp_path: Path, inputs: TrainingInputs) -> None
     assert json.loads((tmp_path / "logs" / "training.json").read_text())["ranks"] == 2
     assert len(read_series(tmp_path / "metrics", "validation/f1")) == 2
     ModelFile.load(tmp_path / "models" / "crnn.safetensors")
+
+
+def test_a_mistake_of_the_user_is_a_sentence_with_two_ranks_as_well(tmp_path: Path, inputs: TrainingInputs) -> None:
+    write_params(tmp_path / "params.yaml", train={"processes": 2, "rank_shares": [1, 2, 3]})
+    done = run_stage(inputs, tmp_path)
+    assert done.returncode == 1
+    assert re.search(
+        r"^error: rank \d stopped the training: train\.rank_shares has 3 shares", done.stderr, re.MULTILINE
+    )
+    assert "Traceback" not in done.stderr
 
 
 # --- The gradient of a step is that of the global batch, however it is shared -----------------------------------------

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from drum_crnn.corpus import Corpus
+from drum_crnn.console import track
+from drum_crnn.corpus import Corpus, Recording
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.midi import Note, read_midi
+from drum_crnn.midi import Note, canonical_midi, read_midi
 
 __all__ = ["Performance", "read_performances", "take_hours"]
 
@@ -83,12 +84,17 @@ def read_performances(root: Path) -> list[Performance]:
 def _read_table(corpus: Corpus) -> list[Performance]:
     if corpus.problems:
         raise DrumCrnnError(f"{corpus.csv_path}: {corpus.problems[0]}")
-    performances: dict[str, Performance] = {}
+    rows_of: dict[str, list[Recording]] = {}
     for row in corpus.recordings:
-        # E-GMD lists a performance once a kit; its first is as good as any.
-        if row.performance not in performances:
-            performances[row.performance] = Performance(
-                id=row.performance,
+        rows_of.setdefault(row.performance, []).append(row)
+    performances = []
+    for name, rows in track(rows_of.items(), description="read performances", total=len(rows_of)):
+        # E-GMD lists a performance once a kit, with what that kit's pad map made of it.
+        notes_of_row = [read_midi(corpus.root / row.midi_path) for row in rows]
+        row = rows[0]
+        performances.append(
+            Performance(
+                id=name,
                 drummer=row.drummer,
                 session=row.session,
                 style=row.style,
@@ -96,9 +102,10 @@ def _read_table(corpus: Corpus) -> list[Performance]:
                 beat_type=row.beat_type,
                 time_signature=row.time_signature,
                 split=row.split,
-                notes=tuple(read_midi(corpus.root / row.midi_path)),
+                notes=tuple(notes_of_row[canonical_midi(notes_of_row)]),
             )
-    return list(performances.values())
+        )
+    return performances
 
 
 def take_hours(

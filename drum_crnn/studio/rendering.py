@@ -118,6 +118,11 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
     performances = [p for p in take_hours(performances, params.hours.model_dump(), seed=params.seed) if p.notes]
     if not performances:
         raise DrumCrnnError(f"{params.performances}: holds no performance with notes; see render.performances")
+    if params.unheard_kits and not any(performance.split == "test" for performance in performances):
+        raise DrumCrnnError(
+            f"render.unheard_kits play test performances alone, and none of {params.performances} is one; "
+            "set render.unheard_kits to []"
+        )
     heard, unheard = open_all_kits(params)
     kits = [*heard, *unheard]
     with replace_directory(target) as directory:
