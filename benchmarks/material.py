@@ -9,10 +9,10 @@ __all__ = ["render_material", "render_params"]
 
 
 def render_params(*, n_performances: int, seconds: tuple[float, float]) -> RenderParams:
-    """Section `render`, with so many performances of such a length, and no lone fills, which are shorter."""
+    """Section `render`, with so many performances of such a length: no lone fills, no kits for the test side alone."""
     params = RenderParams.load()
     update = {"performances": n_performances, "seconds": seconds, "fill_performances": 0.0}
-    return params.model_copy(update={"grooves": params.grooves.model_copy(update=update)})
+    return params.model_copy(update={"grooves": params.grooves.model_copy(update=update), "unheard_kits": ()})
 
 
 def render_material(target: Path, *, n_performances: int, seconds: tuple[float, float]) -> RenderSummary:
