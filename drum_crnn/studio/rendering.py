@@ -120,8 +120,8 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
         raise DrumCrnnError(f"{params.performances}: holds no performance with notes; see render.performances")
     if params.unheard_kits and not any(performance.split == "test" for performance in performances):
         raise DrumCrnnError(
-            f"render.unheard_kits play test performances alone, and there is none (performances: {params.performances}); "
-            "set render.unheard_kits to []"
+            "render.unheard_kits play test performances alone, and there is none "
+            f"(render.performances is {params.performances}); set render.unheard_kits to []"
         )
     heard, unheard = open_all_kits(params)
     kits = [*heard, *unheard]
