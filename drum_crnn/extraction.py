@@ -162,7 +162,7 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
                 shape=(int(offsets[-1]), job.params.n_mels),
                 dtype=np.float16,
                 chunks=(min(_CHUNK_FRAMES, max(1, int(offsets[-1]))), job.params.n_mels),
-                compression="gzip",  # not lzf: it begins with an uninitialised table, and equal frames get unequal bytes
+                compression="gzip",  # not lzf: it begins with an uninitialised table, so its bytes vary
                 compression_opts=1,
                 shuffle=True,
                 fletcher32=True,
