@@ -22,7 +22,7 @@ from drum_crnn.features import FeatureParams
 
 __all__ = ["SHARD_FORMAT", "FeatureStore", "Shard"]
 
-SHARD_FORMAT = 2
+SHARD_FORMAT = 3
 
 HalfArray = NDArray[np.float16]
 
