@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import yaml
+from corpus_builder import catalog_entry
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from drum_crnn.augment import AugmentParams
-from drum_crnn.catalog import Catalog, CatalogEntry
+from drum_crnn.catalog import Catalog
 from drum_crnn.extraction import extract_corpus
 from drum_crnn.feature_store import FeatureStore
 from drum_crnn.features import FeatureParams
@@ -94,33 +95,6 @@ def clicks(times_s: Sequence[float], duration_s: float, *, rate: int = RATE) -> 
 def noise(n_samples: int, *, seed: int = 0) -> NDArray[np.float32]:
     """White noise within ±0.5."""
     return np.random.default_rng(seed).uniform(-0.5, 0.5, n_samples).astype(np.float32)
-
-
-def catalog_entry(
-    recording: str, *, n_samples: int = RATE, sha256: str = "0" * 64, sample_rate: int = RATE, **changes: Any
-) -> CatalogEntry:
-    """An entry of the catalog for the audio RECORDING.wav."""
-    values: dict[str, Any] = {
-        "recording": recording,
-        "performance": recording,
-        "kit": "kit",
-        "drummer": "drummer",
-        "session": "session",
-        "style": "rock",
-        "bpm": 120.0,
-        "beat_type": "beat",
-        "time_signature": "4-4",
-        "split": "",
-        "audio_path": f"{recording}.wav",
-        "midi_path": f"{recording}.midi",
-        "n_samples": n_samples,
-        "sample_rate": sample_rate,
-        "audio_bytes": 1,
-        "audio_sha256": sha256,
-        "midi_bytes": 1,
-        "midi_sha256": "0" * 64,
-    }
-    return CatalogEntry(**values | changes)
 
 
 def write_corpus(root: Path, audio: Mapping[str, NDArray[np.float32]], *, rate: int = RATE) -> Catalog:

@@ -4,10 +4,12 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from drum_crnn.catalog import CatalogEntry
 from drum_crnn.midi import Note, write_midi
 
 EGMD_HEADER = [
@@ -143,3 +145,30 @@ def clicks(take: Take) -> np.ndarray:
         piece = audio[start : start + len(burst)]
         piece += burst[: len(piece)] * note.velocity / 127
     return np.clip(audio, -1.0, 1.0)
+
+
+def catalog_entry(
+    recording: str, *, n_samples: int = 44_100, sha256: str = "0" * 64, sample_rate: int = 44_100, **changes: Any
+) -> CatalogEntry:
+    """An entry of the catalog for the audio RECORDING.wav."""
+    values: dict[str, Any] = {
+        "recording": recording,
+        "performance": recording,
+        "kit": "kit",
+        "drummer": "drummer",
+        "session": "session",
+        "style": "rock",
+        "bpm": 120.0,
+        "beat_type": "beat",
+        "time_signature": "4-4",
+        "split": "",
+        "audio_path": f"{recording}.wav",
+        "midi_path": f"{recording}.midi",
+        "n_samples": n_samples,
+        "sample_rate": sample_rate,
+        "audio_bytes": 1,
+        "audio_sha256": sha256,
+        "midi_bytes": 1,
+        "midi_sha256": "0" * 64,
+    }
+    return CatalogEntry(**values | changes)

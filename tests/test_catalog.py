@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from corpus_builder import catalog_entry
 
 from drum_crnn.catalog import Catalog, CatalogEntry
 from drum_crnn.errors import DrumCrnnError
@@ -10,25 +11,8 @@ from drum_crnn.problems import Problem
 
 
 def entry(number: int, *, performance: str = "drummer1/session1/1", kit: str = "A") -> CatalogEntry:
-    return CatalogEntry(
-        recording=f"{performance}_{number}",
-        performance=performance,
-        kit=kit,
-        drummer="drummer1",
-        session="drummer1/session1",
-        style="a,b",
-        bpm=119.9,
-        beat_type="beat",
-        time_signature="4-4",
-        split="train",
-        audio_path=f"{performance}_{number}.wav",
-        midi_path=f"{performance}_{number}.midi",
-        n_samples=44_100,
-        sample_rate=44_100,
-        audio_bytes=88_244,
-        audio_sha256="0" * 64,
-        midi_bytes=100,
-        midi_sha256="1" * 64,
+    return catalog_entry(
+        f"{performance}_{number}", performance=performance, kit=kit, style="a,b", bpm=119.9, split="train"
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import catalog_entry, ignore, make_labels, onsets, section, small_features, untrained
+from builders import ignore, make_labels, onsets, section, small_features, untrained
+from corpus_builder import catalog_entry
 from fake_hearing import FakeHearing, Heard
 
 from drum_crnn.catalog import Catalog

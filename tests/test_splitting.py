@@ -4,6 +4,7 @@ import fnmatch
 from collections import Counter
 
 import pytest
+from corpus_builder import catalog_entry
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,26 +15,7 @@ from drum_crnn.splitting import SplitParams, make_splits
 
 
 def entry(performance: str, kit: str = "A", *, style: str = "rock", split: str = "") -> CatalogEntry:
-    return CatalogEntry(
-        recording=f"{performance}_{kit}",
-        performance=performance,
-        kit=kit,
-        drummer="drummer1",
-        session="session1",
-        style=style,
-        bpm=120.0,
-        beat_type="beat",
-        time_signature="4-4",
-        split=split,
-        audio_path=f"{performance}_{kit}.wav",
-        midi_path=f"{performance}_{kit}.midi",
-        n_samples=44_100,
-        sample_rate=44_100,
-        audio_bytes=88_244,
-        audio_sha256="0" * 64,
-        midi_bytes=100,
-        midi_sha256="1" * 64,
-    )
+    return catalog_entry(f"{performance}_{kit}", performance=performance, kit=kit, style=style, split=split)
 
 
 def params(**changes: object) -> SplitParams:
