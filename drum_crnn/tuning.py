@@ -1,7 +1,10 @@
 """Choosing each lane's threshold on the validation side."""
 
 import json
+import math
 from pathlib import Path
+
+import numpy as np
 
 from drum_crnn.atomic import write_text
 from drum_crnn.console import track
@@ -78,15 +81,13 @@ def tune_thresholds(
     )
     tuned = tune(curves, params=thresholds)
     at = [curve.at(tuned.threshold[lane : lane + 1]) for lane, curve in enumerate(curves)]
-    f = [float(counts.f()[0]) for counts in at]
-    total = sum(at[1:], start=at[0])
-    assert isinstance(total, LaneCounts)
+    counts = LaneCounts(*(np.concatenate([getattr(of_lane, part) for of_lane in at]) for part in ("tp", "fp", "fn")))
+    scores = dict(zip(("sum", *LANES), (counts.sum_f(), *counts.f()), strict=True))
     document = {
         "thresholds": {lane: round(float(tuned.threshold[index]), 6) for index, lane in enumerate(LANES)},
         "too_few_onsets": [lane for index, lane in enumerate(LANES) if tuned.is_pooled[index]],
         "peak_picking": peak_picking.model_dump(),
-        "validation_f1": {"sum": round(float(total.f()[0]), 6)}
-        | {lane: None if f[index] != f[index] else round(f[index], 6) for index, lane in enumerate(LANES)},
+        "validation_f1": {name: None if math.isnan(f) else round(float(f), 6) for name, f in scores.items()},
     }
     rows = [
         {"lane": lane} | {name: f"{value:.5f}" for name, value in row.items()}
