@@ -6,7 +6,7 @@ recording is stretched, transposed, reverberated, tilted, made louder or softer,
 order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
@@ -135,9 +135,9 @@ class DrawBatch:
             }
         )
 
-    def to(self, device: torch.device) -> Self:
-        """The same on another device."""
-        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with every tensor changed, such as moved to another device."""
+        return type(self)(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
 
 class Augmenter:
@@ -153,6 +153,7 @@ class Augmenter:
         self.n_source_frames = int(np.ceil((n_frames - 1) * params.max_stretch)) + 2
         centres = mel_frequencies(n_mels=features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)[1:-1]
         self._centres_hz = torch.from_numpy(centres.astype(np.float32))
+        self._centres_on: dict[torch.device, Tensor] = {}
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Decide what happens to one excerpt.
@@ -198,29 +199,37 @@ class Augmenter:
         Parameters
         ----------
         frames : float tensor, shape (batch, n_source_frames, n_mels)
-            Decibels.
+            Decibels. float64 is computed with as such, all else as float32.
 
         Returns
         -------
-        float32 tensor, shape (batch, n_frames, n_mels)
+        float tensor, shape (batch, n_frames, n_mels)
             Decibels, none below the floor of the features.
         """
         floor = self.features.floor_db
-        x = _resample(frames.float(), self._stretched_positions(draws), dim=1)
+        frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
+        draws = draws.map(lambda tensor: tensor.to(frames.dtype) if tensor.is_floating_point() else tensor)
+        x = _resample(frames, self._stretched_positions(draws), dim=1)
         x = _resample(x, self._transposed_positions(draws), dim=2)
         x = _reverberate(x, draws, frame_rate=self.features.frame_rate)
-        octaves = torch.log2(self._centres_hz.to(x.device) / _TILT_PIVOT_HZ)
+        octaves = torch.log2(self._centres(x.device) / _TILT_PIVOT_HZ)
         x = x + draws.tilt_db[:, None, None] * octaves + draws.gain_db[:, None, None]
         x = _add_power(x, draws.noise_db)
         keep = draws.keep_frames[:, :, None] & draws.keep_bands[:, None, :]
         return torch.where(keep, x, floor).clamp_min(floor)
+
+    def _centres(self, device: torch.device) -> Tensor:
+        """The centres of the bands in Hz, copied to a device once: every copy would make the CPU wait for a GPU."""
+        if device not in self._centres_on:
+            self._centres_on[device] = self._centres_hz.to(device)
+        return self._centres_on[device]
 
     def _stretched_positions(self, draws: DrawBatch) -> Tensor:
         return torch.arange(self.n_frames, device=draws.stretch.device) * draws.stretch[:, None]
 
     def _transposed_positions(self, draws: DrawBatch) -> Tensor:
         """Fractional band from which each band is taken: the one whose frequency is lower by the transposition."""
-        centres = self._centres_hz.to(draws.semitones.device)
+        centres = self._centres(draws.semitones.device)
         wanted = (centres / torch.exp2(draws.semitones[:, None] / 12.0)).clamp(centres[0], centres[-1])
         right = torch.searchsorted(centres, wanted).clamp(1, len(centres) - 1)
         low, high = centres[right - 1], centres[right]
@@ -263,7 +272,8 @@ def _reverberate(x: Tensor, draws: DrawBatch, *, frame_rate: float) -> Tensor:
     ----------
     Polack, "La transmission de l'énergie sonore dans les salles", 1988 (exponential decay of the energy envelope).
     """
-    if not torch.isfinite(draws.reverb_db).any():
+    # Only where a look at the numbers is free: a GPU would have to finish all its work first.
+    if x.device.type == "cpu" and not torch.isfinite(draws.reverb_db).any():
         return x
     lag = torch.arange(_REVERB_FRAMES + 1, device=x.device)
     decay_db = 60.0 / (draws.reverb_s[:, None] * frame_rate) * lag

@@ -1,27 +1,54 @@
 """Checkpoints: what an interrupted training needs to go on as if nothing had happened."""
 
 import hashlib
+import io
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from drum_crnn.atomic import replace_file
+from drum_crnn.errors import DrumCrnnError
 
 __all__ = ["fingerprint_of", "load_checkpoint", "save_checkpoint"]
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all."""
-    with replace_file(path) as temporary:
-        torch.save(state, temporary)
+    """Write tensors and plain values, whole or not at all.
+
+    Raises
+    ------
+    DrumCrnnError
+        If there is no room; the checkpoint that was there stays as it is.
+    """
+    # Into memory first: torch's own writer reports a full disk as a RuntimeError without the reason.
+    content = io.BytesIO()
+    torch.save(state, content)
+    try:
+        with replace_file(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+    except OSError as error:
+        raise DrumCrnnError(
+            f"{path}: cannot be written: {error.strerror}; the checkpoint before it is untouched: make room, and give "
+            "the same command again to go on from there"
+        ) from None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint onto the CPU; None if there is none."""
+    """Read a checkpoint onto the CPU; None if there is none.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is damaged.
+    """
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        raise DrumCrnnError(f"{path}: is damaged; delete {path.parent} to train from the beginning") from None
     return state
 
 

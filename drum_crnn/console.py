@@ -1,5 +1,6 @@
 """How commands meet people: a typer application whose errors are sentences."""
 
+import errno
 import functools
 import os
 import sys
@@ -17,8 +18,12 @@ T = TypeVar("T")
 __all__ = ["default_workers", "friendly", "progress_bar", "say", "stage_app", "track", "warn"]
 
 
+# Disk full, quota used up, limit of the size of a file reached.
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 def friendly(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn a `DrumCrnnError` of `command` into its message on standard error and exit code 1."""
+    """Turn a `DrumCrnnError` of `command` into its message on standard error and its exit code; so for a full disk."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -26,6 +31,11 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except DrumCrnnError as error:
             typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            typer.echo(f"error: {error.strerror}; make room, and give the same command again", err=True)
             raise typer.Exit(1) from None
 
     return wrapper

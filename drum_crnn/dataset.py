@@ -5,8 +5,8 @@ and each rank takes its share of the step. What happens to an excerpt follows fr
 epoch). So neither the ranks, nor their shares, nor the workers change what is learnt from.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -192,6 +192,11 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
         """Excerpts of a step, of all ranks together: the last step of an epoch may have fewer."""
         return min(self.batch_size, self.plan.n_excerpts() - step * self.batch_size)
 
+    def recordings_of(self, step: int) -> list[str]:
+        """Names of the recordings of a step of the current epoch, of all ranks together, each once."""
+        excerpts = self.plan.epoch(self.epoch)[step * self.batch_size :][: self.batch_size]
+        return sorted({excerpt.recording for excerpt in excerpts})
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -212,10 +217,34 @@ class Batch:
     targets: Targets
     recordings: tuple[str, ...]
 
+    def __len__(self) -> int:
+        return len(self.frames)
+
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
-        targets = Targets(*(getattr(self.targets, field.name).to(device) for field in fields(Targets)))
-        return type(self)(self.frames.to(device), self.draws.to(device), targets, self.recordings)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """The same in memory that a GPU can copy from by itself; the loader calls this."""
+        return self._map(Tensor.pin_memory)
+
+    def take(self, indices: Sequence[int]) -> Self:
+        """Some of the excerpts; an index may occur more than once."""
+        index = torch.as_tensor(indices)
+        return replace(
+            self._map(lambda tensor: tensor[index]), recordings=tuple(self.recordings[place] for place in indices)
+        )
+
+    def split(self, size: int) -> list[Self]:
+        """Cut into parts of at most `size` excerpts."""
+        if len(self) <= size:
+            return [self]
+        places = range(len(self))
+        return [self.take(places[start : start + size]) for start in range(0, len(self), size)]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        targets = Targets(*(change(getattr(self.targets, field.name)) for field in fields(Targets)))
+        return type(self)(change(self.frames), self.draws.map(change), targets, self.recordings)
 
 
 class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays, str]]):

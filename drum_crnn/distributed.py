@@ -1,42 +1,90 @@
 """Ranks: starting them, knowing which one this is, and adding up over all of them.
 
-One process is a world of size one and takes the same path as many. A rank owns one GPU if there are any; on CPUs,
-ranks divide the threads among themselves.
+One process is a world of size one and takes the same path as many. A rank owns one GPU if there are any.
+
+What ranks tell each other besides gradients goes through a second group of processes, over gloo: it never waits for
+a GPU, and notices within moments that another rank has died, where nccl would wait for minutes.
 """
 
 import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.errors import DrumCrnnError, Interrupted
 
-__all__ = ["World", "join_world", "launch", "n_processes_for", "sum_over_ranks"]
+__all__ = ["World", "is_launched", "join_world", "launch", "n_processes_for"]
+
+T = TypeVar("T")
 
 # torchrun and torch's elastic launcher set these for every rank.
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# A rank that has died is noticed at once. This is for one that hangs, and has to exceed how long the fastest rank waits
+# for the slowest at the end of a validation.
+_TIMEOUT = timedelta(minutes=15)
+_LOST = "lost contact to another rank"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class World:
-    """Which rank this is. `rank` is global, `local_rank` counts on this machine and chooses the device."""
+    """Which rank this is. `rank` is global, `local_rank` counts on this machine and chooses the device.
+
+    `control` is the group of processes for messages; see the module's text.
+    """
 
     rank: int
     local_rank: int
     size: int
     device: torch.device
+    control: Any = None  # of dist.ProcessGroup, which torch names in different ways
 
     @property
     def is_main(self) -> bool:
         """Whether this rank writes files and speaks to people."""
         return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sum of each of the values over all ranks, in float64."""
+        total = torch.tensor(values, dtype=torch.float64)
+        with losing_contact():
+            dist.all_reduce(total, group=self.control)
+        return total.tolist()
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every rank, in their order, on every rank."""
+        values: list[Any] = [None] * self.size
+        with losing_contact():
+            dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def from_main(self, value: T) -> T:
+        """What the main rank passes, on every rank."""
+        box = [value]
+        with losing_contact():
+            dist.broadcast_object_list(box, group=self.control)
+        return box[0]
+
+
+@contextlib.contextmanager
+def losing_contact() -> Iterator[None]:
+    """Say in a sentence that another rank is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Of gloo, nccl and the store, all of which are told apart by their texts alone.
+        words = ("closed by peer", "connection reset", "broken pipe", "gloo", "nccl", "timed out")
+        if isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words):
+            raise DrumCrnnError(
+                f"{_LOST}, which has died or hangs; the same command again goes on from the last checkpoint"
+            ) from None
+        raise
 
 
 def n_processes_for(processes: int | Literal["auto"]) -> int:
@@ -50,22 +98,27 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
     """Run `function(*args)` in every rank.
 
     Under torchrun this process is a rank already and just calls it. Else, one rank runs in this process, and several
-    are started by torch's elastic launcher.
+    are started by torch's elastic launcher, which hands on the signals that this process gets.
 
     Raises
     ------
     DrumCrnnError
         If a rank failed; the others are stopped by then.
+    Interrupted
+        If the ranks stopped because they were told to.
     """
     n_processes = n_processes_for(processes)
     if is_launched() or n_processes == 1:
         function(*args)
         return
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # It would tell every failure a second time, with tracebacks.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # They would tell every failure a second time, with tracebacks.
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         run_id=uuid.uuid4().hex,
         min_nodes=1,
@@ -80,11 +133,33 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
     try:
         elastic_launch(config, function)(*args)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        # A text where a signal ended the rank, and a record of the exception where it raised one.
-        message: Any = failure.message
-        said = str(message["message"] if isinstance(message, dict) else message)
-        raise DrumCrnnError(f"rank {rank} stopped the training: {said.removeprefix('DrumCrnnError: ')}") from None
+        raise _root_cause(error.failures) from None
+    except SignalException as error:
+        raise Interrupted(
+            f"the training was stopped by {error.sigval.name}; the same command again goes on from its last checkpoint"
+        ) from None
+
+
+def _root_cause(failures: dict[int, Any]) -> DrumCrnnError:
+    """The failure that the other ones followed from.
+
+    A rank that a signal ended leaves no record of an exception, and the others then say that they lost contact,
+    perhaps before the launcher has noticed the signal: the earliest failure is not always the first.
+    """
+    told = {rank: failure.message for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp)}
+
+    def order(item: tuple[int, Any]) -> int:
+        _, message = item
+        if not isinstance(message, dict):  # the launcher's own sentence, of a rank that said nothing
+            return 0
+        return 2 if _LOST in str(message["message"]) else 1
+
+    rank, message = min(told.items(), key=order)
+    said = str(message["message"] if isinstance(message, dict) else message)
+    kind, _, rest = said.partition(": ")
+    if kind == Interrupted.__name__:
+        return Interrupted(rest)
+    return DrumCrnnError(f"rank {rank} stopped the training: {rest if kind == DrumCrnnError.__name__ else said}")
 
 
 def is_launched() -> bool:
@@ -110,17 +185,14 @@ def join_world() -> Iterator[World]:
         device = torch.device("cpu")
     backend = "nccl" if device.type == "cuda" else "gloo"
     if is_launched():
-        dist.init_process_group(backend)
+        with losing_contact():
+            dist.init_process_group(backend, timeout=_TIMEOUT)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]  # not in its __all__
+        store = dist.HashStore()  # type: ignore[attr-defined]  # not in its __all__
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
-        yield World(rank, local_rank, size, device)
+        # None is the default group.
+        control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        yield World(rank, local_rank, size, device, control)
     finally:
         dist.destroy_process_group()
-
-
-def sum_over_ranks(values: Tensor, world: World) -> Tensor:
-    """Sum of a tensor over all ranks, on the device of this one; the argument is left as it is."""
-    total = values.detach().to(world.device, copy=True)
-    dist.all_reduce(total)
-    return total

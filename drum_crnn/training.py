@@ -1,90 +1,61 @@
 """The training loop: hand-written, mixed precision, DistributedDataParallel, resumable.
 
-Read `train_rank` first. The gradient of a step is that of the global batch, whatever the shares of the ranks: each rank
-divides the *sum* of its losses by the *global* count of points and multiplies by the number of ranks, because
-DistributedDataParallel averages. Everything random follows from the seed and the step, so a checkpoint needs no state
-of random generators.
+Read `train_rank` first; `learner.train_step` is one step. Everything random follows from the seed and the step, so a
+checkpoint needs no state of random generators, and a training that was killed anywhere goes on to the same weights.
 """
 
-import itertools
+import contextlib
+import json
 import math
+import resource
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from pydantic import Field, model_validator
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from drum_crnn.atomic import write_text
 from drum_crnn.augment import Augmenter, AugmentParams
 from drum_crnn.checkpoint import fingerprint_of, load_checkpoint, save_checkpoint
 from drum_crnn.console import warn
-from drum_crnn.dataset import Batch, ExcerptDataset, ExcerptPlan, ShareSampler, draw_targets
-from drum_crnn.distributed import World, join_world, launch, sum_over_ranks
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.dataset import Batch, ExcerptDataset, ExcerptKey, ExcerptPlan, ShareSampler, draw_targets
+from drum_crnn.distributed import World, is_launched, join_world, launch, losing_contact
+from drum_crnn.errors import DrumCrnnError, Interrupted
 from drum_crnn.feature_store import FeatureStore
 from drum_crnn.inference import Activations, activations_of
+from drum_crnn.interruption import StopRequest, alone_in, ignore_stop_signals, stop_on_signals, stop_when_orphaned
 from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANES
-from drum_crnn.loss import loss_sums
+from drum_crnn.learner import Learner, accumulate_gradient, check_loss_scale, train_step
+from drum_crnn.listening import listen
 from drum_crnn.metrics import TOLERANCE_S
 from drum_crnn.model import DrumCrnn, ModelParams
 from drum_crnn.model_file import ModelFile
-from drum_crnn.params import ParamsSection
+from drum_crnn.onsets import Onsets
 from drum_crnn.peak_picking import PeakPickingParams
+from drum_crnn.pictures import prediction_picture
+from drum_crnn.recipe import TrainParams, learning_rate_at
+from drum_crnn.shares import Shares, measure_shares
 from drum_crnn.splits import Splits
-from drum_crnn.thresholds import LanePeaks, best_counts, peaks_of_lanes, pooled_best_f, sweep_lane
-from drum_crnn.training_log import TrainingLog
+from drum_crnn.thresholds import LanePeaks, best_counts, pooled_best_f, sweep_lane
+from drum_crnn.training_log import EpochRecord, TrainingLog
 
-__all__ = ["TrainParams", "TrainingInputs", "TrainingOutputs", "TrainingParams", "learning_rate_at", "train"]
+__all__ = ["TrainingInputs", "TrainingOutputs", "TrainingParams", "train"]
 
 T = TypeVar("T")
 
 _MIN_ACTIVATION = 0.02  # peaks below are not looked at in validation: no threshold that low is ever best
-
-
-class TrainParams(ParamsSection):
-    """Section `train`: how the model is fitted."""
-
-    section: ClassVar[str] = "train"
-
-    seed: int = Field(ge=0)
-    processes: int | Literal["auto"]
-    rank_shares: Literal["equal"] | tuple[int, ...]
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
-    threads: int = Field(gt=0)
-    loader_workers: int = Field(ge=0)
-    excerpt_frames: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    excerpts_per_epoch: int | None = Field(gt=0)
-    epochs: int = Field(gt=0)
-    patience: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
-    final_learning_rate: float = Field(ge=0)
-    weight_decay: float = Field(ge=0)
-    clip_norm: float = Field(gt=0)
-    velocity_weight: float = Field(ge=0)
-    target_widening: tuple[float, ...]
-    validation_recordings: int | None = Field(gt=0)
-    checkpoint_every_steps: int = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if isinstance(self.processes, int) and self.processes < 1:
-            raise ValueError("processes must be 'auto' or at least 1")
-        if isinstance(self.rank_shares, tuple) and (min(self.rank_shares, default=0) < 1):
-            raise ValueError("rank_shares must be 'equal' or one positive number a rank, such as [1, 2]")
-        if not self.target_widening or self.target_widening[0] != 1.0 or min(self.target_widening) < 0:
-            raise ValueError("target_widening must begin with 1.0, the target at the onset's own frame")
-        return self
+_LOOK_EVERY_STEPS = 25  # at the numbers of a GPU, which has to finish its work for that
+_TRIAL_EXCERPTS = 16  # different ones in a trial of a rank's speed
+_MEMORY_SHARE = 0.9  # of a GPU's memory that a trial may take; a real step needs a little more
+_PICTURE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +100,29 @@ class TrainingState:
 
     Attributes
     ----------
+    shares : Shares
+        How the ranks divide a batch: measured once, then kept.
     epoch, step : int
         Epochs finished, and steps done within the current one.
     sums : list of float
-        Of the current epoch: onset loss and its count, velocity loss and its count.
+        `StepResult.sums` of this rank over the current epoch.
     history : list of dict
         Metrics of the epochs that are finished.
+    speeds : list of dict
+        Of the same epochs, figures that differ between equal runs.
+    pictures : dict of int to Tensor
+        By epoch, counted from 0: uint8, shape (height, width, 3).
     best_score, best_epoch : float, int
         Of the weights that will be the model.
     """
 
+    shares: Shares
     epoch: int = 0
     step: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    sums: list[float] = field(default_factory=lambda: [0.0] * 6)
     history: list[dict[str, float]] = field(default_factory=list)
+    speeds: list[dict[str, float]] = field(default_factory=list)
+    pictures: dict[int, Tensor] = field(default_factory=dict)
     best_score: float = -1.0
     best_epoch: int = -1
 
@@ -152,27 +132,39 @@ class TrainingState:
             self.best_epoch >= 0 and self.epoch - 1 - self.best_epoch >= params.patience
         )
 
+    def record(self, epoch: int) -> EpochRecord:
+        """What is logged of a finished epoch."""
+        picture = self.pictures.get(epoch)
+        return EpochRecord(self.history[epoch], self.speeds[epoch], None if picture is None else picture.numpy())
+
+    @property
+    def place(self) -> str:
+        """Where the training is, for people."""
+        return f"epoch {self.epoch + 1}, after its step {self.step}"
+
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same while training."""
+    """What stays the same while training, and the learner."""
 
     world: World
+    stop: StopRequest
     params: TrainingParams
     outputs: TrainingOutputs
     checkpoint: Path
     store: FeatureStore
     labels: Labels
     validation: Sequence[str]
-    augmenter: Augmenter
     sampler: ShareSampler
+    dataset: ExcerptDataset
     loader: "DataLoader[Any]"
-    model: DrumCrnn
-    parallel: nn.Module
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    autocast: torch.dtype | None
+    learner: Learner
     best_weights: dict[str, Tensor]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return self.sampler.plan.n_steps(self.sampler.batch_size)
 
 
 def train(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams) -> None:
@@ -183,8 +175,11 @@ def train(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingPara
     Raises
     ------
     DrumCrnnError
-        If a side is empty, a file is damaged, or the loss is no longer finite.
+        If a side is empty, a file is damaged, another process trains the same, or the loss is no longer finite.
+    Interrupted
+        If it was asked to stop, by a signal or because DVC is gone; everything that was done is saved.
     """
+    stop_when_orphaned(always=is_launched())
     launch(train_rank, inputs, outputs, params, processes=params.train.processes)
 
 
@@ -193,27 +188,61 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
     # Before any other thread starts, since threads inherit the setting. Denormal numbers are many times slower.
     torch.set_flush_denormal(True)
     torch.set_num_threads(params.train.threads)
-    with join_world() as world:
-        run = prepare(world, inputs, outputs, params)
-        state = restore(run)
-        n_steps = params.train.epochs * run.sampler.plan.n_steps(params.train.batch_size)
-        done = state.epoch * n_steps // params.train.epochs + state.step
-        with TrainingLog(outputs.metrics, n_steps=n_steps, n_done=done, is_main=world.is_main) as log:
-            log.replay(state.history)
-            while not state.is_over(params.train):
-                train_epoch(run, state, log)
-                metrics = validate(run)
-                finish_epoch(run, state, metrics)
-                log.epoch_done(state.history[-1])
-                save(run, state)
-            log.write_speed(outputs.logs / "training.json", excerpt_s=excerpt_s(run), n_ranks=world.size)
+    if is_launched():
+        stop_when_orphaned(always=True)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        world = stack.enter_context(join_world())
         if world.is_main:
-            run.model.load_state_dict(run.best_weights)
-            ModelFile(run.model, run.store.params).save(outputs.model)
+            stack.enter_context(alone_in(outputs.resume))
+        stack.enter_context(losing_contact())
+        stack.enter_context(running_out_of_memory())
+        run = prepare(world, stop, inputs, outputs, params)
+        state = restore(run) or begin(run)
+        run.sampler.shares = np.asarray(state.shares.weights)
+        started = time.monotonic()
+        n_done = state.epoch * run.steps_per_epoch + state.step
+        log = stack.enter_context(
+            TrainingLog(
+                outputs.metrics,
+                outputs.logs,
+                n_steps=params.train.epochs * run.steps_per_epoch,
+                n_done=n_done,
+                is_main=world.is_main,
+                tensorboard=params.train.tensorboard,
+            )
+        )
+        log.say(f"excerpts of a batch of {params.train.batch_size}: {state.shares}")
+        for epoch in range(state.epoch):
+            log.replay(state.record(epoch))
+        while not state.is_over(params.train):
+            speeds = train_epoch(run, state, log)
+            metrics = validate(run, state)
+            finish_epoch(run, state, metrics, speeds)
+            log.epoch_done(state.record(state.epoch - 1))
+            save(run, state)
+        if world.is_main:
+            write_figures(run, state, n_steps=state.epoch * run.steps_per_epoch - n_done, started=started)
+            run.learner.model.load_state_dict(run.best_weights)
+            ModelFile(run.learner.model, run.store.params).save(outputs.model)
             shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
 
 
-def prepare(world: World, inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams) -> Run:
+@contextlib.contextmanager
+def running_out_of_memory() -> Iterator[None]:
+    """Say in a sentence that the memory of a GPU does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise DrumCrnnError(
+            "the memory of the GPU does not suffice; use train.rank_shares auto, which measures what fits, or lower "
+            "train.micro_batch; less memory is also taken by train.precision bf16 or fp16"
+        ) from None
+
+
+def prepare(
+    world: World, stop: StopRequest, inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams
+) -> Run:
     """Open the data, build the model, and everything around it."""
     train_params = params.train
     store = FeatureStore.open(inputs.features)
@@ -236,16 +265,12 @@ def prepare(world: World, inputs: TrainingInputs, outputs: TrainingOutputs, para
     )
     augmenter = Augmenter(params.augment, store.params, n_frames=train_params.excerpt_frames)
     dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
-    sampler = ShareSampler(
-        plan, batch_size=train_params.batch_size, rank=world.rank, shares=shares_of(world, train_params)
-    )
+    sampler = ShareSampler(plan, batch_size=train_params.batch_size, rank=world.rank, shares=[1] * world.size)
     torch.manual_seed(train_params.seed)
-    model = DrumCrnn(params.model, n_mels=store.params.n_mels).to(world.device)
-    device_ids = [world.local_rank] if world.device.type == "cuda" else None
-    precision = choose_precision(train_params.precision, world.device)
+    learner = Learner.build(world, train_params, augmenter, DrumCrnn(params.model, n_mels=store.params.n_mels))
     fingerprint = fingerprint_of(
         *(section.model_dump_json() for section in (params.model, params.train, params.augment, params.peak_picking)),
-        str(world.size),
+        f"{world.size} ranks, {world.device.type}, {learner.autocast}",
         store.fingerprint(),
         inputs.labels,
         inputs.splits,
@@ -253,56 +278,72 @@ def prepare(world: World, inputs: TrainingInputs, outputs: TrainingOutputs, para
     )
     return Run(
         world=world,
+        stop=stop,
         params=params,
         outputs=outputs,
         checkpoint=outputs.resume / fingerprint / "checkpoint.pt",
         store=store,
         labels=labels,
         validation=evenly_spaced(sides["validation"], train_params.validation_recordings),
-        augmenter=augmenter,
         sampler=sampler,
+        dataset=dataset,
         loader=DataLoader(
             dataset,
             batch_sampler=sampler,
             collate_fn=ExcerptDataset.collate,
             num_workers=train_params.loader_workers,
-            pin_memory=world.device.type == "cuda",
+            persistent_workers=train_params.loader_workers > 0,
+            worker_init_fn=ignore_stop_signals,
+            pin_memory=train_params.pin_memory and world.device.type == "cuda",
         ),
-        model=model,
-        parallel=DistributedDataParallel(model, device_ids=device_ids),
-        optimizer=torch.optim.AdamW(
-            model.parameters(), lr=train_params.learning_rate, weight_decay=train_params.weight_decay
-        ),
-        scaler=torch.amp.GradScaler(world.device.type, enabled=precision == torch.float16),
-        autocast=precision,
+        learner=learner,
         best_weights={},
     )
 
 
-def shares_of(world: World, params: TrainParams) -> Sequence[int]:
-    """The weight of each rank's share of a batch."""
-    if params.rank_shares == "equal":
-        return [1] * world.size
-    if len(params.rank_shares) != world.size:
+def begin(run: Run) -> TrainingState:
+    """Start from the beginning; how ranks share the work is on disk before the first step is done."""
+    state = TrainingState(choose_shares(run))
+    save(run, state)
+    return state
+
+
+def choose_shares(run: Run) -> Shares:
+    """How the ranks divide a batch."""
+    params, world = run.params.train, run.world
+    if params.rank_shares == "auto":
+        return measure_shares(trial(run), world, batch_size=params.batch_size, micro_batch=params.micro_batch)
+    weights = (1,) * world.size if params.rank_shares == "equal" else params.rank_shares
+    if len(weights) != world.size:
         raise DrumCrnnError(
-            f"train.rank_shares has {len(params.rank_shares)} shares, but there are {world.size} ranks; "
-            "give one a rank, or 'equal'"
+            f"train.rank_shares has {len(weights)} shares, but there are {world.size} ranks; "
+            "give one a rank, or 'equal', or 'auto'"
         )
-    return params.rank_shares
+    return Shares(weights, (params.micro_batch or params.batch_size,) * world.size)
 
 
-def choose_precision(precision: str, device: torch.device) -> torch.dtype | None:
-    """The dtype of autocast, or None for none. `auto` is none on a CPU, and bf16 on a GPU that has it, else fp16."""
-    if precision == "auto":
-        if device.type == "cpu":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+def trial(run: Run) -> Callable[[int], None]:
+    """A function that computes the gradient of so many excerpts on this rank alone, and forgets it."""
+    n = min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0))
+    sample = ExcerptDataset.collate([run.dataset[ExcerptKey(0, place)] for place in range(n)])
+    device = run.world.device
 
+    def compute(n_excerpts: int) -> None:
+        batch = sample.take([index % n for index in range(n_excerpts)])
+        try:
+            accumulate_gradient(
+                run.learner, batch, batch.targets.counts().tolist(), micro_batch=n_excerpts, exchange=False
+            )
+        finally:
+            run.learner.optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            used = torch.cuda.max_memory_reserved(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            if used > _MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory:
+                raise torch.OutOfMemoryError("too little would be left")
 
-def excerpt_s(run: Run) -> float:
-    """Length of an excerpt in seconds."""
-    return run.params.train.excerpt_frames / run.store.params.frame_rate
+    return compute
 
 
 def evenly_spaced(items: Sequence[T], n: int | None) -> Sequence[T]:
@@ -312,118 +353,125 @@ def evenly_spaced(items: Sequence[T], n: int | None) -> Sequence[T]:
     return [items[index * len(items) // n] for index in range(n)]
 
 
-def learning_rate_at(step: int, n_steps: int, params: TrainParams) -> float:
-    """Learning rate of a global step: linear warm-up, then half a cosine down to `final_learning_rate`.
-
-    References
-    ----------
-    Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
-    """
-    if step < params.warmup_steps:
-        return params.learning_rate * (step + 1) / params.warmup_steps
-    progress = (step - params.warmup_steps) / max(1, n_steps - params.warmup_steps)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    return params.final_learning_rate + (params.learning_rate - params.final_learning_rate) * cosine
-
-
-def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> None:
-    """Do the steps of the current epoch that are not done yet."""
-    steps_per_epoch = run.sampler.plan.n_steps(run.sampler.batch_size)
+def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, float]:
+    """Do the steps of the current epoch that are not done yet; returns figures of speed."""
+    world, learner, params = run.world, run.learner, run.params.train
     run.sampler.epoch, run.sampler.first_step = state.epoch, state.step
-    run.parallel.train()
-    sums = torch.zeros(4, dtype=torch.float64, device=run.world.device)
-    for batch in run.loader:
-        global_step = state.epoch * steps_per_epoch + state.step
-        sums += train_step(run, batch, global_step, run.params.train.epochs * steps_per_epoch)
-        state.step += 1
-        is_due = state.step % run.params.train.checkpoint_every_steps == 0
-        if is_due or state.step == steps_per_epoch:
-            state.sums = [a + b for a, b in zip(state.sums, sum_over_ranks(sums, run.world).tolist(), strict=True)]
-            sums.zero_()
-            check_finite(state, batch)
-        if is_due and state.step < steps_per_epoch:
-            save(run, state)
-        log.step_done(n_excerpts=run.sampler.n_excerpts_of(state.step - 1))
-
-
-def train_step(run: Run, batch: Batch, step: int, n_steps: int) -> Tensor:
-    """One step of the optimizer; returns this rank's loss sums and counts: float64, shape (4,), on the device."""
-    params = run.params.train
-    # Dropout of a step follows from the seed, the step and the rank.
-    torch.manual_seed(int(np.random.SeedSequence([params.seed, step, run.world.rank]).generate_state(1)[0]))
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate_at(step, n_steps, params)
-    batch = batch.to(run.world.device)
-    counts = batch.targets.counts()
-    global_counts = sum_over_ranks(counts, run.world).clamp_min(1.0)
-    with torch.no_grad():
-        frames = run.augmenter.apply(batch.frames, batch.draws)
-    with torch.autocast(run.world.device.type, dtype=run.autocast, enabled=run.autocast is not None):
-        onset_logits, velocity_logits = run.parallel(frames)
-    onset_sum, velocity_sum = loss_sums(onset_logits, velocity_logits, batch.targets)
-    loss = share_of_loss(onset_sum, velocity_sum, global_counts, n_ranks=run.world.size, params=params)
-    run.optimizer.zero_grad(set_to_none=True)
-    run.scaler.scale(loss).backward()
-    run.scaler.unscale_(run.optimizer)
-    nn.utils.clip_grad_norm_(run.model.parameters(), params.clip_norm)
-    run.scaler.step(run.optimizer)
-    run.scaler.update()
-    return torch.stack([onset_sum.detach().double(), counts[0], velocity_sum.detach().double(), counts[1]])
-
-
-def share_of_loss(
-    onset_sum: Tensor, velocity_sum: Tensor, global_counts: Tensor, *, n_ranks: int, params: TrainParams
-) -> Tensor:
-    """What a rank differentiates, so that the mean over ranks is the gradient of the loss of the global batch."""
-    return n_ranks * (onset_sum / global_counts[0] + params.velocity_weight * velocity_sum / global_counts[1])
-
-
-def check_finite(state: TrainingState, batch: Batch) -> None:
-    """Stop before a broken state is saved."""
-    if not all(map(math.isfinite, state.sums)):
-        raise DrumCrnnError(
-            f"the training loss is not finite any more at epoch {state.epoch + 1}, step {state.step} "
-            f"(last batch: {', '.join(sorted(set(batch.recordings))[:4])}); "
-            "lower train.learning_rate, or use precision fp32"
+    scores = [metrics["validation/f1"] for metrics in state.history]
+    sums = torch.tensor(state.sums, dtype=torch.float64, device=world.device)
+    first_broken = torch.full((), math.inf, dtype=torch.float64, device=world.device)
+    look_every = 1 if world.device.type == "cpu" else _LOOK_EVERY_STEPS
+    n_excerpts, waited_s, started = 0, 0.0, time.perf_counter()
+    learner.parallel.train()
+    for share, wait_s in timed(run.loader):
+        global_step = state.epoch * run.steps_per_epoch + state.step
+        result = train_step(
+            learner,
+            share,
+            step=global_step,
+            learning_rate=learning_rate_at(global_step, params.epochs * run.steps_per_epoch, params, scores),
+            micro_batch=state.shares.micro_batch[world.rank],
+            wants_stop=bool(run.stop),
         )
+        n_excerpts += run.sampler.n_excerpts_of(state.step)
+        waited_s += wait_s
+        sums += result.sums
+        state.step += 1
+        first_broken = first_broken.minimum(torch.where(result.is_broken, float(state.step), math.inf))
+        is_last = state.step == run.steps_per_epoch
+        is_due = is_last or result.stop or state.step % params.checkpoint_every_steps == 0
+        loss = None
+        if is_due or state.step % look_every == 0:
+            stop_if_broken(run, state, first_broken)
+            loss = float(sums[0] / sums[1].clamp_min(1.0))
+        if is_due:
+            state.sums = sums.tolist()
+            save(run, state)
+        log.step_done(loss=loss)
+        if result.stop:
+            raise interrupted(run, state)
+    wall_s = time.perf_counter() - started
+    of_ranks = world.gather((waited_s / wall_s, peak_memory_gb(world.device)))
+    return {
+        "frames_per_second": n_excerpts * params.excerpt_frames / wall_s,
+        "data_wait": float(np.mean([wait for wait, _ in of_ranks])),
+        **{f"memory_gb/rank_{rank}": memory for rank, (_, memory) in enumerate(of_ranks)},
+    }
 
 
-def validate(run: Run) -> dict[str, float]:
+def timed(batches: "DataLoader[Any]") -> Iterator[tuple[Batch, float]]:
+    """Each batch, with the seconds that were spent waiting for it."""
+    iterator = iter(batches)
+    while True:
+        started = time.perf_counter()
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        yield batch, time.perf_counter() - started
+
+
+def stop_if_broken(run: Run, state: TrainingState, first_broken: Tensor) -> None:
+    """Stop before a broken state is saved."""
+    check_loss_scale(run.learner.scaler)
+    if not math.isfinite(step := float(first_broken)):
+        return
+    names = run.sampler.recordings_of(int(step) - 1)
+    raise DrumCrnnError(
+        f"the loss or its gradient is not finite any more at epoch {state.epoch + 1}, step {int(step)}, with excerpts "
+        f"of {', '.join(names)}; lower train.learning_rate, or use train.precision fp32. The checkpoint before it is "
+        "untouched"
+    )
+
+
+def interrupted(run: Run, state: TrainingState) -> Interrupted:
+    """What to say after everything was saved."""
+    by = f" by {run.stop.signal.name}" if run.stop.signal else ""
+    return Interrupted(f"stopped{by} at {state.place}, and saved; the same command again goes on from there")
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """Most memory that this rank has used, in 10⁹ bytes: of its GPU, or of its process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def validate(run: Run, state: TrainingState) -> dict[str, float]:
     """Metrics of the validation side: loss, and onset F summed and per lane, each lane at its own best threshold.
 
     Each rank hears every `size`-th recording; what is compared is put together on all of them.
     """
     heard: list[list[LanePeaks]] = []
-    sums = torch.zeros(2, dtype=torch.float64)
-    frame_rate = run.store.params.frame_rate
-    for recording in run.validation[run.world.rank :: run.world.size]:
-        frames = run.store.read(recording)
-        activations = activations_of(run.model, frames, floor_db=run.store.params.floor_db)
-        onsets, ignored = run.labels.onsets(recording), run.labels.ignored(recording)
-        heard.append(
-            peaks_of_lanes(
-                activations.onset,
-                onsets,
-                ignored,
-                frame_rate=frame_rate,
-                min_activation=_MIN_ACTIVATION,
-                params=run.params.peak_picking,
-            )
-        )
-        sums += torch.from_numpy(_validation_loss(run, recording, activations))
-    sums = sum_over_ranks(sums, run.world)
-    gathered: list[list[list[LanePeaks]]] = [[] for _ in range(run.world.size)]
-    dist.all_gather_object(gathered, heard)
-    recordings = list(itertools.chain.from_iterable(gathered))
+    loss, count = 0.0, 0.0
+    mine = run.validation[run.world.rank :: run.world.size]
+    for recording, activations, peaks in listen(
+        run.learner.heard,
+        run.store,
+        run.labels,
+        mine,
+        min_activation=_MIN_ACTIVATION,
+        peak_picking=run.params.peak_picking,
+    ):
+        if run.stop:
+            break
+        heard.append(peaks)
+        of_recording = _validation_loss(run, recording, activations)
+        loss, count = loss + of_recording[0], count + of_recording[1]
+    if any(run.world.gather(bool(run.stop))):
+        raise interrupted(run, state)
+    loss, count = run.world.sum([loss, count])
+    recordings = [peaks for of_rank in run.world.gather(heard) for peaks in of_rank]
     curves = [sweep_lane([peaks[lane] for peaks in recordings], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
     counts = best_counts(curves)
-    metrics = {"loss": float(sums[0] / sums[1]), "f1": pooled_best_f(curves)}
+    metrics = {"loss": loss / count, "f1": pooled_best_f(curves)}
     for name, values in (("f1", counts.f()), ("precision", counts.precision()), ("recall", counts.recall())):
         metrics |= {f"{name}_{lane}": float(value) for lane, value in zip(LANES, values, strict=True)}
     return metrics
 
 
-def _validation_loss(run: Run, recording: str, activations: Activations) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _validation_loss(run: Run, recording: str, activations: Activations) -> tuple[float, float]:
     """Sum and count of the masked cross-entropy of one recording."""
     targets = draw_targets(
         run.labels.onsets(recording),
@@ -434,62 +482,96 @@ def _validation_loss(run: Run, recording: str, activations: Activations) -> np.n
     )
     heard = np.clip(activations.onset.astype(np.float64), 1e-7, 1.0 - 1e-7)
     cross_entropy = -(targets.onset * np.log(heard) + (1.0 - targets.onset) * np.log1p(-heard))
-    return np.array([(cross_entropy * targets.onset_mask).sum(), targets.onset_mask.sum(dtype=np.float64)])
+    return float((cross_entropy * targets.onset_mask).sum()), float(targets.onset_mask.sum(dtype=np.float64))
 
 
-def finish_epoch(run: Run, state: TrainingState, metrics: Mapping[str, float]) -> None:
+def finish_epoch(run: Run, state: TrainingState, metrics: Mapping[str, float], speeds: dict[str, float]) -> None:
     """Add an epoch to the history, and keep the weights if they are the best so far."""
-    onset_sum, onset_count, velocity_sum, velocity_count = state.sums
-    n_steps = run.sampler.plan.n_steps(run.sampler.batch_size)
+    params = run.params.train
+    onset_sum, onset_count, velocity_sum, velocity_count, norm_sum, norm_count = run.world.sum(state.sums)
     onset_loss, velocity_loss = onset_sum / max(1.0, onset_count), velocity_sum / max(1.0, velocity_count)
+    last_step, n_steps = (state.epoch + 1) * run.steps_per_epoch - 1, params.epochs * run.steps_per_epoch
+    scores = [of_epoch["validation/f1"] for of_epoch in state.history]
     state.history.append(
         {
-            "train/loss": onset_loss + run.params.train.velocity_weight * velocity_loss,
+            "train/loss": onset_loss + params.velocity_weight * velocity_loss,
             "train/onset_loss": onset_loss,
             "train/velocity_loss": velocity_loss,
-            "train/learning_rate": learning_rate_at(
-                (state.epoch + 1) * n_steps - 1, run.params.train.epochs * n_steps, run.params.train
-            ),
+            "train/gradient_norm": norm_sum / max(1.0, norm_count),
+            "train/learning_rate": learning_rate_at(last_step, n_steps, params, scores),
             **{f"validation/{name}": value for name, value in metrics.items()},
         }
     )
+    state.speeds.append(speeds)
+    if (state.epoch + 1) % params.image_every_epochs == 0:
+        state.pictures[state.epoch] = torch.from_numpy(picture(run, f"epoch {state.epoch + 1}"))
     if metrics["f1"] > state.best_score or not run.best_weights:
         state.best_score, state.best_epoch = metrics["f1"], state.epoch
         run.best_weights.update(
-            {name: tensor.detach().cpu().clone() for name, tensor in run.model.state_dict().items()}
+            {name: tensor.detach().cpu().clone() for name, tensor in run.learner.heard.state_dict().items()}
         )
-    state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0] * 4
+    state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0] * 6
+
+
+def picture(run: Run, title: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Predicted against reference onsets at the beginning of the first validation recording."""
+    recording, features = run.validation[0], run.store.params
+    # A whole number of windows is not needed, but the context after the excerpt is.
+    n_frames = round(_PICTURE_S * features.frame_rate)
+    frames = run.store.read(recording, 0, n_frames + run.params.model.margin_frames)
+    activations = activations_of(run.learner.heard, frames, floor_db=features.floor_db)
+    onsets: Onsets = run.labels.onsets(recording)
+    return prediction_picture(
+        activations.onset[:n_frames], onsets, frame_rate=features.frame_rate, title=f"{title}: {recording}"
+    )
 
 
 def save(run: Run, state: TrainingState) -> None:
-    """Write a checkpoint, on the main rank."""
+    """Write a checkpoint, on the main rank; all ranks call this together."""
+    sums = run.world.gather(state.sums)
     if run.world.is_main:
         content = {
-            "state": asdict(state),
-            "model": run.model.state_dict(),
-            "optimizer": run.optimizer.state_dict(),
-            "scaler": run.scaler.state_dict(),
+            "state": asdict(state) | {"sums": sums},
+            "learner": run.learner.state_dict(),
             "best_weights": run.best_weights,
         }
         save_checkpoint(run.checkpoint, content)
 
 
-def restore(run: Run) -> TrainingState:
-    """Go on from the checkpoint of these very params, data and code, if there is one; else from the beginning."""
-    # The main rank alone reads it, since it alone writes it: another machine has none, or an older one.
-    box = [load_checkpoint(run.checkpoint) if run.world.is_main else None]
-    dist.broadcast_object_list(box)
-    content = box[0]
-    others = [path.name for path in run.outputs.resume.glob("*") if path != run.checkpoint.parent]
-    if run.world.is_main and others:
-        warn(f"{run.outputs.resume}: holds a checkpoint of other params, data or code, which is left alone")
-    if content is None:
-        return TrainingState()
-    run.model.load_state_dict(content["model"])
-    run.optimizer.load_state_dict(content["optimizer"])
-    run.scaler.load_state_dict(content["scaler"])
-    run.best_weights.update(content["best_weights"])
-    state = TrainingState(**content["state"])
+def restore(run: Run) -> TrainingState | None:
+    """Go on from the checkpoint of these very params, data and code; None if there is none."""
     if run.world.is_main:
-        warn(f"resuming at epoch {state.epoch + 1}, step {state.step + 1}, from {run.checkpoint}")
+        others = [path for path in run.outputs.resume.glob("*/checkpoint.pt") if path != run.checkpoint]
+        if others:
+            warn(
+                f"{run.outputs.resume}: holds a checkpoint of other params, data or code, which is left alone; "
+                "delete the folder if you do not want to go back to them"
+            )
+        for unfinished in run.checkpoint.parent.glob(f".{run.checkpoint.stem}-*"):
+            unfinished.unlink()
+    # The main rank alone reads it, since it alone writes it: another machine has none, or an older one.
+    content = run.world.from_main(load_checkpoint(run.checkpoint) if run.world.is_main else None)
+    if content is None:
+        return None
+    run.learner.load_state_dict(content["learner"])
+    run.best_weights.update(content["best_weights"])
+    values = content["state"]
+    state = TrainingState(**values | {"shares": Shares(**values["shares"]), "sums": values["sums"][run.world.rank]})
+    if run.world.is_main:
+        warn(f"resuming at {state.place}, from {run.checkpoint}")
     return state
+
+
+def write_figures(run: Run, state: TrainingState, *, n_steps: int, started: float) -> None:
+    """Leave the speed of this run, validation included, in a file: equal runs differ in it, so it is no output."""
+    params = run.params.train
+    wall_s = time.monotonic() - started
+    audio_s = n_steps * params.batch_size * params.excerpt_frames / run.store.params.frame_rate
+    figures = {
+        "ranks": run.world.size,
+        "shares": asdict(state.shares),
+        "wall_s": wall_s,
+        "audio_s": audio_s,
+        "realtime": audio_s / wall_s,
+    }
+    write_text(run.outputs.logs / "training.json", json.dumps(figures, indent=2) + "\n")

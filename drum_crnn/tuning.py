@@ -10,15 +10,15 @@ from drum_crnn.atomic import write_text
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.feature_store import FeatureStore
-from drum_crnn.inference import activations_of
 from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANES
+from drum_crnn.listening import listen
 from drum_crnn.metrics import TOLERANCE_S, LaneCounts
 from drum_crnn.model_file import ModelFile
 from drum_crnn.peak_picking import PeakPickingParams
 from drum_crnn.splits import Splits
 from drum_crnn.tables import write_records
-from drum_crnn.thresholds import ThresholdCurve, ThresholdParams, peaks_of_lanes, sweep_lane, tune
+from drum_crnn.thresholds import ThresholdCurve, ThresholdParams, sweep_lane, tune
 
 __all__ = ["tune_thresholds", "validation_curves"]
 
@@ -39,19 +39,17 @@ def validation_curves(
     recordings = splits.side("validation")
     if not recordings:
         raise DrumCrnnError("no recording is on the validation side; see section 'split' of params.yaml")
-    heard = []
-    for recording in track(recordings, description="listen"):
-        activations = activations_of(model.model, store.read(recording), floor_db=store.params.floor_db)
-        heard.append(
-            peaks_of_lanes(
-                activations.onset,
-                labels.onsets(recording),
-                labels.ignored(recording),
-                frame_rate=store.params.frame_rate,
-                min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
-                params=peak_picking,
-            )
+    heard = [
+        of_recording.peaks
+        for of_recording in listen(
+            model.model,
+            store,
+            labels,
+            track(recordings, description="listen"),
+            min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
+            peak_picking=peak_picking,
         )
+    ]
     return [sweep_lane([peaks[lane] for peaks in heard], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
 
 

@@ -28,7 +28,7 @@ class FakeHearing:
         self.asked: list[str] = []
         self._name_of = {n_frames: name for name, n_frames in lengths.items()}
         self.heard = heard
-        for module in ("tuning", "evaluation"):
+        for module in ("listening", "evaluation"):
             monkeypatch.setattr(f"drum_crnn.{module}.activations_of", self)
 
     def __call__(self, model: Any, frames: np.ndarray, *, floor_db: float) -> Activations:

@@ -21,14 +21,14 @@ from drum_crnn.params import ParamsSection
 
 # Imports go down, or stay within a layer. A folder stands for all modules in it.
 LAYERS: dict[int, tuple[str, ...]] = {
-    1: ("atomic", "console", "errors", "lanes", "params", "tables", "timing"),
+    1: ("atomic", "console", "errors", "interruption", "lanes", "params", "tables", "timing"),
     2: (
         "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction", "feature_store",
-        "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking", "problems",
-        "splits", "splitting", "studio", "thresholds",
+        "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking", "pictures",
+        "problems", "recipe", "splits", "splitting", "studio", "thresholds",
     ),
-    3: ("dataset", "inference", "loss", "model", "model_file"),
-    4: ("checkpoint", "evaluation", "training", "training_log", "transcribe", "tuning"),
+    3: ("dataset", "inference", "listening", "loss", "model", "model_file", "shares"),
+    4: ("checkpoint", "evaluation", "learner", "training", "training_log", "transcribe", "tuning"),
     5: ("cli",),
 }  # fmt: skip
 # What of the two lowest layers computes with torch; the rest must be usable, and quick to start, without it.

@@ -1,53 +1,32 @@
+"""The training as a whole, within one process."""
+
 import json
 import math
 import os
-import re
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from miniature import ROOT, miniature_params, write_params
-from torch.nn.parallel import DistributedDataParallel
+from miniature import miniature_params, write_params
+from PIL import Image
+from training_runs import inputs_in, outputs_in
 
-from drum_crnn.augment import Augmenter, AugmentParams
-from drum_crnn.dataset import ExcerptDataset, ExcerptPlan, ShareSampler
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.feature_store import FeatureStore
-from drum_crnn.labels import Labels
-from drum_crnn.loss import loss_sums
-from drum_crnn.model import DrumCrnn, ModelParams
+from drum_crnn import training
+from drum_crnn.dataset import ExcerptDataset
+from drum_crnn.errors import DrumCrnnError, Interrupted
+from drum_crnn.inference import activations_of
 from drum_crnn.model_file import ModelFile
 from drum_crnn.splits import Splits
-from drum_crnn.training import (
-    TrainingInputs,
-    TrainingOutputs,
-    TrainingParams,
-    TrainParams,
-    choose_precision,
-    evenly_spaced,
-    learning_rate_at,
-    share_of_loss,
-    train,
-)
+from drum_crnn.training import TrainingInputs, TrainingParams, evenly_spaced, train
 
 
 @pytest.fixture
 def inputs(prepared_data: Path) -> TrainingInputs:
-    return TrainingInputs(prepared_data / "features", prepared_data / "labels.h5", prepared_data / "splits.csv")
-
-
-def outputs_in(folder: Path) -> TrainingOutputs:
-    return TrainingOutputs(
-        folder / "models" / "crnn.safetensors", folder / "metrics", folder / "logs", folder / ".resume"
-    )
+    return inputs_in(prepared_data)
 
 
 def params_of(folder: Path, **changes: dict[str, Any]) -> TrainingParams:
@@ -62,31 +41,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def train_params(**changes: Any) -> TrainParams:
-    return TrainParams.check({**miniature_params()["train"], **changes}, source="test")
-
-
-def test_learning_rate_rises_then_falls_to_its_final_value() -> None:
-    params = train_params(learning_rate=0.1, warmup_steps=10, final_learning_rate=0.001)
-    rates = [learning_rate_at(step, 100, params) for step in range(101)]
-    assert rates[0] == pytest.approx(0.01)
-    assert max(rates) == rates[10] == rates[9] == pytest.approx(0.1)
-    assert rates[55] == pytest.approx(0.0505)  # half-way between the highest and the final one
-    assert rates[100] == pytest.approx(0.001)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_precision_on_a_cpu() -> None:
-    cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu) is None
-    assert choose_precision("fp32", cpu) is None
-    assert choose_precision("bf16", cpu) is torch.bfloat16
-    assert choose_precision("fp16", cpu) is torch.float16
-
-
 def test_evenly_spaced() -> None:
     assert evenly_spaced("abcdef", 3) == ["a", "c", "e"]
     assert evenly_spaced("abc", 5) == evenly_spaced("abc", None) == "abc"
+
+
+def read_series(metrics: Path, name: str) -> list[float]:
+    lines = (metrics / "plots" / "metrics" / f"{name}.tsv").read_text().splitlines()[1:]
+    assert [int(line.split("\t")[0]) for line in lines] == list(range(len(lines)))
+    return [float(line.split("\t")[1]) for line in lines]
 
 
 def test_it_learns_and_leaves_only_its_outputs(tmp_path: Path, inputs: TrainingInputs) -> None:
@@ -96,7 +59,10 @@ def test_it_learns_and_leaves_only_its_outputs(tmp_path: Path, inputs: TrainingI
     augment = {name: {**value, **off} for name, value in plain.items() if isinstance(value, dict)}
     size = {"conv_channels": [8, 12, 16], "projection": 32, "gru_units": 32, "dropout": 0.0}
     params = params_of(
-        tmp_path, train={"epochs": 12, "patience": 12, "learning_rate": 0.01}, model=size, augment=augment
+        tmp_path,
+        train={"epochs": 12, "patience": 12, "learning_rate": 0.01, "image_every_epochs": 5},
+        model=size,
+        augment=augment,
     )
     train(inputs, outputs, params)
     loss = read_series(outputs.metrics, "train/loss")
@@ -104,18 +70,23 @@ def test_it_learns_and_leaves_only_its_outputs(tmp_path: Path, inputs: TrainingI
     assert len(loss) == len(score) == 12
     assert loss[-1] < 0.65 * loss[0]
     assert max(score) > 0.6
+    assert min(read_series(outputs.metrics, "train/gradient_norm")) > 0
     assert ModelFile.load(outputs.model).thresholds is None
-    assert json.loads((outputs.logs / "training.json").read_text())["realtime"] > 0
+    figures = json.loads((outputs.logs / "training.json").read_text())
+    assert figures["realtime"] > 0
+    assert figures["shares"] == {"weights": [4], "micro_batch": [4], "step_s": []}
     assert not list(outputs.resume.rglob("*.pt"))
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"models", "metrics", "logs", "params.yaml", ".resume"}
     assert not list(tmp_path.rglob("dvc.yaml"))
-
-
-def read_series(metrics: Path, name: str) -> list[float]:
-    lines = (metrics / "plots" / "metrics" / f"{name}.tsv").read_text().splitlines()[1:]
-    assert [int(line.split("\t")[0]) for line in lines] == list(range(len(lines)))
-    return [float(line.split("\t")[1]) for line in lines]
+    # What differs between equal runs is in the logs alone.
+    for name in ("frames_per_second", "data_wait", "memory_gb/rank_0"):
+        assert min(read_series(outputs.logs / "training", name)) >= 0
+    names = {path.stem for path in outputs.metrics.rglob("*.tsv")}
+    assert not names & {"frames_per_second", "data_wait", "rank_0"}
+    pictures = sorted((outputs.metrics / "plots" / "images" / "prediction").iterdir())
+    assert [path.name for path in pictures] == ["005.png", "010.png"]
+    assert Image.open(pictures[0]).size[0] > 300
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -134,64 +105,49 @@ def test_early_stopping(tmp_path: Path, inputs: TrainingInputs) -> None:
     assert len(read_series(tmp_path / "metrics", "train/loss")) == 3
 
 
-def stage_command(inputs: TrainingInputs, folder: Path) -> list[str]:
-    outputs = outputs_in(folder)
-    paths = (inputs.features, inputs.labels, inputs.splits, outputs.model, outputs.metrics)
-    options = ("--params-file", folder / "params.yaml", "--logs-dir", outputs.logs, "--resume-dir", outputs.resume)
-    return [sys.executable, "-m", "stages.train", *map(str, (*paths, *options))]
+def test_plateau_lowers_the_rate_that_is_logged(tmp_path: Path, inputs: TrainingInputs) -> None:
+    rates = {"learning_rate": 1e-12, "final_learning_rate": 0.0, "warmup_steps": 0}
+    plateau = {"schedule": "plateau", "plateau_patience": 0, "plateau_factor": 0.1}
+    train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"epochs": 4, "patience": 9, **rates, **plateau}))
+    logged = read_series(tmp_path / "metrics", "train/learning_rate")
+    assert logged == pytest.approx([1e-12, 1e-12, 1e-13, 1e-14])
 
 
-def run_stage(inputs: TrainingInputs, folder: Path) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = stage_command(inputs, folder)
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+def test_the_average_is_validated_and_kept(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
 
+    def spy(model: Any, *args: Any, **options: Any) -> Any:
+        heard.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return activations_of(model, *args, **options)
 
-def kill_stage_when(inputs: TrainingInputs, folder: Path, n_checkpoints: int) -> None:
-    """Start the stage, and kill it as soon as it has replaced its checkpoint so many times."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(stage_command(inputs, folder), cwd=ROOT, env=environment, stderr=subprocess.PIPE)
-    seen: set[int] = set()
-    deadline = time.monotonic() + 120
-    while len(seen) < n_checkpoints:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline, "it wrote no checkpoint"
-        seen |= {path.stat().st_mtime_ns for path in (folder / ".resume").glob("*/checkpoint.pt")}
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
-def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path: Path, inputs: TrainingInputs) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, killed):
+    monkeypatch.setattr("drum_crnn.listening.activations_of", spy)
+    weights = {}
+    for decay in (None, 0.99):
+        folder = tmp_path / str(decay)
         folder.mkdir()
-        write_params(folder / "params.yaml", train={"epochs": 3})
-    done = run_stage(inputs, whole)
-    assert done.returncode == 0, done.stderr
-    kill_stage_when(inputs, killed, n_checkpoints=2)
-    kill_stage_when(inputs, killed, n_checkpoints=3)
-    assert not (killed / "models" / "crnn.safetensors").exists()
-    resumed = run_stage(inputs, killed)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming at epoch" in resumed.stderr
-    for name in ("models/crnn.safetensors", "metrics/metrics.json"):
-        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    for path in (whole / "metrics").rglob("*.tsv"):
-        assert (killed / path.relative_to(whole)).read_bytes() == path.read_bytes(), path.name
+        heard.clear()
+        train(inputs, outputs_in(folder), params_of(folder, train={"epochs": 1, "ema_decay": decay}))
+        weights[decay] = ModelFile.load(folder / "models" / "crnn.safetensors").model.state_dict()
+        assert all(torch.equal(heard[-1][name], tensor) for name, tensor in weights[decay].items())
+    assert any(not torch.equal(weights[None][name], weights[0.99][name]) for name in weights[None])
 
 
-def test_a_checkpoint_of_other_params_is_left_alone(tmp_path: Path, inputs: TrainingInputs) -> None:
-    write_params(tmp_path / "params.yaml", train={"epochs": 3})
-    kill_stage_when(inputs, tmp_path, n_checkpoints=1)
-    (old,) = (tmp_path / ".resume").glob("*/checkpoint.pt")
-    content = old.read_bytes()
-    write_params(tmp_path / "params.yaml", train={"epochs": 2})
-    done = run_stage(inputs, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "resuming" not in done.stderr
-    assert "left alone" in done.stderr
-    assert old.read_bytes() == content
+def test_every_validation_recording_is_heard_once(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    validation_loss = training._validation_loss
+
+    def spy(run: Any, recording: str, activations: Any) -> Any:
+        heard.append(recording)
+        return validation_loss(run, recording, activations)
+
+    monkeypatch.setattr("drum_crnn.training._validation_loss", spy)
+    train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"epochs": 2}))
+    side = Splits.read(inputs.splits).side("validation")
+    assert heard == [*side, *side]
 
 
 def test_an_empty_side_is_an_error(tmp_path: Path, inputs: TrainingInputs) -> None:
@@ -201,12 +157,39 @@ def test_an_empty_side_is_an_error(tmp_path: Path, inputs: TrainingInputs) -> No
         train(TrainingInputs(inputs.features, inputs.labels, splits), outputs_in(tmp_path), params_of(tmp_path))
 
 
-def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path: Path, inputs: TrainingInputs) -> None:
+def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_checkpoint(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One recording is poisoned from the second epoch on."""
     outputs = outputs_in(tmp_path)
-    with pytest.raises(DrumCrnnError, match=r"not finite any more at epoch 1, step \d+ .*learning_rate"):
-        train(inputs, outputs, params_of(tmp_path, train={"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": 1e30}))
+    read = ExcerptDataset._read
+    names: list[str] = []
+
+    def poisoned(self: ExcerptDataset, excerpt: Any) -> Any:
+        frames = read(self, excerpt)
+        if self._epoch is not None and self._epoch[0] == 1 and not names:
+            names.append(excerpt.recording)
+            frames[:] = math.nan
+        return frames
+
+    monkeypatch.setattr(ExcerptDataset, "_read", poisoned)
+    with pytest.raises(DrumCrnnError, match=r"not finite any more at epoch 2, step 1, with excerpts of") as caught:
+        train(inputs, outputs, params_of(tmp_path, train={"epochs": 3}))
+    assert names[0] in str(caught.value)
+    assert "train.learning_rate" in str(caught.value)
     assert not outputs.model.exists()
-    assert not list(outputs.resume.rglob("*.pt"))
+    (checkpoint,) = outputs.resume.glob("*/checkpoint.pt")
+    content = torch.load(checkpoint, weights_only=True)
+    assert (content["state"]["epoch"], content["state"]["step"]) == (1, 0)
+    assert all(torch.isfinite(tensor).all() for tensor in content["learner"]["model"].values())
+
+
+def test_a_gradient_that_explodes_stops_the_run(tmp_path: Path, inputs: TrainingInputs) -> None:
+    outputs = outputs_in(tmp_path)
+    explosive = {"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": 1e30}
+    with pytest.raises(DrumCrnnError, match=r"not finite any more at epoch 1, step \d+"):
+        train(inputs, outputs, params_of(tmp_path, train=explosive))
+    assert not outputs.model.exists()
 
 
 def test_shares_must_fit_the_ranks(tmp_path: Path, inputs: TrainingInputs) -> None:
@@ -214,80 +197,89 @@ def test_shares_must_fit_the_ranks(tmp_path: Path, inputs: TrainingInputs) -> No
         train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"rank_shares": [1, 2]}))
 
 
-def test_two_ranks_train_a_model(tmp_path: Path, inputs: TrainingInputs) -> None:
-    write_params(tmp_path / "params.yaml", train={"processes": 2, "rank_shares": [1, 2]})
-    done = run_stage(inputs, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "logs" / "training.json").read_text())["ranks"] == 2
-    assert len(read_series(tmp_path / "metrics", "validation/f1")) == 2
-    ModelFile.load(tmp_path / "models" / "crnn.safetensors")
+def test_a_model_that_hardly_fits_is_trained_in_micro_batches(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a device that holds three excerpts at most, a batch of eight works, and gives the same gradient."""
+    forward = training.DrumCrnn.forward
+    sizes: list[int] = []
+
+    def limited(self: Any, frames: torch.Tensor) -> Any:
+        if self.training:
+            if len(frames) > 3:
+                raise torch.OutOfMemoryError("faked")
+            sizes.append(len(frames))
+        return forward(self, frames)
+
+    monkeypatch.setattr(training.DrumCrnn, "forward", limited)
+    few = {"epochs": 1, "batch_size": 8}
+    limited_run, whole_run = tmp_path / "limited", tmp_path / "whole"
+    for folder in (limited_run, whole_run):
+        folder.mkdir()
+    train(inputs, outputs_in(limited_run), params_of(limited_run, train=few, model={"dropout": 0.0}))
+    assert max(sizes) == 3
+    figures = json.loads((limited_run / "logs" / "training.json").read_text())
+    assert figures["shares"]["micro_batch"] == [3]
+    monkeypatch.undo()
+    train(inputs, outputs_in(whole_run), params_of(whole_run, train=few, model={"dropout": 0.0}))
+    norms = [read_series(folder / "metrics", "train/gradient_norm")[0] for folder in (limited_run, whole_run)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
-def test_a_mistake_of_the_user_is_a_sentence_with_two_ranks_as_well(tmp_path: Path, inputs: TrainingInputs) -> None:
-    write_params(tmp_path / "params.yaml", train={"processes": 2, "rank_shares": [1, 2, 3]})
-    done = run_stage(inputs, tmp_path)
-    assert done.returncode == 1
-    assert re.search(
-        r"^error: rank \d stopped the training: train\.rank_shares has 3 shares", done.stderr, re.MULTILINE
-    )
-    assert "Traceback" not in done.stderr
+def test_memory_that_runs_out_later_is_a_sentence(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
-
-# --- The gradient of a step is that of the global batch, however it is shared -----------------------------------------
-
-BATCH, STEP = 5, 1
-
-
-def gradient_of_rank(rank: int, shares: list[int], rendezvous: str, inputs: TrainingInputs, target: str) -> None:
-    """The gradient of one global step in float64, as DistributedDataParallel averages it; rank 0 writes it."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=len(shares))
-    params = miniature_params()
-    store, labels = FeatureStore.open(inputs.features), Labels.read(inputs.labels)
-    recordings = Splits.read(inputs.splits).side("train")
-    n_frames = np.array([store.n_frames(recording) for recording in recordings])
-    augmenter = Augmenter(AugmentParams.check(params["augment"], source="test"), store.params, n_frames=100)
-    # A step of 5, and then a ragged one of 3.
-    plan = ExcerptPlan(tuple(recordings), n_frames, excerpt_frames=100, seed=3, per_epoch=8)
-    dataset = ExcerptDataset(store, labels, plan, augmenter, widening=[1.0, 0.5])
-    keys = list(ShareSampler(plan, batch_size=BATCH, rank=rank, shares=shares))[STEP]
-    batch = ExcerptDataset.collate([dataset[key] for key in keys])
-    torch.manual_seed(0)
-    section = ModelParams.check({**params["model"], "dropout": 0.0}, source="test")
-    model = DistributedDataParallel(DrumCrnn(section, n_mels=store.params.n_mels).double())
-    counts = batch.targets.counts()
-    dist.all_reduce(counts)
-    onset_logits, velocity_logits = model(augmenter.apply(batch.frames, batch.draws).double())
-    sums = loss_sums(onset_logits, velocity_logits, batch.targets)
-    share_of_loss(*sums, counts, n_ranks=len(shares), params=train_params()).backward()
-    if rank == 0:
-        gradient = torch.cat(
-            [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
-        )
-        np.save(target, gradient.numpy())
-    dist.destroy_process_group()
-
-
-def gradient(shares: list[int], inputs: TrainingInputs, folder: Path) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    name = "-".join(map(str, shares))
-    target = folder / f"{name}.npy"
-    torch.multiprocessing.spawn(  # type: ignore[attr-defined]
-        gradient_of_rank, (shares, str(folder / f"{name}.rendezvous"), inputs, str(target)), nprocs=len(shares)
-    )
-    loaded: np.ndarray[Any, np.dtype[np.float64]] = np.load(target)
-    return loaded
-
-
-def test_the_gradient_does_not_depend_on_the_shares(tmp_path: Path, inputs: TrainingInputs) -> None:
-    alone = gradient([1], inputs, tmp_path)
-    assert np.abs(alone).max() > 1e-3
-    # The last of these leaves a rank without any share of a step of three.
-    for shares in ([1, 2], [1, 9]):
-        shared = gradient(shares, inputs, tmp_path)
-        assert np.abs(shared - alone).max() <= 1e-10 * max(1.0, np.abs(alone).max()), shares
+    monkeypatch.setattr(training.DrumCrnn, "forward", exhausted)
+    with pytest.raises(DrumCrnnError, match=r"memory of the GPU does not suffice; use train\.rank_shares auto"):
+        train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"rank_shares": "equal"}))
 
 
 def test_nan_scores_are_not_written(tmp_path: Path, inputs: TrainingInputs) -> None:
     train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"epochs": 1}))
     summary = json.loads((tmp_path / "metrics" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert all(math.isfinite(value) for value in summary["validation"].values())
+
+
+def test_tensorboard_is_one_switch(tmp_path: Path, inputs: TrainingInputs) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    params = params_of(tmp_path, train={"tensorboard": True, "image_every_epochs": 1})
+    train(inputs, outputs_in(tmp_path), params)
+    events = EventAccumulator(str(tmp_path / "logs" / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("validation/f1")] == [1, 2]
+    written = [event.value for event in events.Scalars("train/loss")]
+    assert written == pytest.approx(read_series(tmp_path / "metrics", "train/loss"))
+    assert len(events.Images("prediction")) == 2
+
+
+def test_without_tensorboard_the_error_says_what_to_install(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(DrumCrnnError, match=r"train\.tensorboard is true, .*pip install 'drum-crnn\[tensorboard\]'"):
+        train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"tensorboard": True}))
+
+
+def test_asked_to_stop_in_validation_it_goes_on_to_the_same_weights(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    train(inputs, outputs_in(whole), params_of(whole, train={"loader_workers": 1}))
+
+    def stop(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0, 0.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr("drum_crnn.training._validation_loss", stop)
+        with pytest.raises(Interrupted, match=r"stopped by SIGTERM at epoch 1, after its step 6, and saved"):
+            train(inputs, outputs_in(stopped), params_of(stopped, train={"loader_workers": 1}))
+    train(inputs, outputs_in(stopped), params_of(stopped, train={"loader_workers": 1}))
+    one, other = ((folder / "models" / "crnn.safetensors").read_bytes() for folder in (whole, stopped))
+    assert one == other

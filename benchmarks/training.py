@@ -1,0 +1,145 @@
+"""How fast a step of training is: `python -m benchmarks.training`.
+
+Needs Lightning for its second figure, which is left out without it: `pip install -e '.[bench]'`. Uses a GPU if there is
+one.
+
+Figures
+-------
+loader_overhead
+    Time of a step with the loader, over that of the same step on batches that are in memory already. The median of
+    the rounds' ratios; within a round, both see the same batches.
+lightning_over_ours
+    Time of a step under Lightning, over that of ours: same model, data, loader, optimizer, clipping and schedule.
+"""
+
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.report import print_figures, print_machine, print_rows
+from benchmarks.training_material import (
+    between,
+    prepare_run,
+    resident,
+    step_times,
+    training_inputs,
+    training_params,
+)
+from drum_crnn.dataset import Batch, ExcerptDataset
+from drum_crnn.distributed import join_world
+from drum_crnn.learner import share_of_loss
+from drum_crnn.loss import loss_sums
+from drum_crnn.model import DrumCrnn
+from drum_crnn.recipe import learning_rate_at
+from drum_crnn.training import Run, begin
+
+ROUNDS = 3
+STEPS = 24
+STEPS_GPU = 200
+
+
+def main() -> None:
+    """Train the same steps in turns: with the loader, on resident batches, and under Lightning."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1)
+    rows: list[tuple[str, str]] = []
+    overheads: list[float] = []
+    lightning_ratios: list[float] = []
+    with tempfile.TemporaryDirectory() as name, join_world() as world:
+        folder = Path(name)
+        print_machine()
+        params = training_params(n_steps=STEPS_GPU if world.device.type == "cuda" else STEPS)
+        run = prepare_run(world, training_inputs(folder), params, folder)
+        state = begin(run)
+        in_memory = resident(run)
+        step_times(in_memory, state)  # not counted: whatever is done once
+        for number in range(1, ROUNDS + 1):
+            with_loader = statistics.mean(step_times(run, state))
+            without = statistics.mean(step_times(in_memory, state))
+            overheads.append(with_loader / without)
+            text = f"loader {1000 * with_loader:.1f} ms, resident {1000 * without:.1f} ms"
+            if (under_lightning := lightning_step_s(run)) is not None:
+                lightning_ratios.append(under_lightning / with_loader)
+                text += f", Lightning {1000 * under_lightning:.1f} ms"
+            rows.append((f"round {number}", text))
+    rows.append(
+        ("step", f"{params.train.batch_size} excerpts of {params.train.excerpt_frames} frames on {world.device}")
+    )
+    print_rows(rows)
+    figures = {"loader_overhead": statistics.median(overheads)}
+    if lightning_ratios:
+        figures["lightning_over_ours"] = statistics.median(lightning_ratios)
+    print_figures(figures)
+
+
+def lightning_step_s(run: Run) -> float | None:
+    """Mean seconds of a step of the same training under Lightning; None if it is not installed."""
+    try:
+        import lightning
+    except ImportError:
+        return None
+    params, learner = run.params.train, run.learner
+    n_steps = run.steps_per_epoch
+    ended: list[float] = []
+
+    class Module(lightning.LightningModule):
+        def __init__(self, model: DrumCrnn) -> None:
+            super().__init__()
+            self.model = model
+
+        def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+            with torch.no_grad():
+                frames = learner.augmenter.apply(batch.frames, batch.draws)
+            onset_logits, velocity_logits = self.model(frames)
+            losses = torch.stack(loss_sums(onset_logits, velocity_logits, batch.targets))
+            return share_of_loss(losses, batch.targets.counts().tolist(), params)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(
+                self.model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+            )
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lambda step: learning_rate_at(step, n_steps, params) / params.learning_rate
+            )
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            ended.append(time.perf_counter())
+
+    torch.manual_seed(params.seed)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    run.sampler.epoch, run.sampler.first_step = 0, 0
+    loader = DataLoader(
+        run.dataset,
+        batch_sampler=run.sampler,
+        collate_fn=ExcerptDataset.collate,
+        num_workers=params.loader_workers,
+        pin_memory=params.pin_memory and run.world.device.type == "cuda",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(
+            accelerator="gpu" if run.world.device.type == "cuda" else "cpu",
+            devices=1,
+            precision={None: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}[learner.autocast],  # type: ignore[arg-type]
+            max_epochs=1,
+            gradient_clip_val=params.clip_norm,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(Module(DrumCrnn(run.params.model, n_mels=run.store.params.n_mels)), loader)
+    return statistics.mean(between(ended))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What the benchmarks of training share: data, runs without a stage around them, and a clock for their steps."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.material import render_material
+from drum_crnn.cataloguing import build_catalog
+from drum_crnn.corpus import Corpus, CorpusParams
+from drum_crnn.distributed import World
+from drum_crnn.extraction import extract_corpus
+from drum_crnn.features import FeatureParams
+from drum_crnn.interruption import StopRequest
+from drum_crnn.labelling import LabelParams, make_labels
+from drum_crnn.params import PARAMS_FILE
+from drum_crnn.splitting import SplitParams, make_splits
+from drum_crnn.training import Run, TrainingInputs, TrainingOutputs, TrainingParams, TrainingState, prepare, train_epoch
+from drum_crnn.training_log import TrainingLog
+
+__all__ = ["between", "prepare_run", "resident", "step_times", "training_inputs", "training_params"]
+
+_SILENT_STEPS = 4  # at the beginning of an epoch: not counted, since a loader has prepared some batches before
+
+
+def training_inputs(folder: Path) -> TrainingInputs:
+    """A corpus of about a quarter of an hour, with everything that training reads."""
+    root = folder / "corpus"
+    render_material(root, n_performances=40, seconds=(14.0, 26.0))
+    catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
+    inputs = TrainingInputs(folder / "features", folder / "labels.h5", folder / "splits.csv")
+    extract_corpus(root, catalog, inputs.features, FeatureParams.load(), n_workers=1)
+    make_labels(root, catalog, LabelParams.load()).write(inputs.labels)
+    make_splits(catalog, SplitParams.load()).write(inputs.splits)
+    return inputs
+
+
+def training_params(*, n_steps: int, **changes: Any) -> TrainingParams:
+    """The project's own params, with epochs of so many whole steps, and `changes` in section `train`."""
+    params = TrainingParams.load(PARAMS_FILE)
+    changes = {"excerpts_per_epoch": n_steps * params.train.batch_size, "warmup_steps": 0} | changes
+    return dataclasses.replace(params, train=params.train.model_copy(update=changes))
+
+
+def prepare_run(world: World, inputs: TrainingInputs, params: TrainingParams, folder: Path) -> Run:
+    """A run whose outputs go into a folder that is thrown away."""
+    outputs = TrainingOutputs(folder / "model", folder / "metrics", folder / "logs", folder / f"resume-{world.rank}")
+    return prepare(world, StopRequest(), inputs, outputs, params)
+
+
+class Clock(TrainingLog):
+    """In place of a log: notes when each step ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[float] = []
+
+    def step_done(self, *, loss: float | None = None) -> None:
+        """Note the time."""
+        self.ended.append(time.perf_counter())
+
+
+def step_times(run: Run, state: TrainingState) -> list[float]:
+    """Seconds of each step of an epoch; the last one, which saves a checkpoint, is left out, and so are the first."""
+    clock = Clock()
+    train_epoch(run, dataclasses.replace(state), clock)
+    return between(clock.ended)
+
+
+def between(ended: Sequence[float]) -> list[float]:
+    """Seconds of each step, of the moments at which they ended, without the steps that do not count."""
+    return [after - before for before, after in itertools.pairwise(ended)][_SILENT_STEPS:-1]
+
+
+def resident(run: Run) -> Run:
+    """The same run on batches that are all in memory already."""
+    run.sampler.epoch, run.sampler.first_step = 0, 0
+    return dataclasses.replace(run, loader=list(run.loader))  # type: ignore[arg-type]  # any iterable of batches does

@@ -1,0 +1,138 @@
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drum_crnn.distributed import World
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.shares import Shares, divide, largest_that_fits, measure_shares
+
+T = TypeVar("T")
+
+
+class Together:
+    """Worlds of several ranks within one process, one thread each."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.barrier = threading.Barrier(size, timeout=30)
+        self.board: list[Any] = [None] * size
+
+    def world(self, rank: int) -> World:
+        together = self
+
+        class ThreadWorld(World):
+            def gather(self, value: T) -> list[T]:
+                together.barrier.wait()
+                together.board[rank] = value
+                together.barrier.wait()
+                return list(together.board)
+
+            def from_main(self, value: T) -> T:
+                return self.gather(value)[0]
+
+        return ThreadWorld(rank, rank, self.size, torch.device("cpu"))
+
+    def run(self, of_rank: Callable[[World], T]) -> list[T]:
+        results: list[Any] = [None] * self.size
+
+        def target(rank: int) -> None:
+            try:
+                results[rank] = of_rank(self.world(rank))
+            except DrumCrnnError as error:
+                results[rank] = error
+
+        threads = [threading.Thread(target=target, args=(rank,)) for rank in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+
+@given(speeds=st.lists(st.floats(0.1, 10), min_size=1, max_size=3), spare=st.integers(0, 9))
+def test_no_other_division_ends_earlier(speeds: list[float], spare: int) -> None:
+    n, batch_size = len(speeds), len(speeds) + spare
+    shares = divide(speeds, batch_size)
+    assert sum(shares) == batch_size
+    assert min(shares) >= 1
+
+    def end(division: tuple[int, ...]) -> float:
+        return max(share / speed for share, speed in zip(division, speeds, strict=True))
+
+    others = itertools.product(range(1, batch_size + 1), repeat=n)
+    assert end(shares) <= min(end(other) for other in others if sum(other) == batch_size) * (1 + 1e-9)
+
+
+@given(most=st.integers(1, 300), limit=st.integers(0, 400))
+def test_out_of_memory_is_caught_and_the_largest_that_fits_is_found(most: int, limit: int) -> None:
+    tried: list[int] = []
+
+    def compute(n: int) -> None:
+        tried.append(n)
+        if n > limit:
+            raise torch.OutOfMemoryError("faked")
+
+    assert largest_that_fits(compute, most) == min(most, limit)
+    assert all(1 <= n <= most for n in tried)
+    assert len(tried) <= 2 + math.log2(most)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
+    def compute(_: int) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        largest_that_fits(compute, 8)
+
+
+def measure(ms_of_rank: list[float], limits: list[int], *, batch_size: int, **options: Any) -> list[Any]:
+    def of_rank(world: World) -> Shares:
+        def compute(n: int) -> None:
+            if n > limits[world.rank]:
+                raise torch.OutOfMemoryError("faked")
+            time.sleep(n * ms_of_rank[world.rank] / 1000)
+
+        return measure_shares(compute, world, batch_size=batch_size, **{"micro_batch": None, **options})
+
+    return Together(len(ms_of_rank)).run(of_rank)
+
+
+def test_shares_follow_the_speed_and_all_ranks_agree() -> None:
+    first, second = measure([30, 10], [99, 99], batch_size=12)
+    assert first == second
+    assert first.weights in {(3, 9), (4, 8)}  # a sleep may be longer than asked for
+    assert first.micro_batch == (12, 12)
+    assert len(first.step_s) == 2
+
+
+def test_what_does_not_fit_is_cut_into_micro_batches() -> None:
+    """The small card is the faster one here: it still gets the larger share."""
+    first, second = measure([5, 15], [3, 99], batch_size=12)
+    assert first == second
+    assert first.micro_batch == (3, 12)
+    assert first.weights[0] > first.weights[1]
+    assert "rank 0 9 in parts of 3" in str(first) or "rank 0 8 in parts of 3" in str(first)
+
+
+def test_one_rank_alone_learns_what_fits() -> None:
+    assert measure([0], [5], batch_size=16) == [Shares((16,), (5,))]
+    assert measure([0], [5], batch_size=16, micro_batch=2) == [Shares((16,), (2,))]
+
+
+def test_a_model_that_does_not_fit_at_all_is_an_error_on_every_rank() -> None:
+    for error in measure([0, 0], [9, 0], batch_size=8):
+        assert isinstance(error, DrumCrnnError)
+        assert "not even one excerpt fits into the memory of rank 1" in str(error)
+
+
+def test_fewer_excerpts_than_ranks_is_an_error() -> None:
+    for error in measure([0, 0, 0], [9, 9, 9], batch_size=2):
+        assert "train.batch_size is 2, but there are 3 ranks" in str(error)
