@@ -26,9 +26,9 @@ _SILENT_STEPS = 4  # at the beginning of an epoch: not counted, since a loader h
 
 
 def training_inputs(folder: Path) -> TrainingInputs:
-    """A corpus of about a quarter of an hour, with everything that training reads."""
+    """A corpus of about fifty minutes, with everything that training reads."""
     root = folder / "corpus"
-    render_material(root, n_performances=40, seconds=(14.0, 26.0))
+    render_material(root, n_performances=150, seconds=(14.0, 26.0))
     catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
     inputs = TrainingInputs(folder / "features", folder / "labels.h5", folder / "splits.csv")
     extract_corpus(root, catalog, inputs.features, FeatureParams.load(), n_workers=1)
@@ -40,7 +40,8 @@ def training_inputs(folder: Path) -> TrainingInputs:
 def training_params(*, n_steps: int, **changes: Any) -> TrainingParams:
     """The project's own params, with epochs of so many whole steps, and `changes` in section `train`."""
     params = TrainingParams.load(PARAMS_FILE)
-    changes = {"excerpts_per_epoch": n_steps * params.train.batch_size, "warmup_steps": 0} | changes
+    batch_size = changes.get("batch_size", params.train.batch_size)
+    changes = {"excerpts_per_epoch": n_steps * batch_size, "warmup_steps": 0} | changes
     return dataclasses.replace(params, train=params.train.model_copy(update=changes))
 
 

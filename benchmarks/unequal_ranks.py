@@ -1,12 +1,13 @@
 """What measured shares gain on ranks of unequal speed: `python -m benchmarks.unequal_ranks`.
 
 Two ranks on the CPU, of which the second is slowed to half its speed: each of its forward passes then sleeps for as
-long as the computation takes.
+long as the computation takes. `python -m benchmarks.unequal_ranks 16` takes a global batch of 16 instead of 32.
 
 Figures
 -------
 auto_of_ideal
-    Excerpts a second with `rank_shares: auto`, over the sum of what the two ranks do alone.
+    Excerpts a second with `rank_shares: auto`, over the sum of what the two ranks do alone, each on as many excerpts
+    as `auto` gives it.
 auto_over_equal
     Excerpts a second with `auto`, over those with `equal`.
 share_measuring_s
@@ -14,9 +15,10 @@ share_measuring_s
 """
 
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,14 @@ import torch
 
 from benchmarks.report import print_figures, print_machine, print_rows
 from benchmarks.training_material import prepare_run, resident, step_times, training_inputs, training_params
-from drum_crnn.distributed import join_world, launch
+from drum_crnn.distributed import World, join_world, launch
 from drum_crnn.shares import Shares, measure_shares
 from drum_crnn.training import TrainingInputs, TrainingState, trial
 
 ROUNDS = 3
-STEPS = 24
-REPEATS = 8
+STEPS = 16
+REPEATS = 5
+BATCH_SIZE = 32
 
 
 def main() -> None:
@@ -38,15 +41,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         print_machine()
         folder = Path(name)
-        launch(rank_main, training_inputs(folder), folder, processes=2)
+        batch_size = int(sys.argv[1]) if len(sys.argv) > 1 else BATCH_SIZE
+        launch(rank_main, training_inputs(folder), folder, batch_size, processes=2)
 
 
-def rank_main(inputs: TrainingInputs, folder: Path) -> None:
+def rank_main(inputs: TrainingInputs, folder: Path, batch_size: int) -> None:
     """What each rank does."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    params = training_params(n_steps=STEPS, loader_workers=0)
-    batch_size = params.train.batch_size
+    params = training_params(n_steps=STEPS, batch_size=batch_size, loader_workers=0)
     with join_world() as world:
         run = prepare_run(world, inputs, params, folder)
         compute = trial(run)
@@ -55,39 +58,47 @@ def rank_main(inputs: TrainingInputs, folder: Path) -> None:
         excerpt_s = median_s(lambda: compute(batch_size // 2)) / (batch_size // 2)
         if world.rank == 1:
             run.learner.model.register_forward_hook(lambda _, inputs, __: time.sleep(excerpt_s * len(inputs[0])))
-        # One after the other, each on a whole batch.
-        alone = [0.0] * world.size
-        for rank in range(world.size):
-            world.gather(None)
-            if world.rank == rank:
-                alone[rank] = batch_size / median_s(lambda: compute(batch_size))
-        alone = world.sum(alone)
         world.gather(None)
         started = time.perf_counter()
         auto = measure_shares(compute, world, batch_size=batch_size, micro_batch=None)
         measuring_s = time.perf_counter() - started
         equal = Shares((1,) * world.size, (batch_size,) * world.size)
-        times: dict[str, list[float]] = {"equal": [], "auto": []}
         rows = [
-            ("alone", f"rank 0 {alone[0]:.1f} excerpts a second, rank 1 {alone[1]:.1f}"),
+            ("global batch", f"{batch_size} excerpts of {params.train.excerpt_frames} frames"),
             ("measured shares", str(auto)),
         ]
+        of_ideal: list[float] = []
+        over_equal: list[float] = []
         for number in range(1, ROUNDS + 1):
+            ideal = sum(alone := speeds_alone(world, compute, auto.weights))
+            step_s = {}
             for name, shares in (("equal", equal), ("auto", auto)):
                 run.sampler.shares = np.asarray(shares.weights)
-                times[name].append(statistics.median(step_times(resident(run), TrainingState(shares))))
-            rows.append((f"round {number}", ", ".join(f"{name} {1000 * times[name][-1]:.0f} ms" for name in times)))
+                step_s[name] = statistics.median(step_times(resident(run), TrainingState(shares)))
+            of_ideal.append(batch_size / step_s["auto"] / ideal)
+            over_equal.append(step_s["equal"] / step_s["auto"])
+            text = f"alone {alone[0]:.1f} and {alone[1]:.1f} excerpts a second"
+            times = ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in step_s.items())
+            rows.append((f"round {number}", f"{text}; a step: {times}, ideal {1000 * batch_size / ideal:.0f} ms"))
         if world.is_main:
             print_rows(rows)
-            speed = batch_size / statistics.median(times["auto"])
-            ratios = [equal_s / auto_s for equal_s, auto_s in zip(times["equal"], times["auto"], strict=True)]
             print_figures(
                 {
-                    "auto_of_ideal": speed / sum(alone),
-                    "auto_over_equal": statistics.median(ratios),
+                    "auto_of_ideal": statistics.median(of_ideal),
+                    "auto_over_equal": statistics.median(over_equal),
                     "share_measuring_s": measuring_s,
                 }
             )
+
+
+def speeds_alone(world: World, compute: Callable[[int], None], shares: Sequence[int]) -> list[float]:
+    """Excerpts a second of each rank on its share, one rank after the other."""
+    speeds = [0.0] * world.size
+    for rank in range(world.size):
+        world.gather(None)
+        if world.rank == rank:
+            speeds[rank] = shares[rank] / median_s(lambda: compute(shares[world.rank]))
+    return world.sum(speeds)
 
 
 def median_s(action: Callable[[], None]) -> float:

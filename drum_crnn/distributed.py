@@ -9,6 +9,7 @@ a GPU, and notices within moments that another rank has died, where nccl would w
 import contextlib
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-defined]  # not in its __all__
+from torch.distributed.rendezvous import rendezvous
 
 from drum_crnn.errors import DrumCrnnError, Interrupted
 
@@ -167,6 +170,35 @@ def is_launched() -> bool:
     return all(variable in os.environ for variable in _RANK_VARIABLES)
 
 
+def _meet() -> Any:
+    """The launcher's store, under a prefix that belongs to this attempt of all ranks alone.
+
+    When torchrun restarts ranks, it hands them the store of the attempt before (torch 2.14; PyTorch's issue 135712),
+    and a rank that reads there where another one listens may find the address of a dead one. Its count of restarts
+    is not the same on all machines. So the main rank chooses a name, and gives it to each other rank under a word
+    that only that process knows.
+    """
+    store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+    me = uuid.uuid4().hex
+    store.set(f"here/{rank}", me)
+    attempt = me
+    if rank > 0:
+        attempt = store.get(f"come/{me}").decode()  # waits for it
+        store.set(f"coming/{attempt}/{rank}", "")
+    missing = set(range(1, size)) if rank == 0 else set()
+    until = time.monotonic() + _TIMEOUT.total_seconds()
+    while missing:
+        if time.monotonic() > until:
+            raise DrumCrnnError(f"{_LOST}: rank {min(missing)} did not come within {_TIMEOUT}")
+        for other in sorted(missing):
+            if store.check([f"coming/{attempt}/{other}"]):
+                missing.discard(other)
+            elif store.check([f"here/{other}"]):  # perhaps one of an earlier attempt, which will not answer
+                store.set(f"come/{store.get(f'here/{other}').decode()}", attempt)
+        time.sleep(0.02)
+    return PrefixStore(attempt, store)
+
+
 @contextlib.contextmanager
 def join_world() -> Iterator[World]:
     """Join the process group of all ranks, and leave it at the end."""
@@ -186,9 +218,9 @@ def join_world() -> Iterator[World]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if is_launched():
         with losing_contact():
-            dist.init_process_group(backend, timeout=_TIMEOUT)
+            dist.init_process_group(backend, store=_meet(), rank=rank, world_size=size, timeout=_TIMEOUT)
     else:
-        store = dist.HashStore()  # type: ignore[attr-defined]  # not in its __all__
+        store = HashStore()
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         # None is the default group.

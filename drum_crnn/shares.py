@@ -1,26 +1,28 @@
 """How ranks of different speed divide a global batch, so that all end a step at the same moment.
 
-Each rank computes gradients of real excerpts, all ranks at the same time, and shares follow the speeds; that is
-repeated until they agree, since a step has fixed costs and speed depends on the share. What does not fit into a rank's
-memory at once is computed in micro-batches.
+Each rank computes gradients of its share of real excerpts, all ranks at the same time; from the times, the costs of a
+step are estimated, and from these, better shares. That is repeated until nothing changes. What does not fit into a
+rank's memory at once is computed in micro-batches.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 
 from drum_crnn.distributed import World
 from drum_crnn.errors import DrumCrnnError
 
-__all__ = ["Shares", "divide", "largest_that_fits", "measure_shares"]
+__all__ = ["Shares", "StepCost", "divide", "largest_that_fits", "measure_shares"]
 
 _ROUNDS = 5
 _REPEATS = 3
-_GOOD_ENOUGH = 1.04  # slowest over fastest rank
-_BUDGET_S = 15.0
+_ROUND_S = 1.5  # after which nothing is repeated any more
+_BUDGET_S = 10.0  # after which no further round begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Shares:
     micro_batch : tuple of int
         Excerpts to compute at a time.
     step_s : tuple of float
-        Seconds that the share of a full batch took; empty if nothing was measured.
+        Seconds that the share of a full batch is expected to take; empty if nothing was measured.
     """
 
     weights: tuple[int, ...]
@@ -50,14 +52,35 @@ class Shares:
         return "; ".join(ranks)
 
 
-def divide(speeds: Sequence[float], batch_size: int) -> tuple[int, ...]:
-    """Whole shares of a batch that end as early as they can, if a share takes `share / speed`.
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Time of a rank's part of a step: seconds for each excerpt, besides those that any part costs."""
+
+    excerpt_s: float
+    fixed_s: float = 0.0
+
+    @classmethod
+    def fit(cls, sizes: Sequence[int], seconds: Sequence[float]) -> Self:
+        """Least squares, neither cost being negative; sizes are positive."""
+        n, t = np.asarray(sizes, np.float64), np.asarray(seconds)
+        excerpt_s, fixed_s = nnls(np.stack([n, np.ones_like(n)], axis=1), t)[0]
+        if len(set(sizes)) == 1 or excerpt_s == 0.0:  # nothing tells the two apart
+            return cls(float(t.sum() / n.sum()))
+        return cls(float(excerpt_s), float(fixed_s))
+
+    def of(self, n: int) -> float:
+        """Seconds for `n` excerpts."""
+        return self.fixed_s + n * self.excerpt_s
+
+
+def divide(costs: Sequence[StepCost], batch_size: int) -> tuple[int, ...]:
+    """Whole shares of a batch that all end as early as they can.
 
     Every rank gets at least one excerpt: one without would wait for the others as well.
     """
-    shares = [1] * len(speeds)
-    for _ in range(batch_size - len(speeds)):
-        first = min(range(len(speeds)), key=lambda rank: (shares[rank] + 1) / speeds[rank])
+    shares = [1] * len(costs)
+    for _ in range(batch_size - len(costs)):
+        first = min(range(len(costs)), key=lambda rank: costs[rank].of(shares[rank] + 1))
         shares[first] += 1
     return tuple(shares)
 
@@ -112,29 +135,28 @@ def measure_shares(compute: Callable[[int], None], world: World, *, batch_size: 
     if world.size == 1:
         return Shares((batch_size,), tuple(fitting))
     until = time.monotonic() + _BUDGET_S
-    tried: dict[tuple[int, ...], list[float]] = {}
-    shares = divide([1.0] * world.size, batch_size)
+    sizes: list[int] = []
+    seconds: list[float] = []
+    shares = divide([StepCost(1.0)] * world.size, batch_size)
     for _ in range(_ROUNDS):
-        if shares in tried:
+        sizes.append(shares[world.rank])
+        seconds.append(_time_of(compute, sizes[-1], fitting[world.rank], world))
+        costs = world.gather(StepCost.fit(sizes, seconds))
+        before, shares = shares, divide(costs, batch_size)
+        if shares == before or world.from_main(time.monotonic() > until):
             break
-        tried[shares] = world.gather(_time_of(compute, shares[world.rank], fitting[world.rank], world))
-        if max(tried[shares]) <= _GOOD_ENOUGH * min(tried[shares]) or world.from_main(time.monotonic() > until):
-            break
-        shares = divide([n / seconds for n, seconds in zip(shares, tried[shares], strict=True)], batch_size)
-    best = min(tried, key=lambda tried_shares: max(tried[tried_shares]))
-    return Shares(best, tuple(fitting), tuple(tried[best]))
+    return Shares(shares, tuple(fitting), tuple(cost.of(n) for cost, n in zip(costs, shares, strict=True)))
 
 
 def _time_of(compute: Callable[[int], None], n: int, micro_batch: int, world: World) -> float:
     """Seconds for `n` excerpts, while the other ranks compute theirs."""
     parts = [min(micro_batch, n - start) for start in range(0, n, micro_batch)]
-    for part in set(parts):  # not timed: a new size may bring work that is done once
-        compute(part)
+    compute(parts[0])  # not timed: a new size may bring work that is done once
     world.gather(None)
-    times = []
-    for _ in range(_REPEATS):
+    times: list[float] = []
+    while len(times) < _REPEATS and sum(times) < _ROUND_S:
         started = time.perf_counter()
         for part in parts:
             compute(part)
         times.append(time.perf_counter() - started)
-    return statistics.median(times)
+    return min(times)  # other work of the machine only ever adds to it

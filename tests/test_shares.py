@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from drum_crnn.distributed import World
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.shares import Shares, divide, largest_that_fits, measure_shares
+from drum_crnn.shares import Shares, StepCost, divide, largest_that_fits, measure_shares
 
 T = TypeVar("T")
 
@@ -57,18 +57,37 @@ class Together:
         return results
 
 
-@given(speeds=st.lists(st.floats(0.1, 10), min_size=1, max_size=3), spare=st.integers(0, 9))
-def test_no_other_division_ends_earlier(speeds: list[float], spare: int) -> None:
-    n, batch_size = len(speeds), len(speeds) + spare
-    shares = divide(speeds, batch_size)
+COSTS = st.builds(StepCost, st.floats(0.1, 10), st.floats(0, 5))
+
+
+@given(costs=st.lists(COSTS, min_size=1, max_size=3), spare=st.integers(0, 9))
+def test_no_other_division_ends_earlier(costs: list[StepCost], spare: int) -> None:
+    batch_size = len(costs) + spare
+    shares = divide(costs, batch_size)
     assert sum(shares) == batch_size
     assert min(shares) >= 1
 
     def end(division: tuple[int, ...]) -> float:
-        return max(share / speed for share, speed in zip(division, speeds, strict=True))
+        return max(cost.of(share) for share, cost in zip(division, costs, strict=True))
 
-    others = itertools.product(range(1, batch_size + 1), repeat=n)
+    others = itertools.product(range(1, batch_size + 1), repeat=len(costs))
     assert end(shares) <= min(end(other) for other in others if sum(other) == batch_size) * (1 + 1e-9)
+
+
+@given(cost=COSTS, sizes=st.lists(st.integers(1, 50), min_size=2, max_size=5, unique=True))
+def test_costs_are_recovered_from_times(cost: StepCost, sizes: list[int]) -> None:
+    fitted = StepCost.fit(sizes, [cost.of(n) for n in sizes])
+    for n in (1, 20, 60):
+        assert fitted.of(n) == pytest.approx(cost.of(n), rel=1e-6)
+
+
+@given(seconds=st.lists(st.floats(0.01, 10), min_size=1, max_size=5))
+def test_costs_are_never_absurd(seconds: list[float]) -> None:
+    """Times that fall with the size, as noise makes them, and a size that was measured more than once."""
+    for sizes in (range(1, len(seconds) + 1), [7] * len(seconds)):
+        cost = StepCost.fit(list(sizes), seconds)
+        assert cost.fixed_s >= 0
+        assert cost.excerpt_s > 0
 
 
 @given(most=st.integers(1, 300), limit=st.integers(0, 400))

@@ -258,7 +258,7 @@ def test_torchrun_restarts_what_died_and_it_goes_on(
     tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns
 ) -> None:
     runs = StageRuns(prepared_data, tmp_path / "restarted", **TWO)
-    process = runs.start(*TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1", "--monitor-interval", "0.2")
+    process = runs.start(*TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1")
     count = runs.checkpoints_seen()
     wait_until(lambda: count() > 2, process)
     dying = ranks_of(process, "stages.train")[-1]
