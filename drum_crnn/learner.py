@@ -7,6 +7,7 @@ rank add up; with the last one, DistributedDataParallel adds up those of all ran
 
 import contextlib
 import copy
+import shutil
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -81,6 +82,8 @@ class Learner:
     def build(cls, world: World, params: TrainParams, augmenter: Augmenter, model: DrumCrnn) -> "Learner":
         """Put everything around a model that a training needs, on the device of this rank."""
         on_gpu = world.device.type == "cuda"
+        if params.compile and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            raise DrumCrnnError("train.compile is true, but there is no C++ compiler; install one, or set it to false")
         autocast = choose_precision(params.precision, world.device)
         if on_gpu:
             torch.set_float32_matmul_precision("high" if params.tf32 else "highest")

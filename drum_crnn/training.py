@@ -193,11 +193,11 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         world = stack.enter_context(join_world())
-        if world.is_main:
-            stack.enter_context(alone_in(outputs.resume))
         stack.enter_context(losing_contact())
         stack.enter_context(running_out_of_memory())
         run = prepare(world, stop, inputs, outputs, params)
+        if world.is_main:
+            stack.enter_context(alone_in(outputs.resume))
         state = restore(run) or begin(run)
         run.sampler.shares = np.asarray(state.shares.weights)
         started = time.monotonic()

@@ -103,7 +103,7 @@ def gradients_of_rank(rank: int, data: Path, folder: Path) -> None:
         dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gradients(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the gradients of each sharing."""
     folder = tmp_path_factory.mktemp("gradients")

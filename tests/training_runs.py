@@ -14,7 +14,7 @@ from miniature import ROOT, write_params
 
 from drum_crnn.training import TrainingInputs, TrainingOutputs
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def inputs_in(data: Path) -> TrainingInputs:
@@ -47,16 +47,15 @@ class StageRuns:
         return [*launcher, "-m", "stages.train", *map(str, (*paths, *options, "--resume-dir", outputs.resume))]
 
     def run(self, *launcher: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self.command(*launcher), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options
-        )
+        options = {"cwd": self.folder, "env": ENVIRONMENT, **options}
+        return subprocess.run(self.command(*launcher), capture_output=True, text=True, check=False, **options)
 
     def start(self, *launcher: str, **options: Any) -> "subprocess.Popen[str]":
         """Start it in a session of its own; what it says goes to the file `said`."""
         with (self.folder / "said").open("w") as said:
             return subprocess.Popen(
                 self.command(*launcher),
-                cwd=ROOT,
+                cwd=self.folder,
                 text=True,
                 stdout=said,
                 stderr=said,

@@ -37,7 +37,7 @@ def stages_run(output: str) -> list[str]:
 ALL_STAGES = {"render", "catalog", "extract", "label", "split", "train", "tune-thresholds", "export", "evaluate"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A miniature project in a git repository, after its first `dvc repro`."""
     project = copy_project(tmp_path_factory.mktemp("pipeline") / "project", train={"epochs": 1})

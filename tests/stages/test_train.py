@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from training_runs import StageRuns, end, resumed_at, same_results, wait_until
+from training_runs import ENVIRONMENT, StageRuns, end, resumed_at, same_results, wait_until
 
 from drum_crnn.model_file import ModelFile
 
@@ -24,7 +24,7 @@ STEPS_PER_EPOCH = 6
 TORCHRUN = [str(Path(sys.executable).with_name("torchrun"))]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> StageRuns:
     """An uninterrupted run: 10 epochs, which are 60 steps; a loader process, dropout and pictures."""
     runs = StageRuns(prepared_data, tmp_path_factory.mktemp("whole"), **LONG)
@@ -172,7 +172,7 @@ def test_an_orphan_stops_and_writes_no_model(tmp_path: Path, prepared_data: Path
     # Two commands, so that the shell does not replace itself by the first one.
     through_shell = ["sh", "-c", '"$@"; true', "sh", *runs.command()]
     dvc = f"import subprocess; subprocess.run({through_shell!r})"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DVC_STAGE": "train"}
+    environment = {**ENVIRONMENT, "DVC_STAGE": "train"}
     with (
         (tmp_path / "said").open("w") as said,
         subprocess.Popen([sys.executable, "-c", dvc], stderr=said, env=environment) as process,
@@ -194,7 +194,7 @@ def test_an_orphan_stops_and_writes_no_model(tmp_path: Path, prepared_data: Path
 TWO: dict[str, Any] = {"epochs": 6, "patience": 6, "batch_size": 5, "processes": 2, "rank_shares": [2, 3]}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole_of_two(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> StageRuns:
     """An uninterrupted run of two ranks."""
     runs = StageRuns(prepared_data, tmp_path_factory.mktemp("two"), **TWO)
@@ -275,8 +275,8 @@ def test_two_machines(tmp_path: Path, prepared_data: Path, whole_of_two: StageRu
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    meet = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
-    agents = [runs.start(*TORCHRUN, *meet, "--rdzv-id", "test") for _ in range(2)]
+    machines = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "localhost", "--master-port", str(port)]
+    agents = [runs.start(*TORCHRUN, *machines, "--node-rank", rank) for rank in ("0", "1")]
     assert [agent.wait(timeout=120) for agent in agents] == [0, 0], runs.said()
     same_results(whole_of_two.folder, runs.folder)
 
