@@ -35,18 +35,16 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         ) from None
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint onto the CPU; None if there is none.
+def load_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
+    """The state that a checkpoint's bytes hold, on the CPU; `path` is where they come from.
 
     Raises
     ------
     DrumCrnnError
-        If the file is damaged.
+        If they are damaged.
     """
-    if not path.is_file():
-        return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         raise DrumCrnnError(f"{path}: is damaged; delete {path.parent} to train from the beginning") from None
     return state

@@ -5,8 +5,10 @@ and each rank takes its share of the step. What happens to an excerpt follows fr
 epoch). So neither the ranks, nor their shares, nor the workers change what is learnt from.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -32,6 +34,7 @@ __all__ = [
     "ShareSampler",
     "TargetArrays",
     "draw_targets",
+    "share_bounds",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -151,12 +154,23 @@ class ExcerptPlan:
 
     def n_excerpts(self) -> int:
         """How many excerpts an epoch has."""
+        return self._n_excerpts
+
+    @functools.cached_property
+    def _n_excerpts(self) -> int:
         total = int(np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames)).sum())
         return total if self.per_epoch is None else min(total, self.per_epoch)
 
     def n_steps(self, batch_size: int) -> int:
         """Steps of an epoch; the last batch may be smaller."""
         return -(-self.n_excerpts() // batch_size)
+
+
+def share_bounds(weights: Sequence[int] | NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Where each rank's share of a step of `n` excerpts begins, and where the last one ends: shape (ranks + 1,)."""
+    cumulated = np.concatenate([[0], np.cumsum(weights)])
+    bounds: NDArray[np.int64] = cumulated * n // cumulated[-1]
+    return bounds
 
 
 class ShareSampler(Sampler[list[ExcerptKey]]):
@@ -179,7 +193,7 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
     def __iter__(self) -> Iterator[list[ExcerptKey]]:
         for step in range(self.first_step, len(self) + self.first_step):
             start, size = step * self.batch_size, self.n_excerpts_of(step)
-            bounds = np.concatenate([[0], np.cumsum(self.shares)]) * size // self.shares.sum()
+            bounds = share_bounds(self.shares, size)
             mine = range(start + int(bounds[self.rank]), start + int(bounds[self.rank + 1]))
             # DistributedDataParallel needs a backward pass of every rank, so one without a share gets an excerpt that
             # does not count.
@@ -208,14 +222,11 @@ class Batch:
         Source frames in decibels, float16, shape (batch, source frames, n_mels); see `Augmenter.apply`.
     draws : DrawBatch
     targets : Targets
-    recordings : tuple of str
-        Where the excerpts come from, for messages.
     """
 
     frames: Tensor
     draws: DrawBatch
     targets: Targets
-    recordings: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -231,23 +242,18 @@ class Batch:
     def take(self, indices: Sequence[int]) -> Self:
         """Some of the excerpts; an index may occur more than once."""
         index = torch.as_tensor(indices)
-        return replace(
-            self._map(lambda tensor: tensor[index]), recordings=tuple(self.recordings[place] for place in indices)
-        )
+        return self._map(lambda tensor: tensor[index])
 
     def split(self, size: int) -> list[Self]:
-        """Cut into parts of at most `size` excerpts."""
-        if len(self) <= size:
-            return [self]
-        places = range(len(self))
-        return [self.take(places[start : start + size]) for start in range(0, len(self), size)]
+        """Cut into parts of at most `size` excerpts, without copying: what is pinned stays pinned."""
+        return [self._map(operator.itemgetter(slice(start, start + size))) for start in range(0, len(self), size)]
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         targets = Targets(*(change(getattr(self.targets, field.name)) for field in fields(Targets)))
-        return type(self)(change(self.frames), self.draws.map(change), targets, self.recordings)
+        return type(self)(change(self.frames), self.draws.map(change), targets)
 
 
-class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays, str]]):
+class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
     """Reads excerpts by `ExcerptKey`, draws their augmentation, and draws their targets after it."""
 
     def __init__(
@@ -260,7 +266,7 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays, str]
         self.widening = tuple(widening)
         self._epoch: tuple[int, list[Excerpt]] | None = None
 
-    def __getitem__(self, key: ExcerptKey) -> tuple[NDArray[np.float16], Draw, TargetArrays, str]:
+    def __getitem__(self, key: ExcerptKey) -> tuple[NDArray[np.float16], Draw, TargetArrays]:
         excerpt = self._excerpts(key.epoch)[key.place]
         draw = self.augmenter.draw(np.random.default_rng([_AUGMENT_STREAM, self.plan.seed, key.epoch, key.place]))
         n_frames, frame_rate = self.augmenter.n_frames, self.store.params.frame_rate
@@ -278,7 +284,7 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays, str]
         audible = (source >= 0) & (source < self.store.n_frames(excerpt.recording)) & draw.keep_frames & key.counts
         for mask in (targets.onset_mask, targets.velocity_mask):
             mask[~audible] = 0.0
-        return self._read(excerpt), draw, targets, excerpt.recording
+        return self._read(excerpt), draw, targets
 
     def _excerpts(self, epoch: int) -> list[Excerpt]:
         if self._epoch is None or self._epoch[0] != epoch:
@@ -294,8 +300,8 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays, str]
         return frames
 
     @staticmethod
-    def collate(items: Sequence[tuple[NDArray[np.float16], Draw, TargetArrays, str]]) -> Batch:
+    def collate(items: Sequence[tuple[NDArray[np.float16], Draw, TargetArrays]]) -> Batch:
         """Stack items into a batch."""
-        frames, draws, targets, recordings = zip(*items, strict=True)
+        frames, draws, targets = zip(*items, strict=True)
         stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*targets, strict=True))
-        return Batch(torch.from_numpy(np.stack(frames)), DrawBatch.collate(draws), Targets(*stacked), recordings)
+        return Batch(torch.from_numpy(np.stack(frames)), DrawBatch.collate(draws), Targets(*stacked))

@@ -18,12 +18,12 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-defined]  # not in its __all__
+from torch.distributed import HashStore, PrefixStore, distributed_c10d  # type: ignore[attr-defined]  # not in its __all__
 from torch.distributed.rendezvous import rendezvous
 
 from drum_crnn.errors import DrumCrnnError, Interrupted
 
-__all__ = ["World", "is_launched", "join_world", "launch", "n_processes_for"]
+__all__ = ["LostContact", "World", "is_launched", "join_world", "launch", "losing_contact", "n_processes_for"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,10 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PO
 # A rank that has died is noticed at once. This is for one that hangs, and has to exceed how long the fastest rank waits
 # for the slowest at the end of a validation.
 _TIMEOUT = timedelta(minutes=15)
-_LOST = "lost contact to another rank"
+# Gradients are exchanged right after a message that all ranks have taken part in.
+_NCCL_TIMEOUT = timedelta(minutes=5)
+# How long a rank that has lost contact stays: the launcher tells of the first one that ends, which should be the cause.
+_GRACE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class World:
         return box[0]
 
 
+class LostContact(DrumCrnnError):  # noqa: N818  # mostly a consequence of another's error
+    """Another rank is gone."""
+
+
 @contextlib.contextmanager
 def losing_contact() -> Iterator[None]:
     """Say in a sentence that another rank is gone."""
@@ -82,12 +89,14 @@ def losing_contact() -> Iterator[None]:
         yield
     except RuntimeError as error:
         # Of gloo, nccl and the store, all of which are told apart by their texts alone.
-        words = ("closed by peer", "connection reset", "broken pipe", "gloo", "nccl", "timed out")
-        if isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words):
-            raise DrumCrnnError(
-                f"{_LOST}, which has died or hangs; the same command again goes on from the last checkpoint"
-            ) from None
-        raise
+        words = ("closed by peer", "connection reset", "connection refused", "broken pipe", "timed out", "timeout")
+        text = str(error).splitlines()[0] if str(error) else ""
+        if not any(word in str(error).lower() for word in words):
+            raise
+        raise LostContact(
+            "lost contact to another rank, which has died or hangs; the same command again goes on from the last "
+            f"checkpoint ({text[:200]})"
+        ) from None
 
 
 def n_processes_for(processes: int | Literal["auto"]) -> int:
@@ -136,33 +145,23 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
     try:
         elastic_launch(config, function)(*args)
     except ChildFailedError as error:
-        raise _root_cause(error.failures) from None
+        raise _as_error(error.get_first_failure()) from None
     except SignalException as error:
         raise Interrupted(
             f"the training was stopped by {error.sigval.name}; the same command again goes on from its last checkpoint"
         ) from None
 
 
-def _root_cause(failures: dict[int, Any]) -> DrumCrnnError:
-    """The failure that the other ones followed from.
-
-    A rank that a signal ended leaves no record of an exception, and the others then say that they lost contact,
-    perhaps before the launcher has noticed the signal: the earliest failure is not always the first.
-    """
-    told = {rank: failure.message for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp)}
-
-    def order(item: tuple[int, Any]) -> int:
-        _, message = item
-        if not isinstance(message, dict):  # the launcher's own sentence, of a rank that said nothing
-            return 0
-        return 2 if _LOST in str(message["message"]) else 1
-
-    rank, message = min(told.items(), key=order)
+def _as_error(failure: tuple[int, Any]) -> DrumCrnnError:
+    """What the first rank that failed has said; for one that was killed, the launcher says it."""
+    rank, first = failure
+    message = first.message
     said = str(message["message"] if isinstance(message, dict) else message)
     kind, _, rest = said.partition(": ")
     if kind == Interrupted.__name__:
         return Interrupted(rest)
-    return DrumCrnnError(f"rank {rank} stopped the training: {rest if kind == DrumCrnnError.__name__ else said}")
+    is_ours = kind in {DrumCrnnError.__name__, LostContact.__name__}
+    return DrumCrnnError(f"rank {rank} stopped the training: {rest if is_ours else said}")
 
 
 def is_launched() -> bool:
@@ -189,7 +188,7 @@ def _meet() -> Any:
     until = time.monotonic() + _TIMEOUT.total_seconds()
     while missing:
         if time.monotonic() > until:
-            raise DrumCrnnError(f"{_LOST}: rank {min(missing)} did not come within {_TIMEOUT}")
+            raise LostContact(f"rank {min(missing)} did not come within {_TIMEOUT}")
         for other in sorted(missing):
             if store.check([f"coming/{attempt}/{other}"]):
                 missing.discard(other)
@@ -216,15 +215,23 @@ def join_world() -> Iterator[World]:
     else:
         device = torch.device("cpu")
     backend = "nccl" if device.type == "cuda" else "gloo"
+    timeout = _NCCL_TIMEOUT if backend == "nccl" else _TIMEOUT
     if is_launched():
         with losing_contact():
-            dist.init_process_group(backend, store=_meet(), rank=rank, world_size=size, timeout=_TIMEOUT)
+            dist.init_process_group(backend, store=_meet(), rank=rank, world_size=size, timeout=timeout)
     else:
-        store = HashStore()
-        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     try:
         # None is the default group.
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
         yield World(rank, local_rank, size, device, control)
-    finally:
+    except BaseException as error:
+        if isinstance(error, LostContact):
+            time.sleep(_GRACE_S)
+        if backend == "nccl":
+            # To leave in good order, nccl would wait for an exchange with a rank that is gone.
+            distributed_c10d._abort_process_group()
+            raise
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()

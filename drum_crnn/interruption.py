@@ -16,11 +16,12 @@ from types import FrameType
 import psutil
 
 from drum_crnn.console import warn
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.errors import DrumCrnnError, Interrupted
 
 __all__ = ["StopRequest", "alone_in", "ignore_stop_signals", "stop_on_signals", "stop_when_orphaned"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LAST_S = 120.0  # for an orphan to finish a step and save
 _SHELLS = {"ash", "bash", "dash", "fish", "ksh", "sh", "zsh"}
 
 
@@ -83,6 +84,8 @@ def stop_when_orphaned(*, always: bool, poll_s: float = 0.5) -> None:
             time.sleep(poll_s)
         warn("the process that started this one is gone, so it stops")
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_LAST_S)
+        os._exit(Interrupted.exit_code)  # it waits for something that will never come, such as a rank that is gone
 
     threading.Thread(target=watch, name="orphan watch", daemon=True).start()
 
@@ -108,7 +111,7 @@ def _watch_parents() -> Callable[[], bool]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, *, wait_s: float = 60.0) -> Iterator[None]:
+def alone_in(folder: Path, stop: StopRequest, *, wait_s: float = 60.0) -> Iterator[None]:
     """Hold the lock of a folder, so that no second process does the same work in it.
 
     The system releases the lock when the process ends, however it ends.
@@ -117,6 +120,8 @@ def alone_in(folder: Path, *, wait_s: float = 60.0) -> Iterator[None]:
     ------
     DrumCrnnError
         If another process still holds the lock after `wait_s` seconds.
+    Interrupted
+        If this process is asked to stop before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
@@ -135,6 +140,8 @@ def alone_in(folder: Path, *, wait_s: float = 60.0) -> Iterator[None]:
                     raise DrumCrnnError(
                         f"{path}: process {other} is doing the same work; end it, or wait for it"
                     ) from None
+                if stop:
+                    raise Interrupted(f"stopped while it waited for process {other}; nothing was done") from None
                 if not has_warned:
                     warn(f"{path}: waiting for process {other} to end, which is doing the same work")
                     has_warned = True

@@ -25,7 +25,17 @@ from drum_crnn.loss import loss_sums
 from drum_crnn.model import DrumCrnn
 from drum_crnn.recipe import TrainParams
 
-__all__ = ["Learner", "StepResult", "accumulate_gradient", "choose_precision", "share_of_loss", "train_step"]
+__all__ = [
+    "Learner",
+    "MovingAverage",
+    "StepResult",
+    "accumulate_gradient",
+    "check_loss_scale",
+    "choose_precision",
+    "settle",
+    "share_of_loss",
+    "train_step",
+]
 
 # Below, not the loss scale but the model is at fault. GradScaler begins at 65536 and halves at every overflow.
 _LOWEST_LOSS_SCALE = 2.0**-10
@@ -41,6 +51,7 @@ class MovingAverage:
 
     def __init__(self, model: DrumCrnn, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
+        self.model.gru.flatten_parameters()  # cuDNN wants them in one piece, and copies are not
         self.decay = decay
         self.n = 0
 
@@ -84,7 +95,10 @@ class Learner:
         on_gpu = world.device.type == "cuda"
         if params.compile and not any(map(shutil.which, ("c++", "g++", "clang++"))):
             raise DrumCrnnError("train.compile is true, but there is no C++ compiler; install one, or set it to false")
-        autocast = choose_precision(params.precision, world.device)
+        # Emulated bf16, which older cards offer, is slower than fp16.
+        has_bf16 = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
+        # This is where ranks wait for each other, over gloo: an error of another one before is noticed here at once.
+        autocast = choose_precision(params.precision, world.device, has_bf16=all(world.gather(has_bf16)))
         if on_gpu:
             torch.set_float32_matmul_precision("high" if params.tf32 else "highest")
             torch.backends.cudnn.allow_tf32 = params.tf32
@@ -113,7 +127,7 @@ class Learner:
         )
 
     @property
-    def heard(self) -> DrumCrnn:
+    def kept(self) -> DrumCrnn:
         """The weights that are validated and kept: the average, if there is one."""
         return self.model if self.average is None else self.average.model
 
@@ -156,13 +170,15 @@ class StepResult(NamedTuple):
     stop: bool
 
 
-def choose_precision(precision: str, device: torch.device) -> torch.dtype | None:
-    """The dtype of autocast, or None for none. `auto` is none on a CPU, and bf16 on a GPU that has it, else fp16."""
+def choose_precision(precision: str, device: torch.device, *, has_bf16: bool) -> torch.dtype | None:
+    """The dtype of autocast, or None for none: the same on all ranks, or their gradients would not fit together.
+
+    `auto` is none on a CPU, bf16 on GPUs that all have it, and else fp16.
+    """
     if precision == "auto":
         if device.type == "cpu":
             return None
-        # Emulated bf16, which older cards offer, is slower than fp16.
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.bfloat16 if has_bf16 else torch.float16
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
@@ -210,7 +226,7 @@ def train_step(
     is_broken = ~torch.isfinite(losses).all()
     if not learner.scaler.is_enabled():
         is_broken = is_broken | ~is_norm_finite
-    counts = counts.to(norm.device)
+    counts = counts.to(norm.device, non_blocking=True)
     norms = torch.stack([torch.where(is_norm_finite, norm, 0.0), is_norm_finite.double()])
     sums = torch.cat([torch.stack([losses[0], counts[0], losses[1], counts[1]]), norms])
     return StepResult(sums, is_broken, n_stopping > 0)
@@ -249,6 +265,16 @@ def accumulate_gradient(
             learner.scaler.scale(loss).backward()
         sums += losses.detach()
     return sums
+
+
+def settle(learner: Learner, batch: Batch) -> None:
+    """Exchange a gradient that is thrown away, before the first step of a process.
+
+    After its first exchange, DistributedDataParallel puts gradients into another order, in which three ranks or more
+    add them up with other rounding. A run that goes on would else differ in its first step from one that never stopped.
+    """
+    accumulate_gradient(learner, batch, batch.targets.counts().tolist(), micro_batch=len(batch))
+    learner.optimizer.zero_grad(set_to_none=True)
 
 
 def share_of_loss(losses: Tensor, global_counts: list[float], params: TrainParams) -> Tensor:

@@ -51,5 +51,5 @@ def prediction_picture(
         frames = time_to_frame(reference.of_lane(lane).time_s, frame_rate)
         for frame in frames[frames < n_frames]:
             x = _LABEL_WIDTH + int(frame) * frame_width
-            draw.rectangle((x, y, x + frame_width, y + _REFERENCE_HEIGHT - 1), fill=_REFERENCE)
+            draw.rectangle((x, y, x + frame_width - 1, y + _REFERENCE_HEIGHT - 1), fill=_REFERENCE)
     return np.array(image)  # a copy, which can be written to

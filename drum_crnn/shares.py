@@ -14,14 +14,16 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from drum_crnn.dataset import share_bounds
 from drum_crnn.distributed import World
 from drum_crnn.errors import DrumCrnnError
 
-__all__ = ["Shares", "StepCost", "divide", "largest_that_fits", "measure_shares"]
+__all__ = ["Shares", "StepCost", "divide", "fits", "largest_that_fits", "measure_shares"]
 
 _ROUNDS = 5
 _REPEATS = 3
 _ROUND_S = 1.5  # after which nothing is repeated any more
+_MEMORY_SHARE = 0.9  # of a GPU's memory that a trial may take; a real step needs a little more
 _BUDGET_S = 10.0  # after which no further round begins
 
 
@@ -32,7 +34,7 @@ class Shares:
     Attributes
     ----------
     weights : tuple of int
-        A rank gets this much of every batch, compared with the others; after a measurement, excerpts of a full one.
+        A rank gets this much of every batch, compared with the others.
     micro_batch : tuple of int
         Excerpts to compute at a time.
     step_s : tuple of float
@@ -43,13 +45,14 @@ class Shares:
     micro_batch: tuple[int, ...]
     step_s: tuple[float, ...] = ()
 
-    def __str__(self) -> str:
+    def describe(self, batch_size: int) -> str:
+        """A line for people: what each rank gets of a full batch."""
         ranks = []
-        for rank, (weight, size) in enumerate(zip(self.weights, self.micro_batch, strict=True)):
+        for rank, n in enumerate(np.diff(share_bounds(self.weights, batch_size))):
             time_ms = f", {1000 * self.step_s[rank]:.0f} ms" if self.step_s else ""
-            in_parts = f" in parts of {size}" if size < weight else ""
-            ranks.append(f"rank {rank} {weight}{in_parts}{time_ms}")
-        return "; ".join(ranks)
+            in_parts = f" in parts of {self.micro_batch[rank]}" if self.micro_batch[rank] < n else ""
+            ranks.append(f"rank {rank} {n}{in_parts}{time_ms}")
+        return f"excerpts of a batch of {batch_size}: {'; '.join(ranks)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +88,30 @@ def divide(costs: Sequence[StepCost], batch_size: int) -> tuple[int, ...]:
     return tuple(shares)
 
 
-def largest_that_fits(compute: Callable[[int], None], most: int) -> int:
-    """The largest number of excerpts, up to `most`, that `compute` can do in the memory there is; 0 for none."""
-
-    def fits(n: int) -> bool:
-        try:
-            compute(n)
-        except torch.OutOfMemoryError:
-            return False
+def fits(compute: Callable[[int], None], n: int, device: torch.device) -> bool:
+    """Whether `compute(n)` can be done in the memory of the device, with something to spare on a GPU."""
+    if device.type == "cuda":
+        # What an earlier probe left behind, a failed one above all, is not this one's.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        compute(n)
+    except torch.OutOfMemoryError:
+        return False
+    if device.type == "cpu":
         return True
+    used = torch.cuda.max_memory_reserved(device)
+    return used <= _MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
 
-    low, high = 0, most + 1
-    probe = most
+
+def largest_that_fits(is_fitting: Callable[[int], bool], most: int) -> int:
+    """The largest number of excerpts up to `most` that fits, by bisection; 0 if not even one does."""
+    low, high, probe = 0, most + 1, most
     while low < probe:
-        if fits(probe):
+        if is_fitting(probe):
             low = probe
         else:
             high = probe
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         probe = (low + high) // 2
     return low
 
@@ -126,7 +134,8 @@ def measure_shares(compute: Callable[[int], None], world: World, *, batch_size: 
     """
     if batch_size < world.size:
         raise DrumCrnnError(f"train.batch_size is {batch_size}, but there are {world.size} ranks; raise it")
-    fitting = world.gather(largest_that_fits(compute, min(batch_size, micro_batch or batch_size)))
+    most = min(batch_size, micro_batch or batch_size)
+    fitting = world.gather(largest_that_fits(lambda n: fits(compute, n, world.device), most))
     if 0 in fitting:
         raise DrumCrnnError(
             f"not even one excerpt fits into the memory of rank {fitting.index(0)}; "
@@ -151,7 +160,8 @@ def measure_shares(compute: Callable[[int], None], world: World, *, batch_size: 
 def _time_of(compute: Callable[[int], None], n: int, micro_batch: int, world: World) -> float:
     """Seconds for `n` excerpts, while the other ranks compute theirs."""
     parts = [min(micro_batch, n - start) for start in range(0, n, micro_batch)]
-    compute(parts[0])  # not timed: a new size may bring work that is done once
+    for part in set(parts):  # not timed: a new size may bring work that is done once
+        compute(part)
     world.gather(None)
     times: list[float] = []
     while len(times) < _REPEATS and sum(times) < _ROUND_S:

@@ -5,6 +5,7 @@ checkpoint needs no state of random generators, and a training that was killed a
 """
 
 import contextlib
+import functools
 import json
 import math
 import resource
@@ -33,7 +34,7 @@ from drum_crnn.inference import Activations, activations_of
 from drum_crnn.interruption import StopRequest, alone_in, ignore_stop_signals, stop_on_signals, stop_when_orphaned
 from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANES
-from drum_crnn.learner import Learner, accumulate_gradient, check_loss_scale, train_step
+from drum_crnn.learner import Learner, accumulate_gradient, check_loss_scale, settle, train_step
 from drum_crnn.listening import listen
 from drum_crnn.metrics import TOLERANCE_S
 from drum_crnn.model import DrumCrnn, ModelParams
@@ -52,9 +53,8 @@ __all__ = ["TrainingInputs", "TrainingOutputs", "TrainingParams", "train"]
 T = TypeVar("T")
 
 _MIN_ACTIVATION = 0.02  # peaks below are not looked at in validation: no threshold that low is ever best
-_LOOK_EVERY_STEPS = 25  # at the numbers of a GPU, which has to finish its work for that
+_LOOK_EVERY_STEPS = {"cpu": 1, "cuda": 25}  # at loss and gradient; a GPU has to finish its work for that
 _TRIAL_EXCERPTS = 16  # different ones in a trial of a rank's speed
-_MEMORY_SHARE = 0.9  # of a GPU's memory that a trial may take; a real step needs a little more
 _PICTURE_S = 6.0
 
 
@@ -179,7 +179,8 @@ def train(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingPara
     Interrupted
         If it was asked to stop, by a signal or because DVC is gone; everything that was done is saved.
     """
-    stop_when_orphaned(always=is_launched())
+    if not is_launched():
+        stop_when_orphaned(always=False)
     launch(train_rank, inputs, outputs, params, processes=params.train.processes)
 
 
@@ -196,8 +197,10 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
         stack.enter_context(losing_contact())
         stack.enter_context(running_out_of_memory())
         run = prepare(world, stop, inputs, outputs, params)
+        stack.callback(end_loader, run.loader)
         if world.is_main:
-            stack.enter_context(alone_in(outputs.resume))
+            stack.enter_context(alone_in(outputs.resume, stop))
+        settle(run.learner, trial_batch(run).take([0]))
         state = restore(run) or begin(run)
         run.sampler.shares = np.asarray(state.shares.weights)
         started = time.monotonic()
@@ -212,7 +215,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
                 tensorboard=params.train.tensorboard,
             )
         )
-        log.say(f"excerpts of a batch of {params.train.batch_size}: {state.shares}")
+        log.say(state.shares.describe(params.train.batch_size))
         for epoch in range(state.epoch):
             log.replay(state.record(epoch))
         while not state.is_over(params.train):
@@ -276,6 +279,11 @@ def prepare(
         inputs.splits,
         *sorted(Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith("drum_crnn.")),
     )
+    if len(set(world.gather(fingerprint))) > 1:
+        raise DrumCrnnError(
+            "the ranks do not train the same thing: params, features, labels, splits or code of the machines differ; "
+            "copy them from one to the other"
+        )
     return Run(
         world=world,
         stop=stop,
@@ -294,6 +302,8 @@ def prepare(
             num_workers=train_params.loader_workers,
             persistent_workers=train_params.loader_workers > 0,
             worker_init_fn=ignore_stop_signals,
+            # A rank that was spawned would spawn too, and its workers would be asked to stop while they still import.
+            multiprocessing_context="fork" if train_params.loader_workers > 0 else None,
             pin_memory=train_params.pin_memory and world.device.type == "cuda",
         ),
         learner=learner,
@@ -322,14 +332,29 @@ def choose_shares(run: Run) -> Shares:
     return Shares(weights, (params.micro_batch or params.batch_size,) * world.size)
 
 
+def end_loader(loader: "DataLoader[Any]") -> None:
+    """End the processes of a loader. Python would wait for them for ever, as they ignore the signal that it sends."""
+    if (iterator := loader._iterator) is not None:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def trial_batch(run: Run) -> Batch:
+    """The first excerpts of the first epoch, read by this process."""
+    n = min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0))
+    return ExcerptDataset.collate([run.dataset[ExcerptKey(0, place)] for place in range(n)])
+
+
 def trial(run: Run) -> Callable[[int], None]:
     """A function that computes the gradient of so many excerpts on this rank alone, and forgets it."""
-    n = min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0))
-    sample = ExcerptDataset.collate([run.dataset[ExcerptKey(0, place)] for place in range(n)])
-    device = run.world.device
+    sample, device = trial_batch(run), run.world.device
+
+    @functools.cache  # a real step finds its batch ready, and does not wait for the CPU to put it together
+    def batch_of(n_excerpts: int) -> Batch:
+        batch = sample.take([index % len(sample) for index in range(n_excerpts)])
+        return batch.pin_memory() if run.loader.pin_memory else batch
 
     def compute(n_excerpts: int) -> None:
-        batch = sample.take([index % n for index in range(n_excerpts)])
+        batch = batch_of(n_excerpts)
         try:
             accumulate_gradient(
                 run.learner, batch, batch.targets.counts().tolist(), micro_batch=n_excerpts, exchange=False
@@ -338,10 +363,6 @@ def trial(run: Run) -> Callable[[int], None]:
             run.learner.optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-            used = torch.cuda.max_memory_reserved(device)
-            torch.cuda.reset_peak_memory_stats(device)
-            if used > _MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory:
-                raise torch.OutOfMemoryError("too little would be left")
 
     return compute
 
@@ -360,7 +381,7 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
     scores = [metrics["validation/f1"] for metrics in state.history]
     sums = torch.tensor(state.sums, dtype=torch.float64, device=world.device)
     first_broken = torch.full((), math.inf, dtype=torch.float64, device=world.device)
-    look_every = 1 if world.device.type == "cpu" else _LOOK_EVERY_STEPS
+    look_every = _LOOK_EVERY_STEPS[world.device.type]
     n_excerpts, waited_s, started = 0, 0.0, time.perf_counter()
     learner.parallel.train()
     for share, wait_s in timed(run.loader):
@@ -447,7 +468,7 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
     loss, count = 0.0, 0.0
     mine = run.validation[run.world.rank :: run.world.size]
     for recording, activations, peaks in listen(
-        run.learner.heard,
+        run.learner.kept,
         run.store,
         run.labels,
         mine,
@@ -465,7 +486,9 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
     recordings = [peaks for of_rank in run.world.gather(heard) for peaks in of_rank]
     curves = [sweep_lane([peaks[lane] for peaks in recordings], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
     counts = best_counts(curves)
-    metrics = {"loss": loss / count, "f1": pooled_best_f(curves)}
+    metrics = {"loss": loss / max(1.0, count), "f1": pooled_best_f(curves)}
+    if math.isnan(metrics["f1"]):
+        raise DrumCrnnError("no recording of the validation side has an onset, so no weights are better than others")
     for name, values in (("f1", counts.f()), ("precision", counts.precision()), ("recall", counts.recall())):
         metrics |= {f"{name}_{lane}": float(value) for lane, value in zip(LANES, values, strict=True)}
     return metrics
@@ -503,12 +526,12 @@ def finish_epoch(run: Run, state: TrainingState, metrics: Mapping[str, float], s
         }
     )
     state.speeds.append(speeds)
-    if (state.epoch + 1) % params.image_every_epochs == 0:
+    if run.world.is_main and (state.epoch + 1) % params.image_every_epochs == 0:
         state.pictures[state.epoch] = torch.from_numpy(picture(run, f"epoch {state.epoch + 1}"))
     if metrics["f1"] > state.best_score or not run.best_weights:
         state.best_score, state.best_epoch = metrics["f1"], state.epoch
         run.best_weights.update(
-            {name: tensor.detach().cpu().clone() for name, tensor in run.learner.heard.state_dict().items()}
+            {name: tensor.detach().cpu().clone() for name, tensor in run.learner.kept.state_dict().items()}
         )
     state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0] * 6
 
@@ -519,7 +542,7 @@ def picture(run: Run, title: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     # A whole number of windows is not needed, but the context after the excerpt is.
     n_frames = round(_PICTURE_S * features.frame_rate)
     frames = run.store.read(recording, 0, n_frames + run.params.model.margin_frames)
-    activations = activations_of(run.learner.heard, frames, floor_db=features.floor_db)
+    activations = activations_of(run.learner.kept, frames, floor_db=features.floor_db)
     onsets: Onsets = run.labels.onsets(recording)
     return prediction_picture(
         activations.onset[:n_frames], onsets, frame_rate=features.frame_rate, title=f"{title}: {recording}"
@@ -544,15 +567,16 @@ def restore(run: Run) -> TrainingState | None:
         others = [path for path in run.outputs.resume.glob("*/checkpoint.pt") if path != run.checkpoint]
         if others:
             warn(
-                f"{run.outputs.resume}: holds a checkpoint of other params, data or code, which is left alone; "
-                "delete the folder if you do not want to go back to them"
+                f"{others[0].parent}: holds a checkpoint of other params, data or code, and is left alone; "
+                "delete it if you do not want to go back to them"
             )
         for unfinished in run.checkpoint.parent.glob(f".{run.checkpoint.stem}-*"):
             unfinished.unlink()
     # The main rank alone reads it, since it alone writes it: another machine has none, or an older one.
-    content = run.world.from_main(load_checkpoint(run.checkpoint) if run.world.is_main else None)
-    if content is None:
+    is_there = run.world.is_main and run.checkpoint.is_file()
+    if (file := run.world.from_main(run.checkpoint.read_bytes() if is_there else None)) is None:
         return None
+    content = load_checkpoint(file, run.checkpoint)
     run.learner.load_state_dict(content["learner"])
     run.best_weights.update(content["best_weights"])
     values = content["state"]

@@ -13,10 +13,8 @@ from drum_crnn.errors import DrumCrnnError
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "checkpoint.pt"
-    assert load_checkpoint(path) is None
     save_checkpoint(path, {"weights": torch.arange(3), "epoch": 2, "history": [{"loss": 0.1}]})
-    loaded = load_checkpoint(path)
-    assert loaded is not None
+    loaded = load_checkpoint(path.read_bytes(), path)
     assert loaded["weights"].tolist() == [0, 1, 2]
     assert (loaded["epoch"], loaded["history"]) == (2, [{"loss": 0.1}])
     assert [path.name for path in path.parent.iterdir()] == ["checkpoint.pt"]
@@ -27,9 +25,9 @@ def test_a_damaged_one_is_named_with_the_folder_to_delete(tmp_path: Path, damage
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"weights": torch.zeros(1000)})
     content = path.read_bytes()
-    path.write_bytes({"cut": content[: len(content) // 2], "text": b"no checkpoint at all", "empty": b""}[damage])
+    damaged = {"cut": content[: len(content) // 2], "text": b"no checkpoint at all", "empty": b""}[damage]
     with pytest.raises(DrumCrnnError, match=rf"checkpoint\.pt: is damaged; delete {tmp_path} to train from"):
-        load_checkpoint(path)
+        load_checkpoint(damaged, path)
 
 
 FILL_UP = """

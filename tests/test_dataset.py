@@ -217,8 +217,7 @@ def test_silence_beyond_the_ends_does_not_count(tmp_path: Path) -> None:
     dataset = click_dataset(tmp_path)
     place = next(p for p, e in enumerate(dataset.plan.epoch(0)) if e.recording == "short")
     start = dataset.plan.epoch(0)[place].start
-    frames, _, targets, recording = dataset[ExcerptKey(0, place)]
-    assert recording == "short"
+    frames, _, targets = dataset[ExcerptKey(0, place)]
     assert start < 0
     beyond = np.ones(EXCERPT_FRAMES, np.bool_)
     beyond[-start : -start + dataset.store.n_frames("short")] = False
@@ -233,7 +232,7 @@ def test_masked_frames_do_not_count_for_loss(tmp_path: Path) -> None:
     dataset = click_dataset(tmp_path, frame_masks={"max_count": 3, "max_width": 30})
     n_masked = 0
     for place, excerpt in enumerate(dataset.plan.epoch(0)):
-        _, draw, targets, _ = dataset[ExcerptKey(0, place)]
+        _, draw, targets = dataset[ExcerptKey(0, place)]
         source = excerpt.start + np.arange(EXCERPT_FRAMES)
         inside = (source >= 0) & (source < dataset.store.n_frames(excerpt.recording))
         np.testing.assert_array_equal(targets.onset_mask[:, 0] == 1.0, inside & draw.keep_frames)
@@ -268,11 +267,10 @@ def test_batch_stacks_items_in_order(tmp_path: Path) -> None:
     batch = ExcerptDataset.collate(items)
     assert batch.frames.dtype == torch.float16
     assert batch.frames.shape == (3, dataset.augmenter.n_source_frames, small_features().n_mels)
-    for place, (frames, draw, targets, recording) in enumerate(items):
+    for place, (frames, draw, targets) in enumerate(items):
         np.testing.assert_array_equal(batch.frames[place], frames)
         assert batch.draws.gain_db[place] == pytest.approx(draw.gain_db)
         np.testing.assert_array_equal(batch.targets.velocity[place], targets.velocity)
-        assert batch.recordings[place] == recording
     copy = batch.to(torch.device("cpu"))
     assert torch.equal(copy.targets.onset_mask, batch.targets.onset_mask)
 

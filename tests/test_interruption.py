@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from miniature import ROOT
 
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.interruption import alone_in, stop_on_signals
+from drum_crnn.errors import DrumCrnnError, Interrupted
+from drum_crnn.interruption import StopRequest, alone_in, stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -50,8 +50,8 @@ def test_in_another_thread_nothing_is_noted_and_nothing_breaks() -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from drum_crnn.interruption import alone_in
-with alone_in(Path(sys.argv[1])):
+from drum_crnn.interruption import StopRequest, alone_in
+with alone_in(Path(sys.argv[1]), StopRequest()):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -63,11 +63,15 @@ def test_the_lock_of_a_folder_ends_with_the_process_however_it_ends(tmp_path: Pa
         assert process.stdout.readline() == b"held\n"
         with (
             pytest.raises(DrumCrnnError, match=rf"process {process.pid} is doing the same work"),
-            alone_in(tmp_path, wait_s=0.3),
+            alone_in(tmp_path, StopRequest(), wait_s=0.3),
         ):
             pass
+        asked = StopRequest()
+        asked.signal = signal.SIGTERM
+        with pytest.raises(Interrupted, match="while it waited"), alone_in(tmp_path, asked):
+            pass
         process.kill()
-    with alone_in(tmp_path, wait_s=5):
+    with alone_in(tmp_path, StopRequest(), wait_s=5):
         pass
 
 
@@ -97,6 +101,7 @@ def run_orphan(tmp_path: Path, *, always: bool, shell: bool, under_dvc: bool) ->
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"DVC_STAGE": "train"} if under_dvc else {})
     with subprocess.Popen([sys.executable, "-c", parent], env=environment, stderr=subprocess.DEVNULL) as process:
         while not (report.exists() and report.read_text()):
+            assert process.poll() is None
             time.sleep(0.02)
         process.kill()
     return report
@@ -115,7 +120,7 @@ def test_an_orphan_of_a_shell_goes_on_unless_it_is_a_rank(tmp_path: Path) -> Non
     report = run_orphan(tmp_path, always=False, shell=False, under_dvc=False)
     pid = int(report.read_text())
     time.sleep(0.5)
-    os.kill(pid, 0)  # it is there
+    assert report.read_text() == str(pid)
     os.kill(pid, signal.SIGKILL)
     report.unlink()
     report = run_orphan(tmp_path, always=True, shell=False, under_dvc=False)

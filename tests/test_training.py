@@ -39,6 +39,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+    torch.set_flush_denormal(False)  # as the process was before a training in it
 
 
 def test_evenly_spaced() -> None:
@@ -150,6 +151,14 @@ def test_every_validation_recording_is_heard_once(
     assert heard == [*side, *side]
 
 
+def test_a_validation_side_without_onsets_is_an_error(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "pooled_best_f", lambda _: math.nan)
+    with pytest.raises(DrumCrnnError, match="no recording of the validation side has an onset"):
+        train(inputs, outputs_in(tmp_path), params_of(tmp_path))
+
+
 def test_an_empty_side_is_an_error(tmp_path: Path, inputs: TrainingInputs) -> None:
     splits = tmp_path / "splits.csv"
     splits.write_text(inputs.splits.read_text().replace(",validation", ",unused"))
@@ -182,6 +191,25 @@ def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_checkpoint(
     content = torch.load(checkpoint, weights_only=True)
     assert (content["state"]["epoch"], content["state"]["step"]) == (1, 0)
     assert all(torch.isfinite(tensor).all() for tensor in content["learner"]["model"].values())
+
+
+def test_where_loss_is_looked_at_seldom_the_first_bad_step_is_still_named(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: the look comes steps later, and nothing is saved in between."""
+    monkeypatch.setitem(training._LOOK_EVERY_STEPS, "cpu", 5)
+    bad = iter([False, True, *[False] * 100])
+    train_step = training.train_step
+
+    def spoilt(*args: Any, **options: Any) -> Any:
+        return train_step(*args, **options)._replace(is_broken=torch.tensor(next(bad)))
+
+    monkeypatch.setattr(training, "train_step", spoilt)
+    outputs = outputs_in(tmp_path)
+    with pytest.raises(DrumCrnnError, match=r"not finite any more at epoch 1, step 2, with excerpts of"):
+        train(inputs, outputs, params_of(tmp_path, train={"checkpoint_every_steps": 4}))
+    (checkpoint,) = outputs.resume.glob("*/checkpoint.pt")
+    assert torch.load(checkpoint, weights_only=True)["state"]["step"] == 0
 
 
 def test_a_gradient_that_explodes_stops_the_run(tmp_path: Path, inputs: TrainingInputs) -> None:

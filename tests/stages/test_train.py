@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from miniature import ROOT
 from training_runs import ENVIRONMENT, StageRuns, end, resumed_at, same_results, wait_until
 
 from drum_crnn.model_file import ModelFile
@@ -191,7 +192,14 @@ def test_an_orphan_stops_and_writes_no_model(tmp_path: Path, prepared_data: Path
 # --- Several ranks ----------------------------------------------------------------------------------------------------
 
 # Whole shares of 5: a batch divides unevenly, and the last one of an epoch is ragged.
-TWO: dict[str, Any] = {"epochs": 6, "patience": 6, "batch_size": 5, "processes": 2, "rank_shares": [2, 3]}
+TWO: dict[str, Any] = {
+    "epochs": 6,
+    "patience": 6,
+    "batch_size": 5,
+    "processes": 2,
+    "rank_shares": [2, 3],
+    "loader_workers": 1,
+}
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +213,8 @@ def whole_of_two(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def ranks_of(process: "subprocess.Popen[str]", mark: str = "spawn_main") -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=True)
+    """Not what a rank has forked to read data, which has the same command line."""
+    children = psutil.Process(process.pid).children()
     found = [child for child in children if any(mark in part for part in child.cmdline())]
     return sorted(found, key=lambda child: child.pid)
 
@@ -239,6 +248,63 @@ def test_a_rank_that_dies_ends_the_others_at_once(tmp_path: Path, prepared_data:
     assert not any(rank.is_running() for rank in ranks)
     assert resumed_at(finish(runs)) is not None
     same_results(whole_of_two.folder, runs.folder)
+
+
+# A rank that ends while the other one waits for it, at the very step that a signal names.
+CULPRIT = """
+import sys
+from drum_crnn import training
+from drum_crnn.errors import DrumCrnnError
+from drum_crnn.training import TrainingInputs, TrainingOutputs, TrainingParams, train
+from pathlib import Path
+
+def check(run, state, first_broken):
+    if run.world.rank == int(sys.argv[2]) and state.step == 4:
+        raise {"ours": DrumCrnnError, "other": ValueError}[sys.argv[3]]("the real cause")
+
+training.stop_if_broken = check
+if __name__ == "__main__":
+    from training_runs import inputs_in, outputs_in
+    folder = Path(sys.argv[1]).parent
+    try:
+        train(inputs_in(Path(sys.argv[4])), outputs_in(folder), TrainingParams.load(Path(sys.argv[1])))
+    except DrumCrnnError as error:
+        sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.xdist_group("two")
+@pytest.mark.parametrize(("rank", "kind"), [(1, "ours"), (0, "other")])
+def test_the_cause_is_told_and_nothing_hangs(tmp_path: Path, prepared_data: Path, rank: int, kind: str) -> None:
+    """Its loaders' processes are there, and ignore the signal with which Python would end them."""
+    runs = StageRuns(prepared_data, tmp_path, **TWO)
+    (tmp_path / "culprit.py").write_text(CULPRIT)
+    command = [sys.executable, "culprit.py", str(tmp_path / "params.yaml"), str(rank), kind, str(prepared_data)]
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    said = {"ours": "the real cause", "other": "ValueError: the real cause"}[kind]
+    assert f"error: rank {rank} stopped the training: {said}" in done.stderr
+    # Each process takes the checkpoint of the last whole epoch or step with it.
+    assert runs.checkpoint() is not None
+
+
+@pytest.mark.xdist_group("two")
+def test_one_rank_and_two_measure_the_same(tmp_path: Path, prepared_data: Path) -> None:
+    """Losses and scores are sums over all ranks, divided once: how many there are changes rounding alone."""
+    found = []
+    for n_ranks in (1, 2):
+        few = {**TWO, "epochs": 2, "processes": n_ranks, "rank_shares": "equal"}
+        runs = StageRuns(prepared_data, tmp_path / str(n_ranks), model={"dropout": 0.0}, **few)
+        finish(runs)
+        found.append(json.loads((runs.outputs.metrics / "metrics.json").read_text()))
+    one, two = found
+    assert one["train"]["loss"] == pytest.approx(two["train"]["loss"], rel=1e-4)
+    assert one["train"]["gradient_norm"] == pytest.approx(two["train"]["gradient_norm"], rel=1e-3)
+    for name, value in one["validation"].items():
+        assert value == pytest.approx(two["validation"][name], rel=1e-3), name
 
 
 @pytest.mark.xdist_group("two")
