@@ -89,7 +89,7 @@ def lightning_step_times(run: Run) -> list[float] | None:
     n_steps = run.steps_per_epoch
     ended: list[float] = []
 
-    class Module(lightning.LightningModule):
+    class Module(lightning.LightningModule):  # type: ignore[misc]  # not installed, or not looked at
         def __init__(self, model: DrumCrnn) -> None:
             super().__init__()
             self.model = model
@@ -128,7 +128,7 @@ def lightning_step_times(run: Run) -> list[float] | None:
         trainer = lightning.Trainer(
             accelerator="gpu" if run.world.device.type == "cuda" else "cpu",
             devices=1,
-            precision={None: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}[learner.autocast],  # type: ignore[arg-type]
+            precision={None: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}[learner.autocast],
             max_epochs=1,
             gradient_clip_val=params.clip_norm,
             logger=False,

@@ -1,5 +1,6 @@
 """Settings of the whole test run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,15 @@ def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from miniature import prepare_data
 
     return prepare_data(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture
+def as_in_training() -> Iterator[None]:
+    """One thread, as a rank has; and afterwards no trace of the settings that a training makes for its process."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    torch.set_flush_denormal(False)

@@ -35,14 +35,7 @@ from drum_crnn.model import ChannelRms, DrumCrnn, ModelParams
 from drum_crnn.splits import Splits
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("as_in_training")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from drum_crnn.model_file import ModelFile
 from drum_crnn.splits import Splits
 from drum_crnn.training import TrainingInputs, TrainingParams, evenly_spaced, train
 
+pytestmark = pytest.mark.usefixtures("as_in_training")
+
 
 @pytest.fixture
 def inputs(prepared_data: Path) -> TrainingInputs:
@@ -31,15 +32,6 @@ def inputs(prepared_data: Path) -> TrainingInputs:
 
 def params_of(folder: Path, **changes: dict[str, Any]) -> TrainingParams:
     return TrainingParams.load(write_params(folder / "params.yaml", **changes))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    torch.set_flush_denormal(False)  # as the process was before a training in it
 
 
 def test_evenly_spaced() -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,29 @@ def test_it_is_reproducible_outside_git(project: Path, tmp_path: Path) -> None:
     there, here = hashes(other, ""), hashes(project, "HEAD")
     assert len(there) == 10
     assert there == {path: here[path] for path in there}
+
+
+@pytest.mark.xdist_group("pipeline")
+def test_a_killed_repro_goes_on_where_it_was(project: Path, tmp_path: Path) -> None:
+    """Only dvc is killed: the training that it leaves behind saves and stops, and the next `dvc repro` takes it up."""
+    params = project / "params.yaml"
+    params.write_text(re.sub(r"^( +epochs|  patience): \d+", r"\1: 60", params.read_text(), flags=re.MULTILINE))
+    said = tmp_path / "said"
+    with (
+        said.open("w") as file,
+        subprocess.Popen(["dvc", "repro", "train"], cwd=project, env=ENVIRONMENT, stdout=file, stderr=file) as process,
+    ):
+        until = time.monotonic() + 120
+        while "epoch 1:" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.kill()
+    output = run(project, "dvc", "repro", "train")
+    assert re.search(r"resuming at epoch \d+, after its step \d+", output)
+    assert not list((project / ".resume").glob("*/*"))
+    epochs = (project / "metrics/training/plots/metrics/train/loss.tsv").read_text().splitlines()[1:]
+    assert [int(line.split("\t")[0]) for line in epochs] == list(range(60))
 
 
 def stage(project: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
