@@ -65,7 +65,7 @@ def rank_main(inputs: TrainingInputs, folder: Path, batch_size: int) -> None:
         equal = Shares((1,) * world.size, (batch_size,) * world.size)
         rows = [
             ("global batch", f"{batch_size} excerpts of {params.train.excerpt_frames} frames"),
-            ("measured shares", str(auto)),
+            ("measured", auto.describe(batch_size)),
         ]
         of_ideal: list[float] = []
         over_equal: list[float] = []
