@@ -64,7 +64,7 @@ def main() -> None:
                 rows.append((name, describe(*measure(world, inputs, folder, n_steps=n_steps, **changes))))
             run = prepare_run(world, inputs, training_params(n_steps=n_steps), folder)
             state = begin(run)
-            rows.append(("micro-batch that fits", str(choose_shares(run).micro_batch[0])))
+            rows.append(("micro-batch that fits", str(state.shares.micro_batch[0])))
             in_memory = statistics.median(step_times(resident(run), state))
             with_loader = statistics.median(step_times(run, state))
         torch.multiprocessing.spawn(two_ranks, (inputs, folder, n_steps, on_cpu), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
@@ -107,11 +107,12 @@ def two_ranks(rank: int, inputs: TrainingInputs, folder: Path, n_steps: int, on_
     started = time.perf_counter()
     shares = choose_shares(run)
     measuring_s = time.perf_counter() - started
-    run.sampler.shares[:] = shares.weights
+    run.sampler.shares = shares.weights
     step_s = statistics.median(step_times(resident(run), TrainingState(shares)))
     if world.is_main:
         text = describe(step_s, params.train.batch_size * params.train.excerpt_frames, peak_memory_gb(world.device))
-        (folder / "two").write_text(f"{text}; shares {shares}, measured in {measuring_s:.1f} s", encoding="utf-8")
+        text += f"; {shares.describe(params.train.batch_size)}; measured in {measuring_s:.1f} s"
+        (folder / "two").write_text(text, encoding="utf-8")
     dist.destroy_process_group()
 
 

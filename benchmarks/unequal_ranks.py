@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.report import print_figures, print_machine, print_rows
@@ -73,7 +72,7 @@ def rank_main(inputs: TrainingInputs, folder: Path, batch_size: int) -> None:
             ideal = sum(alone := speeds_alone(world, compute, auto.weights))
             step_s = {}
             for name, shares in (("equal", equal), ("auto", auto)):
-                run.sampler.shares = np.asarray(shares.weights)
+                run.sampler.shares = shares.weights
                 step_s[name] = statistics.median(step_times(resident(run), TrainingState(shares)))
             of_ideal.append(batch_size / step_s["auto"] / ideal)
             over_equal.append(step_s["equal"] / step_s["auto"])

@@ -166,7 +166,7 @@ class ExcerptPlan:
         return -(-self.n_excerpts() // batch_size)
 
 
-def share_bounds(weights: Sequence[int] | NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def share_bounds(weights: Sequence[int], n: int) -> NDArray[np.int64]:
     """Where each rank's share of a step of `n` excerpts begins, and where the last one ends: shape (ranks + 1,)."""
     cumulated = np.concatenate([[0], np.cumsum(weights)])
     bounds: NDArray[np.int64] = cumulated * n // cumulated[-1]
@@ -186,7 +186,7 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
         self.plan = plan
         self.batch_size = batch_size
         self.rank = rank
-        self.shares = np.asarray(shares, np.int64)
+        self.shares = shares
         self.epoch = 0
         self.first_step = 0
 

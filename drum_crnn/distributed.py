@@ -225,13 +225,13 @@ def join_world() -> Iterator[World]:
         # None is the default group.
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
         yield World(rank, local_rank, size, device, control)
-    except BaseException as error:
+    except BaseException as error:  # whatever it is, Ctrl-C included: it is only passed on
         if isinstance(error, LostContact):
             time.sleep(_GRACE_S)
         if backend == "nccl":
             # To leave in good order, nccl would wait for an exchange with a rank that is gone.
             distributed_c10d._abort_process_group()
-            raise
-        dist.destroy_process_group()
+        else:
+            dist.destroy_process_group()
         raise
     dist.destroy_process_group()

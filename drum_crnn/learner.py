@@ -257,7 +257,7 @@ def accumulate_gradient(
         with torch.no_grad():
             frames = learner.augmenter.apply(part.frames.to(dtype), part.draws)
         is_silent = not exchange or number < len(parts)
-        with learner.parallel.no_sync() if is_silent else contextlib.nullcontext():  # type: ignore[operator]
+        with learner.parallel.no_sync() if is_silent else contextlib.nullcontext():  # type: ignore[operator]  # a Module to mypy
             with torch.autocast(frames.device.type, dtype=learner.autocast, enabled=learner.autocast is not None):
                 onset_logits, velocity_logits = learner.parallel(frames)
             losses = torch.stack(loss_sums(onset_logits, velocity_logits, part.targets))
@@ -289,7 +289,7 @@ def share_of_loss(losses: Tensor, global_counts: list[float], params: TrainParam
     return losses[0] / n_onset + params.velocity_weight * losses[1] / n_velocity
 
 
-def _sum_gradients(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+def _sum_gradients(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]  # torch's stubs lack it
     """Add up gradients over the ranks.
 
     By itself, DistributedDataParallel averages; it multiplies by the reciprocal of the number of ranks, rounded to

@@ -39,7 +39,6 @@ from drum_crnn.listening import listen
 from drum_crnn.metrics import TOLERANCE_S
 from drum_crnn.model import DrumCrnn, ModelParams
 from drum_crnn.model_file import ModelFile
-from drum_crnn.onsets import Onsets
 from drum_crnn.peak_picking import PeakPickingParams
 from drum_crnn.pictures import prediction_picture
 from drum_crnn.recipe import TrainParams, learning_rate_at
@@ -166,6 +165,16 @@ class Run:
         """Steps of an epoch."""
         return self.sampler.plan.n_steps(self.sampler.batch_size)
 
+    @property
+    def n_steps(self) -> int:
+        """Steps of the whole training, if nothing stops it early."""
+        return self.params.train.epochs * self.steps_per_epoch
+
+    def learning_rate(self, state: "TrainingState", step: int) -> float:
+        """Learning rate of a global step of the current epoch."""
+        scores = [metrics["validation/f1"] for metrics in state.history]
+        return learning_rate_at(step, self.n_steps, self.params.train, scores)
+
 
 def train(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams) -> None:
     """Train a model on the train side, choose its best weights on the validation side, and write them.
@@ -200,16 +209,16 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
         stack.callback(end_loader, run.loader)
         if world.is_main:
             stack.enter_context(alone_in(outputs.resume, stop))
-        settle(run.learner, trial_batch(run).take([0]))
+        settle(run.learner, trial_batch(run, 1))
         state = restore(run) or begin(run)
-        run.sampler.shares = np.asarray(state.shares.weights)
+        run.sampler.shares = state.shares.weights
         started = time.monotonic()
         n_done = state.epoch * run.steps_per_epoch + state.step
         log = stack.enter_context(
             TrainingLog(
                 outputs.metrics,
                 outputs.logs,
-                n_steps=params.train.epochs * run.steps_per_epoch,
+                n_steps=run.n_steps,
                 n_done=n_done,
                 is_main=world.is_main,
                 tensorboard=params.train.tensorboard,
@@ -335,18 +344,18 @@ def choose_shares(run: Run) -> Shares:
 def end_loader(loader: "DataLoader[Any]") -> None:
     """End the processes of a loader. Python would wait for them for ever, as they ignore the signal that it sends."""
     if (iterator := loader._iterator) is not None:
-        iterator._shutdown_workers()  # type: ignore[attr-defined]
+        iterator._shutdown_workers()  # type: ignore[attr-defined]  # of loaders with processes alone
 
 
-def trial_batch(run: Run) -> Batch:
-    """The first excerpts of the first epoch, read by this process."""
-    n = min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0))
+def trial_batch(run: Run, n: int) -> Batch:
+    """The first `n` excerpts of the first epoch, read by this process."""
     return ExcerptDataset.collate([run.dataset[ExcerptKey(0, place)] for place in range(n)])
 
 
 def trial(run: Run) -> Callable[[int], None]:
     """A function that computes the gradient of so many excerpts on this rank alone, and forgets it."""
-    sample, device = trial_batch(run), run.world.device
+    sample = trial_batch(run, min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0)))
+    device = run.world.device
 
     @functools.cache  # a real step finds its batch ready, and does not wait for the CPU to put it together
     def batch_of(n_excerpts: int) -> Batch:
@@ -378,7 +387,6 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
     """Do the steps of the current epoch that are not done yet; returns figures of speed."""
     world, learner, params = run.world, run.learner, run.params.train
     run.sampler.epoch, run.sampler.first_step = state.epoch, state.step
-    scores = [metrics["validation/f1"] for metrics in state.history]
     sums = torch.tensor(state.sums, dtype=torch.float64, device=world.device)
     first_broken = torch.full((), math.inf, dtype=torch.float64, device=world.device)
     look_every = _LOOK_EVERY_STEPS[world.device.type]
@@ -390,7 +398,7 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
             learner,
             share,
             step=global_step,
-            learning_rate=learning_rate_at(global_step, params.epochs * run.steps_per_epoch, params, scores),
+            learning_rate=run.learning_rate(state, global_step),
             micro_batch=state.shares.micro_batch[world.rank],
             wants_stop=bool(run.stop),
         )
@@ -513,15 +521,14 @@ def finish_epoch(run: Run, state: TrainingState, metrics: Mapping[str, float], s
     params = run.params.train
     onset_sum, onset_count, velocity_sum, velocity_count, norm_sum, norm_count = run.world.sum(state.sums)
     onset_loss, velocity_loss = onset_sum / max(1.0, onset_count), velocity_sum / max(1.0, velocity_count)
-    last_step, n_steps = (state.epoch + 1) * run.steps_per_epoch - 1, params.epochs * run.steps_per_epoch
-    scores = [of_epoch["validation/f1"] for of_epoch in state.history]
+    last_step = (state.epoch + 1) * run.steps_per_epoch - 1
     state.history.append(
         {
             "train/loss": onset_loss + params.velocity_weight * velocity_loss,
             "train/onset_loss": onset_loss,
             "train/velocity_loss": velocity_loss,
             "train/gradient_norm": norm_sum / max(1.0, norm_count),
-            "train/learning_rate": learning_rate_at(last_step, n_steps, params, scores),
+            "train/learning_rate": run.learning_rate(state, last_step),
             **{f"validation/{name}": value for name, value in metrics.items()},
         }
     )
@@ -543,7 +550,7 @@ def picture(run: Run, title: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     n_frames = round(_PICTURE_S * features.frame_rate)
     frames = run.store.read(recording, 0, n_frames + run.params.model.margin_frames)
     activations = activations_of(run.learner.kept, frames, floor_db=features.floor_db)
-    onsets: Onsets = run.labels.onsets(recording)
+    onsets = run.labels.onsets(recording)
     return prediction_picture(
         activations.onset[:n_frames], onsets, frame_rate=features.frame_rate, title=f"{title}: {recording}"
     )

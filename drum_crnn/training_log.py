@@ -93,8 +93,9 @@ class TrainingLog:
     def step_done(self, *, loss: float | None = None) -> None:
         """Move the progress bar."""
         if self._is_main:
-            note = {} if loss is None else {"note": f"loss {loss:.4f}"}
-            self._progress.update(self._task, advance=1, **note)  # type: ignore[arg-type]
+            self._progress.advance(self._task)
+            if loss is not None:
+                self._progress.update(self._task, note=f"loss {loss:.4f}")
 
     def epoch_done(self, record: EpochRecord) -> None:
         """Write and show what came of an epoch."""

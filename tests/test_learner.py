@@ -102,9 +102,7 @@ def gradients_of_rank(rank: int, data: Path, folder: Path) -> None:
 def gradients(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the gradients of each sharing."""
     folder = tmp_path_factory.mktemp("gradients")
-    torch.multiprocessing.spawn(  # type: ignore[attr-defined]
-        gradients_of_rank, (prepared_data, folder), nprocs=max(map(len, SHARINGS))
-    )
+    torch.multiprocessing.spawn(gradients_of_rank, (prepared_data, folder), nprocs=max(map(len, SHARINGS)))
     return folder
 
 
@@ -228,9 +226,7 @@ def resuming_rank(rank: int, rendezvous: str, target: str) -> None:
 
 def test_three_ranks_go_on_to_the_same_bits(tmp_path: Path) -> None:
     """Sums of three depend on their order, and DistributedDataParallel changes it after its first exchange."""
-    torch.multiprocessing.spawn(  # type: ignore[attr-defined]
-        resuming_rank, (str(tmp_path / "rendezvous"), str(tmp_path / "rank")), nprocs=3
-    )
+    torch.multiprocessing.spawn(resuming_rank, (str(tmp_path / "rendezvous"), str(tmp_path / "rank")), nprocs=3)
     for rank in range(3):
         with np.load(tmp_path / f"rank-{rank}.npz") as file:
             np.testing.assert_array_equal(file["whole"], file["resumed"])
@@ -298,9 +294,7 @@ def skipping_rank(rank: int, rendezvous: str, target: str) -> None:
 
 
 def test_all_ranks_skip_a_step_in_which_one_overflows(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(  # type: ignore[attr-defined]
-        skipping_rank, (str(tmp_path / "rendezvous"), str(tmp_path / "rank")), nprocs=2
-    )
+    torch.multiprocessing.spawn(skipping_rank, (str(tmp_path / "rendezvous"), str(tmp_path / "rank")), nprocs=2)
     ranks = [np.load(tmp_path / f"rank-{rank}.npz") for rank in (0, 1)]
     for name in ("scales", "weights"):
         np.testing.assert_array_equal(ranks[0][name], ranks[1][name])

@@ -64,6 +64,12 @@ class StageRuns:
                 **options,
             )
 
+    def begin(self) -> "subprocess.Popen[str]":
+        """Start it, and wait until it trains."""
+        process = self.start()
+        wait_until(self.has_begun, process)
+        return process
+
     def said(self) -> str:
         return (self.folder / "said").read_text()
 

@@ -54,8 +54,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     moments, places = random.Random(), []
     wall_s = json.loads((whole.outputs.logs / "training.json").read_text())["wall_s"]
     for _ in range(4):
-        process = runs.start()
-        wait_until(runs.has_begun, process)
+        process = runs.begin()
         time.sleep(moments.uniform(0.0, wall_s / 5))
         end(process, signal.SIGKILL)
         places.append(resumed_at(runs.said()))
@@ -111,8 +110,7 @@ def test_killed_in_validation(tmp_path: Path, prepared_data: Path, whole: StageR
 def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
     """All processes are asked, the one that loads data included, as a batch system does it."""
     runs = StageRuns(prepared_data, tmp_path / "stopped", **LONG)
-    process = runs.start()
-    wait_until(runs.has_begun, process)
+    process = runs.begin()
     time.sleep(0.1)
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == 75
@@ -227,8 +225,7 @@ def ranks_of(process: "subprocess.Popen[str]", mark: str = "spawn_main") -> list
 def test_ctrl_c_ends_two_ranks_together(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
     """A terminal sends it to the launcher and to the ranks; the launcher hands it on once more."""
     runs = StageRuns(prepared_data, tmp_path / "stopped", **TWO)
-    process = runs.start()
-    wait_until(runs.has_begun, process)
+    process = runs.begin()
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 75, runs.said()
     assert "stopped by SIGINT" in runs.said()
@@ -241,8 +238,7 @@ def test_ctrl_c_ends_two_ranks_together(tmp_path: Path, prepared_data: Path, who
 @pytest.mark.xdist_group("two")
 def test_a_rank_that_dies_ends_the_others_at_once(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
     runs = StageRuns(prepared_data, tmp_path / "died", **TWO)
-    process = runs.start()
-    wait_until(runs.has_begun, process)
+    process = runs.begin()
     ranks = ranks_of(process)
     assert len(ranks) == 2
     ranks[1].kill()
@@ -314,8 +310,7 @@ def test_one_rank_and_two_measure_the_same(tmp_path: Path, prepared_data: Path) 
 @pytest.mark.xdist_group("two")
 def test_ranks_do_not_outlive_their_launcher(tmp_path: Path, prepared_data: Path) -> None:
     runs = StageRuns(prepared_data, tmp_path / "orphans", **{**TWO, "epochs": 100, "patience": 100})
-    process = runs.start()
-    wait_until(runs.has_begun, process)
+    process = runs.begin()
     ranks = ranks_of(process)
     end(process, signal.SIGKILL)
     _, alive = psutil.wait_procs(ranks, timeout=30)
