@@ -12,7 +12,9 @@ def render_params(*, n_performances: int, seconds: tuple[float, float]) -> Rende
     """Section `render`, with so many performances of such a length: no lone fills, no kits for the test side alone."""
     params = RenderParams.load()
     update = {"performances": n_performances, "seconds": seconds, "fill_performances": 0.0}
-    return params.model_copy(update={"grooves": params.grooves.model_copy(update=update), "unheard_kits": ()})
+    sessions = tuple(session for session in params.sessions if session.kits == "heard")
+    changes = {"grooves": params.grooves.model_copy(update=update), "unheard_kits": (), "sessions": sessions}
+    return params.model_copy(update=changes)
 
 
 def render_material(target: Path, *, n_performances: int, seconds: tuple[float, float]) -> RenderSummary:

@@ -18,26 +18,12 @@ from torch import Tensor
 from torchaudio.functional import convolve
 
 from drum_crnn.features import FeatureParams
-from drum_crnn.params import ParamsSection, StrictModel
+from drum_crnn.params import Effect, ParamsSection, StrictModel
 
 __all__ = ["AugmentParams", "Augmenter", "Draw", "DrawBatch"]
 
 _REVERB_FRAMES = 60  # the tail that is computed; at 100 frames a second, more than RT60 of a small room
 _TILT_PIVOT_HZ = 1000.0
-
-
-class Effect(StrictModel):
-    """A switch, how often it acts, and the range its amount is drawn from evenly."""
-
-    enabled: bool
-    probability: float = Field(ge=0, le=1)
-    range: tuple[float, float]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.range[0] > self.range[1]:
-            raise ValueError("range must be [low, high]")
-        return self
 
 
 class Masks(StrictModel):
@@ -178,9 +164,8 @@ class Augmenter:
 
     @staticmethod
     def _amount(effect: Effect, rng: np.random.Generator, *, neutral: float = -np.inf) -> float:
-        acts = rng.random() < effect.probability
-        amount = rng.uniform(*effect.range)
-        return amount if effect.enabled and acts else neutral
+        amount = effect.draw(rng)
+        return neutral if amount is None else amount
 
     def _noise(self, rng: np.random.Generator) -> NDArray[np.float32]:
         level_db = self._amount(self.params.noise, rng)

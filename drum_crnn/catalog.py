@@ -27,6 +27,8 @@ class CatalogEntry:
         What was played and through what; recordings of one performance share all onsets.
     split : str
         The official side, or empty.
+    condition : str
+        How the recording was made, as the corpus's table says; or empty.
     audio_path, midi_path : str
         Relative to the corpus, with `/`.
     n_samples, sample_rate : int
@@ -45,6 +47,7 @@ class CatalogEntry:
     beat_type: str
     time_signature: str
     split: str
+    condition: str
     audio_path: str
     midi_path: str
     n_samples: int

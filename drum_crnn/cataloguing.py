@@ -130,6 +130,7 @@ def _entry(checked: CheckedRecording, states: dict[str, FileState]) -> CatalogEn
         beat_type=recording.beat_type,
         time_signature=recording.time_signature,
         split=recording.split,
+        condition=recording.condition,
         audio_path=recording.audio_path,
         midi_path=recording.midi_path,
         n_samples=info.n_samples,

@@ -13,6 +13,7 @@ from rich.table import Table
 from drum_crnn.console import friendly, say
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import LANES
+from drum_crnn.params import PARAMS_FILE
 
 __all__ = ["app", "main"]
 
@@ -109,6 +110,24 @@ def scores(
     if summary["f1_unheard_kits"] is not None:
         say(f"F on kits unheard in training: {summary['f1_unheard_kits']:.3f}")
     say(f"model: {model}")
+
+
+@app.command()
+@friendly
+def preset(
+    name: Annotated[str, typer.Argument(help="A file in presets/, without its suffix.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE besides, such as render.seed=2; may be given again.")
+    ] = None,
+    params_file: Annotated[Path, typer.Option(help="The file to change.")] = PARAMS_FILE,
+) -> None:
+    """Lay the values of a preset over params.yaml; its comments stay. `git checkout params.yaml` takes them back."""
+    from drum_crnn.presets import apply_preset
+
+    changed = apply_preset(params_file, Path("presets") / f"{name}.yaml", set_ or [])
+    say(
+        f"{params_file}: {len(changed)} values changed ({', '.join(changed)}); now `dvc repro`, or `dvc exp run -n {name}`"
+    )
 
 
 @corpus_app.command()

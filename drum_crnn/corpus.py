@@ -34,6 +34,7 @@ from drum_crnn.params import ParamsSection
 from drum_crnn.problems import Problem
 
 __all__ = [
+    "CONDITION_COLUMN",
     "EGMD_COLUMNS",
     "GROOVE_KIT",
     "MAX_RING_S",
@@ -72,6 +73,8 @@ EGMD_COLUMNS = (
     "audio_filename",
     "kit_name",
 )
+# What the studio's table has besides: how a recording was made.
+CONDITION_COLUMN = "condition"
 _KIT_COLUMN = EGMD_COLUMNS[-1]
 _REQUIRED_COLUMNS = EGMD_COLUMNS[:-1]
 
@@ -112,6 +115,8 @@ class Recording:
         "train", "validation", "test", or empty if the table does not say.
     midi_path, audio_path : str
         Relative to the corpus, with `/`. `audio_path` is empty for the performances that Groove published as MIDI only.
+    condition : str
+        How the recording was made, such as "plain" or the name of a variation; empty if the table does not say.
     line : int
         Line of the table, counted from 1.
     """
@@ -129,6 +134,7 @@ class Recording:
     split: str
     midi_path: str
     audio_path: str
+    condition: str
     line: int
 
 
@@ -323,6 +329,7 @@ def _parse_row(row: dict[str, str], line: int) -> Recording:
         split=split,
         midi_path=midi_path,
         audio_path=audio_path,
+        condition=row.get(CONDITION_COLUMN, ""),
         line=line,
     )
 

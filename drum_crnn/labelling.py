@@ -3,7 +3,11 @@
 The MIDI beside a recording of E-GMD is not the performance but what one kit's pad map made of it: some kits send tom
 rims to the snare, two send every hi-hat note to 54. So all recordings of a performance take their labels from one
 *canonical* MIDI, that which most of its kits share. Where a recording's own MIDI disagrees, nobody knows what sounds:
-an ignore window on the lanes of both sides keeps the note out of loss and scores for that recording.
+an ignore window on the lanes of both sides keeps the note out of loss and scores for that recording. Where each
+recording's own MIDI is exact, as the studio's is, `labels.midi` says so, and it is taken as it is.
+
+A note that nobody can hear is no onset and no silence either. Corpora of the studio say how audible each note is
+(`drum_crnn.audibility`); of others, only the velocity is known.
 
 Every note is accounted for, under one of `REASONS`.
 """
@@ -14,12 +18,13 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from drum_crnn.audibility import read_audibility
 from drum_crnn.catalog import Catalog, CatalogEntry
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
@@ -39,6 +44,7 @@ REASONS: dict[str, str] = {
     "extra": "is in the recording's own MIDI alone: ignore window",
     "no_lane": "is percussion of no lane, and so in the recording's own MIDI: left out",
     "merged": "is closer than labels.merge_window_s to a louder note of its lane: left out",
+    "inaudible": "is hidden by what else sounds, by more than labels.min_audibility_db says: ignore window",
     "soft": "is softer than labels.min_velocity: ignore window",
     "onset": "is an onset",
 }
@@ -57,18 +63,25 @@ class LabelParams(ParamsSection):
 
     Attributes
     ----------
+    midi : str
+        "own": the MIDI beside a recording is what sounds in it; "canonical": it may have been remapped, and the
+        performance's canonical MIDI decides.
     merge_window_s : float
         Notes of one lane closer than this are one onset; the louder wins.
     min_velocity : int
         Softer notes can hardly be heard: each becomes an ignore window, neither onset nor silence.
+    min_audibility_db : float or None
+        Notes less audible than this, in dB, become ignore windows as well, where audibility was measured.
     ignore_radius_s : float
         Half the length of an ignore window. Below `merge_window_s`, the window of a soft note covers no onset.
     """
 
     section: ClassVar[str] = "labels"
 
+    midi: Literal["own", "canonical"]
     merge_window_s: Annotated[float, Field(gt=0.0, le=0.5)]
     min_velocity: Annotated[int, Field(ge=1, le=127)]
+    min_audibility_db: Annotated[float, Field(ge=-100.0, le=60.0)] | None
     ignore_radius_s: Annotated[float, Field(gt=0.0, le=0.5)]
 
 
@@ -118,6 +131,8 @@ def _label_performance(
     root: Path, params: LabelParams, entries: Sequence[CatalogEntry]
 ) -> list[tuple[str, _RecordingLabels]]:
     """Label the recordings of one performance. Most of its kits share one MIDI content, which is read once."""
+    if params.midi == "own":
+        return [(entry.recording, _label_own(root, entry, params)) for entry in entries]
     notes_of: dict[str, list[Note]] = {}
     for entry in entries:
         if entry.midi_sha256 not in notes_of:
@@ -134,6 +149,15 @@ def _label_performance(
             known[key] = _label(canonical_here, own_here, params, beyond_end=canonical[len(canonical_here) :])
         labelled.append((entry.recording, known[key]))
     return labelled
+
+
+def _label_own(root: Path, entry: CatalogEntry, params: LabelParams) -> _RecordingLabels:
+    """Label a recording by its own MIDI, and by how audible its notes are if that is known."""
+    midi = root / entry.midi_path
+    notes = _read_notes(midi, entry.midi_sha256)
+    audibility_db = None if params.min_audibility_db is None else read_audibility(midi, notes)
+    here = _until(notes, entry.duration_s)
+    return _label(here, here, params, beyond_end=notes[len(here) :], audibility_db=audibility_db)
 
 
 def _read_notes(path: Path, sha256: str) -> list[Note]:
@@ -162,7 +186,12 @@ def _until(notes: list[Note], end_s: float) -> list[Note]:
 
 
 def _label(
-    canonical: Sequence[Note], own: Sequence[Note], params: LabelParams, *, beyond_end: Sequence[Note]
+    canonical: Sequence[Note],
+    own: Sequence[Note],
+    params: LabelParams,
+    *,
+    beyond_end: Sequence[Note],
+    audibility_db: Sequence[float] | None = None,
 ) -> _RecordingLabels:
     account: Counter[tuple[str, int]] = Counter(("after_end", note.note) for note in beyond_end)
     agreed = list(canonical)
@@ -178,6 +207,9 @@ def _label(
             account["extra", note.note] += 1
             doubtful.append((note.time_s, _lane(note)))
     account.update(("no_lane", note.note) for note in agreed if _lane(note) == _NO_LANE)
+    hidden = set()
+    if audibility_db is not None and params.min_audibility_db is not None:
+        hidden = {note for note, db in zip(canonical, audibility_db, strict=False) if db < params.min_audibility_db}
     onsets: list[tuple[float, int, int]] = []
     for lane in range(len(LANES)):
         kept, merged = _merge([note for note in agreed if _lane(note) == lane], params.merge_window_s)
@@ -185,6 +217,9 @@ def _label(
         for note in kept:
             if note.velocity < params.min_velocity:
                 account["soft", note.note] += 1
+                doubtful.append((note.time_s, lane))
+            elif note in hidden:
+                account["inaudible", note.note] += 1
                 doubtful.append((note.time_s, lane))
             else:
                 account["onset", note.note] += 1

@@ -14,7 +14,10 @@ from drum_crnn.lanes import LANES
 from drum_crnn.onsets import IgnoreWindows, Onsets
 from drum_crnn.tables import write_table
 
-__all__ = ["AccountRow", "Labels"]
+__all__ = ["UNHEARD", "AccountRow", "Labels"]
+
+# Reasons of the accounting for which a note counts neither as onset nor as silence because nobody hears it.
+UNHEARD = ("soft", "inaudible")
 
 _FORMAT = 1
 _CHUNK = 1 << 16
@@ -120,6 +123,17 @@ class Labels:
             _write_array(file, "recordings", np.frombuffer("\n".join(self.recordings).encode("utf-8"), dtype=np.uint8))
             for name, dtype in _DTYPES.items():
                 _write_array(file, name, np.asarray(getattr(self, name), dtype=dtype))
+
+    def ignored_shares(self) -> dict[str, float]:
+        """Share of each lane's notes that cannot be heard: too soft, or hidden by others; 0 for an empty lane."""
+        shares = {}
+        for lane in LANES:
+            counts = dict.fromkeys(("onset", *UNHEARD), 0)
+            for row in self.accounting:
+                if row.lane == lane and row.reason in counts:
+                    counts[row.reason] += row.count
+            shares[lane] = 1.0 - counts["onset"] / max(1, sum(counts.values())) if sum(counts.values()) else 0.0
+        return shares
 
     def write_accounting(self, path: Path) -> None:
         """Write what became of every note as CSV: reason, note, lane, count."""

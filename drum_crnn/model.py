@@ -1,9 +1,10 @@
 """The CRNN: convolutions that pool frequency and never time, a bidirectional GRU, two outputs a lane and frame."""
 
 import itertools
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ class ModelParams(ParamsSection):
     section: ClassVar[str] = "model"
 
     conv_channels: tuple[int, int, int]
+    normalisation: Literal["rms", "layer"]
     projection: int = Field(gt=0)
     gru_layers: int = Field(gt=0)
     gru_units: int = Field(gt=0)
@@ -59,13 +61,32 @@ class ChannelRms(nn.Module):
         return x * (torch.rsqrt(mean_square + 1e-5) * self.scale[:, None, None]).to(x.dtype)
 
 
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each time–frequency point: as local as `ChannelRms`.
+
+    Where channels lie side by side in memory (channels-last), it is one pass over the data each way.
+
+    References
+    ----------
+    Ba, Kiros & Hinton, "Layer Normalization", 2016.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, frames, bands)
+        wide = x.permute(0, 2, 3, 1)
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(wide, self.normalized_shape, weight, bias, self.eps).permute(0, 3, 1, 2)
+
+
+_NORMALISATIONS: dict[str, type[nn.Module]] = {"rms": ChannelRms, "layer": ChannelLayerNorm}
+
+
 class ConvBlock(nn.Module):
     """3×3 convolution that halves the bands, normalisation, ReLU, dropout of whole channels."""
 
-    def __init__(self, n_in: int, n_out: int, *, dropout: float) -> None:
+    def __init__(self, n_in: int, n_out: int, *, normalisation: str, dropout: float) -> None:
         super().__init__()
         self.conv = nn.Conv2d(n_in, n_out, kernel_size=3, stride=(1, 2), padding=1, bias=False)
-        self.norm = ChannelRms(n_out)
+        self.norm = _NORMALISATIONS[normalisation](n_out)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +110,10 @@ class DrumCrnn(nn.Module):
         self.n_mels = n_mels
         n_channels = (2, *params.conv_channels)  # level and its difference to the frame before
         self.blocks = nn.Sequential(
-            *(ConvBlock(a, b, dropout=params.dropout) for a, b in itertools.pairwise(n_channels))
+            *(
+                ConvBlock(a, b, normalisation=params.normalisation, dropout=params.dropout)
+                for a, b in itertools.pairwise(n_channels)
+            )
         )
         n_bands = n_mels
         for _ in params.conv_channels:
@@ -124,7 +148,10 @@ class DrumCrnn(nn.Module):
         """
         x = (frames - self.params.input_mean_db) / self.params.input_scale_db
         difference = torch.diff(x, dim=1, prepend=x[:, :1])
-        x = self.blocks(torch.stack([x, difference], dim=1))  # (batch, channels, frames, bands)
+        x = torch.stack([x, difference], dim=1)  # (batch, channels, frames, bands)
+        if self.params.normalisation == "layer":
+            x = x.contiguous(memory_format=torch.channels_last)  # the convolutions keep it
+        x = self.blocks(x)
         x = torch.relu(self.project(x.permute(0, 2, 1, 3).flatten(2)))  # (batch, frames, projection)
         x, _ = self.gru(x)
         logits = self.head(self.dropout(x)).to(frames.dtype)

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drum_crnn.errors import DrumCrnnError
 
-__all__ = ["PARAMS_FILE", "ParamsSection", "StrictModel"]
+__all__ = ["PARAMS_FILE", "Effect", "ParamsSection", "StrictModel"]
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -24,6 +25,26 @@ class StrictModel(BaseModel):
     """A frozen group of parameters without defaults of its own: `params.yaml` is the single place for values."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Effect(StrictModel):
+    """A switch, how often it acts, and the range its amount is drawn from evenly."""
+
+    enabled: bool
+    probability: float = Field(ge=0, le=1)
+    range: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.range[0] > self.range[1]:
+            raise ValueError("range must be [low, high]")
+        return self
+
+    def draw(self, rng: np.random.Generator) -> float | None:
+        """The amount, or None if it does not act; takes two numbers from `rng` either way."""
+        acts = rng.random() < self.probability
+        amount = rng.uniform(*self.range)
+        return amount if self.enabled and acts else None
 
 
 class ParamsSection(StrictModel):

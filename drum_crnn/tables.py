@@ -34,7 +34,7 @@ def read_table(
     columns: Sequence[str],
     parse: Callable[[list[str]], T],
     *,
-    key: Callable[[T], str],
+    key: Callable[[T], str] | None,
     what: str,
     again: str,
 ) -> list[T]:
@@ -46,8 +46,8 @@ def read_table(
         What its header must be.
     parse : callable
         Makes a row of its fields, of which there are as many as columns; raises ValueError if they are not right.
-    key : callable
-        What must differ from row to row.
+    key : callable or None
+        What must differ from row to row; None for nothing.
     what, again : str
         For messages: what the table is, and how to write it anew.
 
@@ -56,7 +56,8 @@ def read_table(
     DrumCrnnError
         If the file is missing or no such table, with the line that is wrong.
     """
-    rows: dict[str, T] = {}
+    rows: list[T] = []
+    known: set[str] = set()
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
@@ -66,9 +67,11 @@ def read_table(
                 if len(fields) != len(columns):
                     raise ValueError(f"has {len(fields)} fields, expected {len(columns)}")
                 row = parse(fields)
-                if key(row) in rows:
-                    raise ValueError(f"repeats the recording '{key(row)}'")
-                rows[key(row)] = row
+                if key is not None:
+                    if key(row) in known:
+                        raise ValueError(f"repeats the recording '{key(row)}'")
+                    known.add(key(row))
+                rows.append(row)
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file; {again}") from None
     except OSError as error:
@@ -77,4 +80,4 @@ def read_table(
         raise DrumCrnnError(f"{path}: is not UTF-8 text; {again}") from None
     except (ValueError, csv.Error) as error:
         raise DrumCrnnError(f"{path}:{reader.line_num}: {error}; {again}") from None
-    return list(rows.values())
+    return rows

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from drum_crnn.catalog import Catalog
-from drum_crnn.console import default_workers, stage_app
+from drum_crnn.console import default_workers, say, stage_app
 from drum_crnn.labelling import LabelParams, make_labels
 from drum_crnn.params import PARAMS_FILE
 
@@ -20,6 +20,8 @@ def main(
     labels = make_labels(corpus_dir, Catalog.read(catalog_csv), LabelParams.load(params_file), workers=workers)
     labels.write(labels_file)
     labels.write_accounting(accounting_csv)
+    shares = ", ".join(f"{lane} {share:.1%}" for lane, share in labels.ignored_shares().items())
+    say(f"too soft or hidden, and so ignored, of each lane's notes: {shares}")
 
 
 app = stage_app(main)

@@ -162,6 +162,7 @@ def catalog_entry(
         "beat_type": "beat",
         "time_signature": "4-4",
         "split": "",
+        "condition": "",
         "audio_path": f"{recording}.wav",
         "midi_path": f"{recording}.midi",
         "n_samples": n_samples,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.studio.kits import Kit, Layer, Sample, Sound, level_velocities, read_one_shot
-from drum_crnn.studio.names import assign_notes
+from drum_crnn.studio.names import OTHER, assign_notes, drum_of_name
 
 __all__ = ["open_hydrogen"]
 
@@ -76,14 +76,22 @@ def open_hydrogen(folder: Path) -> Kit:
         raise DrumCrnnError(f"{file}: holds a wrong number ({error})") from None
     licence = " ".join((root.findtext("license") or root.findtext("licence") or "").split()) or "not stated"
     notes = assign_notes((instrument.name, instrument.note) for instrument in instruments)
-    sounds = {}
-    for note, instrument in zip(notes, instruments, strict=True):
-        layers = () if note is None else _layers(folder, instrument, licence)
-        if note is not None and layers:
+    sounds, percussion = {}, []
+    for index, (note, instrument) in enumerate(zip(notes, instruments, strict=True)):
+        if note is None and drum_of_name(instrument.name) != OTHER:
+            continue  # a second kick, or a name that says nothing: no lane, and no percussion either
+        if note is None and not all((folder / layer.filename).is_file() for layer in instrument.layers):
+            continue  # a kit is as good without a cowbell that its maker forgot
+        layers = _layers(folder, instrument, licence)
+        if layers and note is not None:
             sounds[note] = Sound(note, level_velocities(layers))
-    if not sounds:
-        raise DrumCrnnError(f"{file}: no instrument is a drum of our lanes; it has: {_some_names(instruments)}")
-    return Kit(f"hydrogen/{folder.resolve().name}", dict(sorted(sounds.items())))
+        elif layers:
+            percussion.append(Sound(index, level_velocities(layers)))
+    if not sounds and not percussion:
+        raise DrumCrnnError(
+            f"{file}: no instrument is a drum of our lanes or other percussion; it has: {_some_names(instruments)}"
+        )
+    return Kit(f"hydrogen/{folder.resolve().name}", dict(sorted(sounds.items())), tuple(percussion))
 
 
 def _instruments(root: ElementTree.Element) -> list[_Instrument]:

@@ -35,6 +35,7 @@ __all__ = [
     "Layer",
     "Sample",
     "Sound",
+    "energy_of",
     "finish_one_shot",
     "kit_table_rows",
     "level_velocities",
@@ -135,10 +136,19 @@ class Sound:
 
 @dataclass(frozen=True, eq=False)
 class Kit:
-    """A drum kit, named FAMILY/PRESET: "TimGM6mb/Standard", "hydrogen/GMRockKit"."""
+    """A drum kit, named FAMILY/PRESET: "TimGM6mb/Standard", "hydrogen/GMRockKit".
+
+    Attributes
+    ----------
+    sounds : mapping of note to Sound
+        Notes of the lanes.
+    percussion : tuple of Sound
+        What belongs to no lane: tambourine, shaker, congas. Their notes only count them.
+    """
 
     name: str
     sounds: Mapping[int, Sound]
+    percussion: tuple[Sound, ...] = ()
 
     @property
     def family(self) -> str:
@@ -169,29 +179,34 @@ def without_samples(kit: Kit, sha256s: Collection[str]) -> Kit:
     Where a sample is taken out of a stack, what remains of it goes as well if it has less than a quarter of the
     stack's energy: the noise of a beater is no kick drum.
     """
-    sounds = {}
-    for note, sound in kit.sounds.items():
-        kept = tuple(layer for layer in sound.layers if layer.sample.sha256 not in sha256s)
-        kept = tuple(layer for layer in kept if _carries(layer, sound, kept))
-        if kept:
-            sounds[note] = replace(sound, layers=kept)
-    return replace(kit, sounds=sounds)
+    sounds = {note: left for note, sound in kit.sounds.items() if (left := _without(sound, sha256s)) is not None}
+    percussion = tuple(left for sound in kit.percussion if (left := _without(sound, sha256s)) is not None)
+    return replace(kit, sounds=sounds, percussion=percussion)
+
+
+def _without(sound: Sound, sha256s: Collection[str]) -> Sound | None:
+    kept = tuple(layer for layer in sound.layers if layer.sample.sha256 not in sha256s)
+    kept = tuple(layer for layer in kept if _carries(layer, sound, kept))
+    return replace(sound, layers=kept) if kept else None
 
 
 def _carries(layer: Layer, sound: Sound, kept: Sequence[Layer]) -> bool:
     velocity = (layer.velocity_low + layer.velocity_high) // 2
     stack = sound.layers_at(velocity)
-    remaining = sum(_energy(other) for other in stack if other in kept)
-    return remaining >= 0.25 * sum(_energy(other) for other in stack)
+    remaining = sum(energy_of(other) for other in stack if other in kept)
+    return remaining >= 0.25 * sum(energy_of(other) for other in stack)
 
 
 def kit_table_rows(kit: Kit) -> list[dict[str, Any]]:
-    """One row per note and layer: kit, note, lane, velocity_low, velocity_high, sample, sha256, source, licence."""
+    """One row per note and layer: kit, note, lane, velocity_low, velocity_high, sample, sha256, source, licence.
+
+    Percussion comes last; its lane is empty.
+    """
     return [
         {
             "kit": kit.name,
             "note": note,
-            "lane": LANES[LANE_OF_NOTE[note]],
+            "lane": LANES[LANE_OF_NOTE[note]] if sound is kit.sounds.get(note) else "",
             "velocity_low": layer.velocity_low,
             "velocity_high": layer.velocity_high,
             "sample": layer.sample.name,
@@ -199,7 +214,7 @@ def kit_table_rows(kit: Kit) -> list[dict[str, Any]]:
             "source": layer.sample.source,
             "licence": layer.sample.licence,
         }
-        for note, sound in sorted(kit.sounds.items())
+        for note, sound in (*sorted(kit.sounds.items()), *((sound.note, sound) for sound in kit.percussion))
         for layer in sound.layers
     ]
 
@@ -219,7 +234,7 @@ def level_velocities(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             stacks.append([replace(layer, velocity_low=low, velocity_high=end - 1) for layer in stack])
     if len(stacks) <= 1:
         return tuple(layers)
-    levels = [float(np.sqrt(sum(_energy(layer) for layer in stack))) for stack in stacks]
+    levels = [float(np.sqrt(sum(energy_of(layer) for layer in stack))) for stack in stacks]
     return tuple(
         replace(layer, gain=layer.gain * float(np.clip(levels[-1] / max(level, 1e-9), 1 / 16, 16)))
         for stack, level in zip(stacks, levels, strict=True)
@@ -227,8 +242,8 @@ def level_velocities(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     )
 
 
-def _energy(layer: Layer) -> float:
-    """Of the first tenth of a second, which is what a hit's loudness is judged by."""
+def energy_of(layer: Layer) -> float:
+    """Energy of the first tenth of a second, which is what a hit's loudness is judged by."""
     start = layer.sample.audio[: SAMPLE_RATE // 10]
     return layer.gain**2 * float(np.dot(start, start))
 

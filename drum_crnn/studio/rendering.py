@@ -1,42 +1,60 @@
 """Rendering a corpus: performances × kits → recordings in E-GMD's layout.
 
-Kits come in two groups. Those of `kits` play performances of every side. Those of `unheard_kits` play test performances
-alone, and lose every sample that a kit of the first group has as well: what is called unheard was never heard in
-training, not even as a part of another kit. `withheld_notes` takes notes from the first group, so that the second has
-samples of its own where a SoundFont's presets share theirs.
+A corpus is recorded in *sessions*. Each session records the performances of some sides, some times over (*takes*), on
+the kits of one group, whole or cut into segments, plainly or with a *variation*: other notes, a kit put together of
+several, a room, a desk (`playing`, `variation`, `production`).
 
-Everything drawn follows from the seed and the performance, so that neither the number of workers nor the other
-performances change a recording.
+Kits come in three groups. Those of `kits` are heard in training. `validation_kits` play for the validation side, and
+`unheard_kits` for the test side alone. A group loses every sample that a group before it has as well: what is called
+unheard was never heard in training, not even as a part of another kit. `withheld_notes` takes notes from the first
+group, so that the others have samples of their own where a SoundFont's presets share theirs. Within a group, each entry
+of the list is drawn equally often, however many presets it has.
+
+Everything drawn follows from the seed, the performance, the session, the take and the segment, so that neither the
+number of workers nor the other recordings change a recording.
 """
 
 import concurrent.futures
+import itertools
+import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import soundfile
 from pydantic import Field, model_validator
 
 from drum_crnn.atomic import replace_directory
+from drum_crnn.audibility import write_audibility
 from drum_crnn.console import track
-from drum_crnn.corpus import EGMD_COLUMNS
+from drum_crnn.corpus import CONDITION_COLUMN, EGMD_COLUMNS
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.midi import SAMPLE_EXACT_TICKS, write_midi
+from drum_crnn.midi import SAMPLE_EXACT_TICKS, Note, write_midi
 from drum_crnn.params import ParamsSection, StrictModel
 from drum_crnn.studio import sampler
+from drum_crnn.studio.audibility import measure_audibility
 from drum_crnn.studio.grooves import GrooveParams, generate_performances
-from drum_crnn.studio.kits import SAMPLE_RATE, Kit, kit_table_rows, without_notes, without_samples
+from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Sound, kit_table_rows, without_notes, without_samples
 from drum_crnn.studio.performances import Performance, read_performances, take_hours
+from drum_crnn.studio.playing import PlayingVariation, cut, vary_playing
+from drum_crnn.studio.production import ProductionVariation, add_surroundings, produce
 from drum_crnn.studio.sources import open_kits
+from drum_crnn.studio.variation import PIECES, KitVariation, has_piece, vary_kit
 from drum_crnn.tables import write_records, write_table
 
-__all__ = ["RenderParams", "RenderSummary", "open_all_kits", "render_corpus"]
+__all__ = ["KitGroup", "RenderParams", "RenderSummary", "Session", "Variation", "open_groups", "render_corpus"]
 
 GENERATED = "generated"
+PLAIN = "plain"  # the condition of recordings without a variation
+
+_GROUPS = ("heard", "validation", "unheard")
+_MIN_SEGMENT_NOTES = 4
+_LEAD_S = (0.1, 1.0)  # silence before a segment
 
 
 class Hours(StrictModel):
@@ -45,6 +63,46 @@ class Hours(StrictModel):
     train: float | None = Field(gt=0)
     validation: float | None = Field(gt=0)
     test: float | None = Field(gt=0)
+
+
+class Session(StrictModel):
+    """Which performances are recorded, on what, and how.
+
+    Attributes
+    ----------
+    name : str
+        Part of the recordings' names, and of what their numbers are drawn from.
+    sides : "all" or tuple of str
+        Sides whose performances are recorded; "all" includes performances without a side.
+    kits : str
+        The group: heard, validation or unheard.
+    takes : int
+        Recordings of each performance, on different kits as long as there are any.
+    segment_s : float or None
+        Length in seconds of the segments that performances are cut into; None leaves them whole.
+    variation : str or None
+        Name of the variation; None for plain recordings.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9]+$")
+    sides: Literal["all"] | tuple[Literal["train", "validation", "test"], ...]
+    kits: Literal["heard", "validation", "unheard"]
+    takes: int = Field(ge=1)
+    segment_s: float | None = Field(gt=1)
+    variation: str | None
+
+    @property
+    def condition(self) -> str:
+        """What the corpus's table says of its recordings."""
+        return self.variation or PLAIN
+
+
+class Variation(StrictModel):
+    """Everything that may vary from recording to recording; None leaves a part as it is."""
+
+    playing: PlayingVariation | None
+    kit: KitVariation | None
+    production: ProductionVariation | None
 
 
 class RenderParams(ParamsSection):
@@ -57,17 +115,81 @@ class RenderParams(ParamsSection):
     grooves: GrooveParams
     hours: Hours
     kits: tuple[str, ...] = Field(min_length=1)
+    validation_kits: tuple[str, ...]
     unheard_kits: tuple[str, ...]
     withheld_notes: tuple[Annotated[int, Field(ge=0, le=127)], ...]
-    kits_per_performance: int = Field(ge=1)
-    unheard_kits_per_performance: int = Field(ge=0)
     peak_dbfs: tuple[float, float]
+    sessions: tuple[Session, ...] = Field(min_length=1)
+    variations: dict[str, Variation]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.peak_dbfs[0] <= self.peak_dbfs[1] <= 0:
             raise ValueError("peak_dbfs must be [lowest, highest], not above 0")
+        names = Counter(session.name for session in self.sessions)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"sessions: two are named '{twice[0]}'")
+        for session in self.sessions:
+            if session.variation is not None and session.variation not in self.variations:
+                known = ", ".join(self.variations) or "none"
+                raise ValueError(
+                    f"sessions: '{session.name}' wants the variation '{session.variation}'; there are: {known}"
+                )
+            if not {"heard": self.kits, "validation": self.validation_kits, "unheard": self.unheard_kits}[session.kits]:
+                raise ValueError(f"sessions: '{session.name}' plays {session.kits} kits, and there are none")
+            if session.kits != "heard" and (session.sides == "all" or "train" in session.sides):
+                raise ValueError(f"sessions: '{session.name}' would let training hear {session.kits} kits")
+            if session.kits == "unheard" and "validation" in session.sides:
+                raise ValueError(f"sessions: '{session.name}' would let validation hear unheard kits")
         return self
+
+
+_NO_VARIATION = Variation(playing=None, kit=None, production=None)
+
+
+@dataclass(frozen=True, eq=False)
+class KitGroup:
+    """The kits of one group.
+
+    Attributes
+    ----------
+    entries : tuple of tuples of Kit
+        One a reference in the params: its kits that have drums.
+    percussion : tuple of Sound
+        That of all its kits, each sample once.
+    table : list of dict
+        Rows of `kit_table_rows`.
+    """
+
+    entries: tuple[tuple[Kit, ...], ...]
+    percussion: tuple[Sound, ...]
+    table: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, references: Sequence[Sequence[Kit]]) -> Self:
+        """Make a group of the kits of each reference."""
+        kits = [kit for of_reference in references for kit in of_reference]
+        percussion = {sound.layers[0].sample.sha256: sound for kit in kits for sound in kit.percussion}
+        entries = [tuple(kit for kit in of_reference if kit.sounds) for of_reference in references]
+        return cls(
+            tuple(entry for entry in entries if entry),
+            tuple(percussion.values()),
+            [row for kit in kits for row in kit_table_rows(kit)],
+        )
+
+    @property
+    def kits(self) -> list[Kit]:
+        """All kits that have drums."""
+        return [kit for entry in self.entries for kit in entry]
+
+    def draw(self, rng: np.random.Generator, piece: str) -> Kit:
+        """A kit that has the piece, each entry being equally likely; any kit if none has it."""
+        for index in rng.permutation(len(self.entries)):
+            entry = self.entries[int(index)]
+            kit = entry[int(rng.integers(len(entry)))]
+            if has_piece(kit, piece):
+                return kit
+        return self.entries[0][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +199,53 @@ class RenderSummary:
     n_recordings: int
     n_performances: int
     n_kits: int
-    audio_s: float
+    audio_s_of: dict[str, float]  # by condition
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio, of all conditions."""
+        return sum(self.audio_s_of.values())
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One recording to render; `stem` is its path without suffix, `kit` an index."""
+    """One recording to render: a stretch of a performance in a take of a session; `stem` is its path without suffix."""
 
     performance: Performance
-    kit: int
+    session: Session
+    take: int
+    segment: int
+    stretch_s: tuple[float, float] | None
     stem: Path
-    peak_dbfs: float
 
 
-def open_all_kits(params: RenderParams) -> tuple[list[Kit], list[Kit]]:
-    """The kits that may be heard in training, and those that may not and share no sample with the former."""
-    heard = [without_notes(kit, params.withheld_notes) for reference in params.kits for kit in open_kits(reference)]
-    heard_samples = {row["sha256"] for kit in heard for row in kit_table_rows(kit)}
-    unheard = [without_samples(kit, heard_samples) for reference in params.unheard_kits for kit in open_kits(reference)]
-    names = [kit.name for kit in (*heard, *unheard)]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise DrumCrnnError(f"render.kits and render.unheard_kits name a kit twice: {', '.join(sorted(twice))}")
-    if empty := [kit.name for kit in (*heard, *unheard) if not kit.sounds]:
-        raise DrumCrnnError(f"render: nothing is left to play of the kits {', '.join(empty)}; take them out")
-    return heard, unheard
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    kit: str
+    duration_s: float
+
+
+def open_groups(params: RenderParams) -> dict[str, KitGroup]:
+    """The kits that may be heard in training, those of the validation side, and those of the test side alone."""
+    groups: dict[str, KitGroup] = {}
+    known: set[str] = set()
+    for group, references in zip(_GROUPS, (params.kits, params.validation_kits, params.unheard_kits), strict=True):
+        opened = []
+        for reference in references:
+            kits = [without_samples(kit, known) for kit in open_kits(reference)]
+            if group == "heard":
+                kits = [without_notes(kit, params.withheld_notes) for kit in kits]
+            if empty := [kit.name for kit in kits if not kit.sounds and not kit.percussion]:
+                raise DrumCrnnError(f"render: nothing is left to play of the kits {', '.join(empty)}; take them out")
+            opened.append(kits)
+        groups[group] = KitGroup.of(opened)
+        known |= {row["sha256"] for row in groups[group].table}
+        if references and not groups[group].entries:
+            raise DrumCrnnError(f"render: the {group} kits have percussion alone; name one with drums")
+    names = Counter(kit.name for group in groups.values() for kit in group.kits)
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise DrumCrnnError(f"render: kits, validation_kits and unheard_kits name a kit twice: {', '.join(twice)}")
+    return groups
 
 
 def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_workers: int) -> RenderSummary:
@@ -118,79 +263,124 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
     performances = [p for p in take_hours(performances, params.hours.model_dump(), seed=params.seed) if p.notes]
     if not performances:
         raise DrumCrnnError(f"{params.performances}: holds no performance with notes; see render.performances")
-    if params.unheard_kits and not any(performance.split == "test" for performance in performances):
-        raise DrumCrnnError(
-            "render.unheard_kits play test performances alone, and there is none "
-            f"(render.performances is {params.performances}); set render.unheard_kits to []"
-        )
-    heard, unheard = open_all_kits(params)
-    kits = [*heard, *unheard]
+    for session in params.sessions:
+        if session.sides != "all" and not any(performance.split in session.sides for performance in performances):
+            raise DrumCrnnError(
+                f"render.sessions: '{session.name}' records {' and '.join(session.sides)} performances, and there is none "
+                f"(render.performances is {params.performances}); take it out, and the kits that only it plays"
+            )
+    groups = open_groups(params)
     with replace_directory(target) as directory:
-        jobs = [job for p in performances for job in _jobs_of(p, params, directory, len(heard), len(unheard))]
-        durations_s = _run_jobs(jobs, kits, n_workers)
-        rows = [
-            _table_row(job, kits[job.kit].name, duration_s, directory)
-            for job, duration_s in zip(jobs, durations_s, strict=True)
-            if duration_s > 0
+        jobs = [job for performance in performances for job in _jobs_of(performance, params, directory)]
+        done = [
+            (job, rendered)
+            for job, rendered in zip(jobs, _run_jobs(jobs, groups, params, n_workers), strict=True)
+            if rendered.duration_s > 0
         ]
-        write_table(directory / "corpus.csv", EGMD_COLUMNS, ([row[c] for c in EGMD_COLUMNS] for row in rows))
-    side_of = dict.fromkeys((kit.name for kit in unheard), "unheard")
-    table = [{"side": side_of.get(kit.name, "heard"), **row} for kit in kits for row in kit_table_rows(kit)]
-    write_records(kits_csv, table)
-    return RenderSummary(len(rows), len(performances), len(kits), sum(durations_s))
+        columns = (*EGMD_COLUMNS, CONDITION_COLUMN)
+        rows = [_table_row(job, rendered, directory) for job, rendered in done]
+        write_table(directory / "corpus.csv", columns, ([row[c] for c in columns] for row in rows))
+    write_records(kits_csv, [{"side": name, **row} for name, group in groups.items() for row in group.table])
+    audio_s: Counter[str] = Counter()
+    for job, rendered in done:
+        audio_s[job.session.condition] += rendered.duration_s  # type: ignore[assignment]  # seconds, not counts
+    n_kits = sum(len(group.kits) for group in groups.values())
+    return RenderSummary(len(rows), len(performances), n_kits, {**audio_s})
 
 
-def _jobs_of(
-    performance: Performance, params: RenderParams, directory: Path, n_heard: int, n_unheard: int
-) -> list[_Job]:
-    rng = np.random.default_rng([params.seed, zlib.crc32(performance.id.encode())])
-    chosen = _draw(rng, n_heard, params.kits_per_performance)
-    if performance.split == "test":
-        chosen += [n_heard + index for index in _draw(rng, n_unheard, params.unheard_kits_per_performance)]
+def _jobs_of(performance: Performance, params: RenderParams, directory: Path) -> Iterator[_Job]:
     style = re.sub(r"[^a-zA-Z0-9]+", "-", performance.style)
     name = f"{performance.id}_{style}_{performance.bpm:.0f}_{performance.beat_type}_{performance.time_signature}"
-    return [_Job(performance, kit, directory / f"{name}_{kit + 1}", rng.uniform(*params.peak_dbfs)) for kit in chosen]
+    for session in params.sessions:
+        if session.sides != "all" and performance.split not in session.sides:
+            continue
+        for take in range(session.takes):
+            stretches: list[tuple[float, float] | None] = [None]
+            if session.segment_s is not None:
+                stretches = [*_stretches(performance.last_onset_s, session.segment_s, take, session.takes)]
+            for segment, stretch_s in enumerate(stretches):
+                stem = directory / f"{name}_{session.name}_{take + 1}"
+                if stretch_s is not None:
+                    stem = stem.with_name(f"{stem.name}_{segment + 1}")
+                yield _Job(performance, session, take, segment, stretch_s, stem)
 
 
-def _draw(rng: np.random.Generator, n: int, size: int) -> list[int]:
-    return sorted(int(index) for index in rng.permutation(n)[:size])
+def _stretches(last_onset_s: float, segment_s: float, take: int, n_takes: int) -> Iterator[tuple[float, float]]:
+    """Cut a performance into equal stretches of at most `segment_s`; each take cuts elsewhere."""
+    n = max(1, math.ceil(last_onset_s / segment_s))
+    length = (last_onset_s + 1e-3) / n
+    if n == 1:
+        yield 0.0, length
+        return
+    shift = length * take / n_takes
+    edges = [0.0, *(shift + index * length for index in range(n) if shift + index * length > 0), n * length]
+    yield from itertools.pairwise(edges)
 
 
-def _run_jobs(jobs: Sequence[_Job], kits: Sequence[Kit], n_workers: int) -> list[float]:
-    """Duration of each recording in seconds, 0 where the kit plays none of the notes."""
+def _run_jobs(
+    jobs: Sequence[_Job], groups: dict[str, KitGroup], params: RenderParams, n_workers: int
+) -> list[_Rendered]:
+    """The kit and duration in seconds of each recording; duration 0 where the kit plays none of the notes."""
     if n_workers == 1:
-        return [_render_job(job, kits[job.kit]) for job in track(jobs, description="render")]
-    with concurrent.futures.ProcessPoolExecutor(n_workers, initializer=_keep_kits, initargs=(kits,)) as pool:
+        return [_render_job(job, groups, params) for job in track(jobs, description="render")]
+    with concurrent.futures.ProcessPoolExecutor(n_workers, initializer=_keep, initargs=(groups, params)) as pool:
         done = pool.map(_render_job_in_worker, jobs, chunksize=4)
         return list(track(done, description="render", total=len(jobs)))
 
 
-# The kits of a worker process: given once when it starts, since they are large.
-_kits_of_worker: list[Kit] = []
+# What a worker process renders with: given once when it starts, since kits are large.
+_of_worker: list[tuple[dict[str, KitGroup], RenderParams]] = []
 
 
-def _keep_kits(kits: Sequence[Kit]) -> None:
-    _kits_of_worker[:] = kits
+def _keep(groups: dict[str, KitGroup], params: RenderParams) -> None:
+    _of_worker[:] = [(groups, params)]
 
 
-def _render_job_in_worker(job: _Job) -> float:
-    return _render_job(job, _kits_of_worker[job.kit])
+def _render_job_in_worker(job: _Job) -> _Rendered:
+    return _render_job(job, *_of_worker[0])
 
 
-def _render_job(job: _Job, kit: Kit) -> float:
-    audio, played = sampler.render(job.performance.notes, kit, peak_dbfs=job.peak_dbfs)
-    if not played:
-        return 0.0
+def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) -> _Rendered:
+    session, performance = job.session, job.performance
+    seeds = [params.seed, zlib.crc32(performance.id.encode()), zlib.crc32(session.name.encode())]
+    group = groups[session.kits]
+    of_performance = np.random.default_rng(seeds)
+    rng = np.random.default_rng([*seeds, job.take, job.segment])
+    peak_dbfs = rng.uniform(*params.peak_dbfs)
+    notes: Sequence[Note] = performance.notes
+    if job.stretch_s is not None:
+        notes = cut(notes, *job.stretch_s, lead_s=rng.uniform(*_LEAD_S))
+        if len(notes) < _MIN_SEGMENT_NOTES:
+            return _Rendered("", 0.0)
+    entries = of_performance.permutation(len(group.entries))
+    entry = group.entries[entries[job.take % len(entries)]]
+    kit = entry[int(rng.integers(len(entry)))]
+    variation = _NO_VARIATION if session.variation is None else params.variations[session.variation]
+    if variation.playing is not None:
+        notes = vary_playing(rng, notes, variation.playing)
+    manner = None
+    if variation.kit is not None:
+        kit, manner = vary_kit(rng, kit, [group.draw(rng, piece) for piece in PIECES], variation.kit)
+    mix = sampler.mix(notes, kit, manner=manner)
+    if not mix.played:
+        return _Rendered(kit.name, 0.0)
+    audio = mix.audio
+    if variation.production is not None:
+        audio = add_surroundings(rng, audio, group.percussion, variation.production, bpm=performance.bpm)
+    audibility_db = measure_audibility(audio, mix.onsets, mix.heads)
+    if variation.production is not None:
+        audio = produce(rng, audio, variation.production)
+    audio = sampler.normalised(audio, peak_dbfs=peak_dbfs)
     job.stem.parent.mkdir(parents=True, exist_ok=True)
     samples = np.rint(audio * np.float32(32767.0)).astype(np.int16)
     soundfile.write(f"{job.stem}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
-    write_midi(
-        job.stem.with_name(job.stem.name + ".midi"), played, bpm=job.performance.bpm, ticks_per_beat=SAMPLE_EXACT_TICKS
-    )
-    return len(samples) / SAMPLE_RATE
+    midi = job.stem.with_name(job.stem.name + ".midi")
+    write_midi(midi, mix.played, bpm=performance.bpm, ticks_per_beat=SAMPLE_EXACT_TICKS)
+    write_audibility(midi, mix.played, audibility_db.tolist())
+    return _Rendered(kit.name, len(samples) / SAMPLE_RATE)
 
 
-def _table_row(job: _Job, kit_name: str, duration_s: float, directory: Path) -> dict[str, Any]:
+def _table_row(job: _Job, rendered: _Rendered, directory: Path) -> dict[str, Any]:
     performance, stem = job.performance, job.stem.relative_to(directory).as_posix()
     return {
         "drummer": performance.drummer,
@@ -200,9 +390,10 @@ def _table_row(job: _Job, kit_name: str, duration_s: float, directory: Path) -> 
         "bpm": f"{performance.bpm:g}",
         "beat_type": performance.beat_type,
         "time_signature": performance.time_signature,
-        "duration": f"{duration_s:.6f}",
+        "duration": f"{rendered.duration_s:.6f}",
         "split": performance.split,
         "midi_filename": f"{stem}.midi",
         "audio_filename": f"{stem}.wav",
-        "kit_name": kit_name,
+        "kit_name": rendered.kit,
+        CONDITION_COLUMN: job.session.condition,
     }

@@ -4,21 +4,24 @@ Conventions
 -----------
 - A note at `time_s` starts at sample `round(time_s * 44100)`, where its sample has the attack.
 - Loudness: a layer plays at `gain * (velocity / 127) ** 2`, the concave curve of the SoundFont and General MIDI
-  standards (40 dB a decade). Kits are levelled, so the curve holds across ranges of velocity too.
+  standards (40 dB a decade). Kits are levelled, so the curve holds across ranges of velocity too. Another `Manner` may
+  have another curve, and change the samples.
 - Choke: an open hi-hat (the sounding note, 26 or 46) rings until the next hi-hat note of any kind, which fades it out
   over `CHOKE_FADE_S`. Everything else rings on, and hits of one drum overlap.
-- One gain for the whole recording brings its peak to `peak_dbfs`; nothing clips, and nothing is compressed.
+- `mix` leaves the level as it comes; `normalised` then brings the peak to a level by one gain for the whole recording.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from drum_crnn.lanes import LANE_OF_NOTE, LANES
 from drum_crnn.midi import Note
-from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, substitute
+from drum_crnn.studio.audibility import HEAD_SAMPLES
+from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, substitute
 
-__all__ = ["CHOKE_FADE_S", "TAIL_S", "render"]
+__all__ = ["CHOKE_FADE_S", "TAIL_S", "Manner", "Mix", "mix", "normalised"]
 
 # Hands and feet stop a cymbal in about this time.
 CHOKE_FADE_S = 0.04
@@ -29,13 +32,42 @@ _HIHAT = LANES.index("hihat")
 _OPEN_HIHATS = frozenset({26, 46})
 
 
-def render(
-    notes: Sequence[Note],
-    kit: Kit,
-    *,
-    duration_s: float | None = None,
-    peak_dbfs: float = -1.0,
-) -> tuple[FloatArray, list[Note]]:
+class Manner:
+    """How a kit is played: as its samples are. Varied kits have a manner of their own."""
+
+    def strike(self, sound: Sound, velocity: int) -> tuple[tuple[Layer, ...], float]:
+        """The layers that sound for a hit, and how loud: a factor."""
+        return sound.layers_at(velocity), (velocity / 127) ** 2
+
+    def audio(self, note: int, sample: Sample) -> FloatArray:
+        """What a sample sounds like when it plays `note`."""
+        return sample.audio
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """Notes played on a kit.
+
+    Attributes
+    ----------
+    audio : float32 array, shape (n_samples,)
+        Mono, 44.1 kHz, of any level. Empty if nothing is played and no duration was given.
+    played : list of Note
+        Those that sound, in order of time, unchanged: the labels of the recording. Notes of no lane, of a lane the
+        kit lacks, and after the end are missing.
+    onsets : list of int
+        First sample of each note played.
+    heads : float32 array, shape (n_played, HEAD_SAMPLES)
+        The beginning of each hit as it is in the mix, see `audibility`.
+    """
+
+    audio: FloatArray
+    played: list[Note]
+    onsets: list[int]
+    heads: FloatArray
+
+
+def mix(notes: Sequence[Note], kit: Kit, *, manner: Manner | None = None, duration_s: float | None = None) -> Mix:
     """Play `notes` on `kit`.
 
     A note the kit lacks is played by the most similar one of its lane (`kits.substitute`).
@@ -44,29 +76,23 @@ def render(
     ----------
     notes : sequence of Note
         In any order; times are not negative.
+    manner : Manner or None
+        None for the plain one.
     duration_s : float or None
         Length of the recording; notes that start later are not played. None: until the last sound has decayed, at
         most `TAIL_S` after the last onset.
-    peak_dbfs : float
-        The recording's peak.
-
-    Returns
-    -------
-    audio : float32 array, shape (n_samples,)
-        Mono, 44.1 kHz. Empty if nothing is played and no duration given.
-    played : list of Note
-        Those that sound, in order of time, unchanged: the labels of the recording. Notes of no lane, of a lane the
-        kit lacks, and after the end are missing.
 
     Raises
     ------
     ValueError
         If a note starts before time 0, or has a velocity outside 1–127.
     """
+    manner = manner or Manner()
     played: list[Note] = []
-    # Per note played: onset sample, sounding note, where it is choked (or None).
+    # Per note played: onset sample, sounding note, where it is choked (or None), its sound before that.
     onsets: list[int] = []
     sounding: list[int] = []
+    hits: list[list[tuple[FloatArray, np.float32]]] = []
     n_given = None if duration_s is None else round(duration_s * SAMPLE_RATE)
     for note in sorted(notes):
         if note.time_s < 0 or not 1 <= note.velocity <= 127:
@@ -75,34 +101,37 @@ def render(
         onset = round(note.time_s * SAMPLE_RATE)
         if plays is None or (n_given is not None and onset >= n_given):
             continue
+        layers, loudness = manner.strike(kit.sounds[plays], note.velocity)
         played.append(note)
         onsets.append(onset)
         sounding.append(plays)
+        hits.append([(manner.audio(plays, layer.sample), np.float32(layer.gain * loudness)) for layer in layers])
 
     choked_at = _chokes(played, onsets, sounding)
-    n_samples = n_given if n_given is not None else _n_samples(played, onsets, sounding, choked_at, kit)
+    n_samples = n_given if n_given is not None else _n_samples(onsets, choked_at, hits)
     audio = np.zeros(n_samples, dtype=np.float32)
+    heads = np.zeros((len(played), HEAD_SAMPLES), dtype=np.float32)
     n_fade = round(CHOKE_FADE_S * SAMPLE_RATE)
     fade = np.linspace(1.0, 0.0, n_fade, dtype=np.float32)
-    for note, onset, plays, choke in zip(played, onsets, sounding, choked_at, strict=True):
-        loudness = np.float32((note.velocity / 127) ** 2)
-        for layer in kit.sounds[plays].layers_at(note.velocity):
-            hit = layer.sample.audio[: n_samples - onset]
-            gain = np.float32(layer.gain) * loudness
-            if choke is None or hit.size <= choke - onset:
-                audio[onset : onset + hit.size] += gain * hit
-                continue
-            audio[onset:choke] += gain * hit[: choke - onset]
-            ending = hit[choke - onset : choke - onset + n_fade]
-            audio[choke : choke + ending.size] += gain * ending * fade[: ending.size]
-
+    for head, onset, choke, hit in zip(heads, onsets, choked_at, hits, strict=True):
+        for sample, gain in hit:
+            sounds = gain * sample[: n_samples - onset]
+            if choke is not None and sounds.size > choke - onset:
+                sounds = sounds[: choke - onset + n_fade]
+                ending = sounds[choke - onset :]
+                ending *= fade[: ending.size]
+            audio[onset : onset + sounds.size] += sounds
+            head[: sounds.size] += sounds[:HEAD_SAMPLES]
     if played:
         n_end = min(round(0.05 * SAMPLE_RATE), n_samples - onsets[-1])
         audio[n_samples - n_end :] *= np.linspace(1.0, 0.0, n_end, dtype=np.float32)
-        peak = float(np.abs(audio).max())
-        if peak > 0:
-            audio *= np.float32(10 ** (peak_dbfs / 20) / peak)
-    return audio, played
+    return Mix(audio, played, onsets, heads)
+
+
+def normalised(audio: FloatArray, *, peak_dbfs: float) -> FloatArray:
+    """The same with its peak at `peak_dbfs`; silence stays silent."""
+    peak = float(np.abs(audio).max(initial=0.0))
+    return audio * np.float32(10 ** (peak_dbfs / 20) / peak) if peak > 0 else audio
 
 
 def _chokes(played: Sequence[Note], onsets: Sequence[int], sounding: Sequence[int]) -> list[int | None]:
@@ -121,13 +150,13 @@ def _chokes(played: Sequence[Note], onsets: Sequence[int], sounding: Sequence[in
 
 
 def _n_samples(
-    played: Sequence[Note], onsets: Sequence[int], sounding: Sequence[int], choked_at: Sequence[int | None], kit: Kit
+    onsets: Sequence[int], choked_at: Sequence[int | None], hits: Sequence[Sequence[tuple[FloatArray, np.float32]]]
 ) -> int:
-    if not played:
+    if not onsets:
         return 0
     n_fade = round(CHOKE_FADE_S * SAMPLE_RATE)
     ends = []
-    for note, onset, plays, choke in zip(played, onsets, sounding, choked_at, strict=True):
-        length = max(layer.sample.audio.size for layer in kit.sounds[plays].layers_at(note.velocity))
+    for onset, choke, hit in zip(onsets, choked_at, hits, strict=True):
+        length = max(sample.size for sample, _ in hit)
         ends.append(onset + length if choke is None else min(onset + length, choke + n_fade))
     return min(max(ends), onsets[-1] + round(TAIL_S * SAMPLE_RATE))

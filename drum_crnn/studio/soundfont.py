@@ -47,6 +47,10 @@ __all__ = ["open_soundfont"]
 _DRUM_BANK = 128
 _NEEDED_LANES = frozenset({"kick", "snare", "hihat"})
 
+# General MIDI's percussion of no lane: clap, tambourine, cowbell, vibraslap, bongos to open triangle, shaker. Guiros,
+# rolls and belltrees are left out: they have no one onset.
+_PERCUSSION_KEYS = (39, 54, 56, 58, *range(60, 73), *range(75, 79), 80, 81, 82)
+
 # Roland's extra notes: General MIDI has a vibraslap at 58 and nothing at 22 and 26 (some fonts put a scratch there).
 _GENERAL_MIDI_NOTES = {note: note for note in LANE_OF_NOTE if note not in (22, 26, 58)}
 
@@ -215,9 +219,14 @@ class _Font:
                 layers = self._layers(self._playing(zones, key, note), key=key)
                 if layers:
                     sounds[note] = Sound(note, level_velocities(layers))
+            percussion = []
+            for key in _PERCUSSION_KEYS if self.name not in _NOTES_OF_FONT else ():
+                layers = self._layers([zone for zone in zones if zone.keys[0] <= key <= zone.keys[1]], key=key)
+                if layers:
+                    percussion.append(Sound(key, level_velocities(layers)))
         except (IndexError, KeyError, ValueError) as error:
             raise DrumCrnnError(f"{self.path}: preset '{name}' is damaged ({error})") from None
-        return Kit(f"{self.path.stem}/{name}", dict(sorted(sounds.items())))
+        return Kit(f"{self.path.stem}/{name}", dict(sorted(sounds.items())), tuple(percussion))
 
     def _zones(self, preset: int) -> Iterator[_Zone]:
         for outer in self._zones_of(b"phdr", b"pbag", b"pgen", preset, _INSTRUMENT):

@@ -1,0 +1,95 @@
+"""Presets: values that are laid over `params.yaml` as a whole, such as those of the released model."""
+
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from drum_crnn.atomic import write_text
+from drum_crnn.errors import DrumCrnnError
+
+__all__ = ["apply_preset"]
+
+# Lists and these groups are taken as a whole; other groups are merged key by key.
+_LINE_WIDTH = 4096  # no line is broken that was not
+
+
+def apply_preset(params_file: Path, preset_file: Path, settings: Sequence[str] = ()) -> list[str]:
+    """Change the values in `params_file` that `preset_file` names, and keep everything else, comments too.
+
+    Parameters
+    ----------
+    settings : sequence of str
+        Further changes, "KEY=VALUE" with the key as dots write it and the value as YAML does.
+
+    Returns
+    -------
+    list of str
+        The keys that were given a value, dotted.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a file is missing or no YAML, or a key is not in `params_file`.
+    """
+    params, preset = _read(params_file), _read(preset_file)
+    changed = list(_lay_over(params, preset, "", source=str(preset_file), params_file=params_file))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise DrumCrnnError(f"--set {setting}: write it as KEY=VALUE, such as render.seed=2")
+        try:
+            value: Any = YAML(typ="safe").load(text)
+        except YAMLError:
+            raise DrumCrnnError(f"--set {setting}: '{text}' is not YAML") from None
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        changed += _lay_over(params, value, "", source=f"--set {key}", params_file=params_file)
+    document = StringIO()
+    _yaml().dump(params, document)
+    write_text(params_file, document.getvalue())
+    return changed
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = _LINE_WIDTH
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.preserve_quotes = True
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _represent_null(dumper: Any, _: None) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:null", "null")  # ruamel writes nothing at all
+
+
+def _read(path: Path) -> Any:
+    try:
+        document = _yaml().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
+        raise DrumCrnnError(f"{path}: there is no such file; {path.parent} has: {known}") from None
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise DrumCrnnError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise DrumCrnnError(f"{path}: should hold sections such as 'train:', each with its keys")
+    return document
+
+
+def _lay_over(target: Any, values: Mapping[str, Any], prefix: str, *, source: str, params_file: Path) -> list[str]:
+    changed = []
+    for key, value in values.items():
+        if key not in target:
+            raise DrumCrnnError(f"{source}: {params_file} has no '{prefix}{key}'; is it misspelt?")
+        if isinstance(value, Mapping) and isinstance(target[key], Mapping):
+            changed += _lay_over(target[key], value, f"{prefix}{key}.", source=source, params_file=params_file)
+        else:
+            target[key] = value
+            changed.append(f"{prefix}{key}")
+    return changed

@@ -1,0 +1,167 @@
+"""How a performance is played: variations of its notes, which are true of what is then heard.
+
+A few drummers recorded every performance there is, and each has habits: hi-hat on the beat, few crashes, soft snares. A
+varied performance keeps their timing and changes what is struck, and how hard, so that no habit is learnt as a law. The
+labels of a recording are the notes that were played, whatever they were before.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from drum_crnn.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.midi import Note
+from drum_crnn.params import Effect, StrictModel
+
+__all__ = ["PlayingVariation", "cut", "vary_playing"]
+
+_HIHAT, _KICK, _SNARE, _CRASH, _RIDE = (LANES.index(lane) for lane in ("hihat", "kick", "snare", "crash", "ride"))
+_TOMS = tuple(LANES.index(lane) for lane in ("high_tom", "mid_tom", "low_tom"))
+_NOTE_OF_TOM = (50, 47, 43)
+_DROPS = {_HIHAT: "drop_hats", _KICK: "drop_kicks", _SNARE: "drop_snares"}
+_RIDE_BOW, _RIDE_BELL, _CRASHES, _OPEN_HAT, _CLOSED_HAT, _PEDAL = 51, 53, (49, 57), 46, 42, 44
+
+
+class PlayingVariation(StrictModel):
+    """What may be played otherwise, each with a switch; the probabilities are of a recording that is varied at all.
+
+    Attributes
+    ----------
+    enabled, probability
+        Whether recordings are varied, and how many of them.
+    tempo : Effect
+        Factor of speed.
+    velocity_lift : Effect
+        How far velocities are drawn towards 110: 0 not at all, 1 all are 110. Loud, even playing, as in rock.
+    crash_ride, ride_bell, ride_hats, crash_hats, tom_hats : Effect
+        The ride's notes on a crash or the bell; the hi-hat's on the ride, a crash, or the low tom. The amount is the share
+        of the notes.
+    open_hats, tight_hats : Effect
+        Share of closed hats that are opened, of open ones that are closed.
+    drop_hats, drop_pedals, drop_kicks, drop_snares : Effect
+        Share of the notes that are left out.
+    tom_snares : Effect
+        Share of the snare's notes that go to a tom.
+    shuffle_toms : Effect
+        Gives the three tom lanes to each other; the amount means nothing.
+    added_crashes : Effect
+        Share of the kicks from velocity 40 on that get a crash with them.
+    drop_ghosts : Effect
+        Share of the ghost notes, the snare's below velocity 50, that are left out.
+    """
+
+    enabled: bool
+    probability: float = Field(ge=0, le=1)
+    tempo: Effect
+    velocity_lift: Effect
+    crash_ride: Effect
+    ride_bell: Effect
+    ride_hats: Effect
+    crash_hats: Effect
+    tom_hats: Effect
+    open_hats: Effect
+    tight_hats: Effect
+    drop_hats: Effect
+    drop_pedals: Effect
+    drop_kicks: Effect
+    drop_snares: Effect
+    tom_snares: Effect
+    shuffle_toms: Effect
+    added_crashes: Effect
+    drop_ghosts: Effect
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in type(self).model_fields:
+            effect = getattr(self, name)
+            if isinstance(effect, Effect) and name != "tempo" and not 0 <= effect.range[0] <= effect.range[1] <= 1:
+                raise ValueError(f"{name}.range is a share: it must lie within [0, 1]")
+        if not 0.5 <= self.tempo.range[0] <= self.tempo.range[1] <= 2:
+            raise ValueError("tempo.range must lie within [0.5, 2]")
+        return self
+
+
+def cut(notes: Sequence[Note], start_s: float, end_s: float, *, lead_s: float) -> list[Note]:
+    """The notes from `start_s` to before `end_s`, the stretch beginning `lead_s` after time 0."""
+    shift = lead_s - start_s
+    return [replace(note, time_s=note.time_s + shift) for note in notes if start_s <= note.time_s < end_s]
+
+
+def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: PlayingVariation) -> list[Note]:
+    """Play notes otherwise.
+
+    Every variation takes its numbers from `rng` in a fixed order and amount, whether it acts or not, so that a switch
+    leaves the others as they are.
+
+    Returns
+    -------
+    list of Note
+        In order of time; two notes of one number at one time are one, the louder.
+    """
+    acts = rng.random() < params.probability and params.enabled
+    amounts = {
+        name: params_of.draw(rng)
+        for name in PlayingVariation.model_fields
+        if isinstance(params_of := getattr(params, name), Effect)
+    }
+    chance = np.random.default_rng(rng.integers(1 << 63))
+    crash = _CRASHES[int(chance.integers(2))]
+    tom_order = chance.permutation(3)
+    toms = [_NOTE_OF_TOM[int(index)] for index in chance.permutation(3)]
+    if not acts:
+        return sorted(notes)
+
+    def share(name: str) -> float:
+        amount = amounts[name]
+        return 0.0 if amount is None else amount
+
+    tempo, lift = amounts["tempo"] or 1.0, share("velocity_lift")
+    played: list[Note] = []
+    for note in sorted(notes):
+        lane = LANE_OF_NOTE.get(note.note)
+        numbers = chance.random(4)
+        if lane in _DROPS and numbers[0] < share(_DROPS[lane]):
+            continue
+        if note.note == _PEDAL and numbers[1] < share("drop_pedals"):
+            continue
+        if lane == _SNARE and note.velocity < 50 and numbers[1] < share("drop_ghosts"):
+            continue
+        number = note.note
+        if lane == _HIHAT:
+            number = _hat(number, numbers[2], numbers[3], share, crash)
+        elif lane == _RIDE:
+            if numbers[2] < share("crash_ride"):
+                number = crash
+            elif numbers[3] < share("ride_bell"):
+                number = _RIDE_BELL
+        elif lane == _SNARE and numbers[2] < share("tom_snares"):
+            number = toms[int(numbers[3] * 3)]
+        elif lane in _TOMS and amounts["shuffle_toms"] is not None:
+            number = _NOTE_OF_TOM[int(tom_order[_TOMS.index(lane)])]
+        velocity = round(note.velocity + lift * (110 - note.velocity))
+        time_s = note.time_s / tempo
+        played.append(Note(time_s, number, velocity))
+        if lane == _KICK and note.velocity >= 40 and numbers[2] < share("added_crashes"):
+            played.append(Note(time_s, crash, int(np.clip(velocity + 20 * (numbers[3] - 0.5), 1, 127))))
+    loudest: dict[tuple[float, int], Note] = {}
+    for note in played:
+        place = note.time_s, note.note
+        if place not in loudest or loudest[place].velocity < note.velocity:
+            loudest[place] = note
+    return sorted(loudest.values())
+
+
+def _hat(number: int, which: float, opening: float, share: Callable[[str], float], crash: int) -> int:
+    """What is played for a hi-hat's note."""
+    if number != _PEDAL:
+        for name, other in (("ride_hats", _RIDE_BOW), ("crash_hats", crash), ("tom_hats", _NOTE_OF_TOM[2])):
+            if which < share(name):
+                return other
+    if number in (22, _CLOSED_HAT) and opening < share("open_hats"):
+        return _OPEN_HAT
+    if number in (26, _OPEN_HAT) and opening < share("tight_hats"):
+        return _CLOSED_HAT
+    return number

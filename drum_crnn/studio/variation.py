@@ -1,0 +1,189 @@
+"""Kits put together anew: drums of several kits, each louder or softer, higher or lower, drier or wetter than it was.
+
+A kit of samples is one drum kit, in one room, on one day. A *varied* kit takes each of its pieces — kick, snare,
+hi-hat, toms, crashes, ride — from a kit of its own, and changes how the piece sounds, once for a recording. Some
+changes are from hit to hit: nobody strikes the same place twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import scipy.signal
+from pydantic import model_validator
+
+from drum_crnn.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.params import Effect, StrictModel
+from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, energy_of, resample
+from drum_crnn.studio.sampler import Manner
+
+__all__ = ["PIECES", "KitVariation", "PieceShape", "VariedManner", "has_piece", "vary_kit"]
+
+# The toms of a kit stay together, or a low one might be higher than a high one; so do crash, splash and china.
+PIECES: tuple[str, ...] = ("kick", "snare", "hihat", "toms", "crash", "ride")
+_PIECE_OF_NOTE = {note: "toms" if LANES[lane].endswith("_tom") else LANES[lane] for note, lane in LANE_OF_NOTE.items()}
+_GATED = ("snare", "toms")  # the pieces that were once recorded with a gate on their room
+
+
+class KitVariation(StrictModel):
+    """What makes a varied kit differ from the kits it is made of.
+
+    Attributes
+    ----------
+    mix_kits : Effect
+        Pieces from other kits; the amount is the probability that a piece is not the main kit's own.
+    gain : Effect
+        dB, a piece.
+    pitch : Effect
+        Semitones, a piece; as on tape, higher is shorter.
+    decay_s : Effect
+        Seconds in which a piece is made to fall by 60 dB, besides its own decay: muffled drums.
+    gated_reverb : Effect
+        dB of a dense reverb on snare or toms that is cut off after a fifth of a second, against the hit.
+    velocity_power : Effect
+        Loudness follows velocity to this power; 2 where it does not act.
+    hit_gain : Effect
+        dB, from hit to hit: half the width of what is drawn.
+    hit_layer : Effect
+        Steps of velocity, from hit to hit, by which the choice of the sample differs: half the width of what is drawn.
+    """
+
+    mix_kits: Effect
+    gain: Effect
+    pitch: Effect
+    decay_s: Effect
+    gated_reverb: Effect
+    velocity_power: Effect
+    hit_gain: Effect
+    hit_layer: Effect
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("decay_s", "velocity_power"):
+            if getattr(self, name).range[0] <= 0:
+                raise ValueError(f"{name}.range must lie above 0")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class PieceShape:
+    """How one piece of a varied kit sounds; None where nothing is changed. Units as in `KitVariation`."""
+
+    gain_db: float = 0.0
+    semitones: float | None = None
+    decay_s: float | None = None
+    gated_reverb_db: float | None = None
+    reverb_seed: int = 0
+
+    def __call__(self, hit: FloatArray) -> FloatArray:
+        """Change one hit, shape (n_samples,); its attack stays at index 0."""
+        if self.semitones is not None:
+            hit = resample(hit, sample_rate=SAMPLE_RATE * 2 ** (self.semitones / 12))
+        if self.decay_s is not None:
+            hit = hit * np.exp(np.arange(hit.size) * (-np.log(1000.0) / (self.decay_s * SAMPLE_RATE)))
+        if self.gated_reverb_db is not None:
+            hit = _with_gated_reverb(hit, self.gated_reverb_db, self.reverb_seed)
+        return np.asarray(hit * 10 ** (self.gain_db / 20), dtype=np.float32)
+
+
+@dataclass
+class VariedManner(Manner):
+    """How a varied kit is played; made for one recording."""
+
+    shapes: Mapping[str, PieceShape]
+    power: float
+    hit_gain_db: float
+    hit_layer: float
+    rng: np.random.Generator
+    _shaped: dict[tuple[str, int], FloatArray] = field(default_factory=dict)
+
+    def strike(self, sound: Sound, velocity: int) -> tuple[tuple[Layer, ...], float]:
+        """Layers and loudness of a hit: velocity to the power, a little different each time."""
+        gain, layer = self.rng.uniform(-1.0, 1.0, 2)
+        of_layer = int(np.clip(round(velocity + layer * self.hit_layer), 1, 127))
+        return sound.layers_at(of_layer), (velocity / 127) ** self.power * 10 ** (gain * self.hit_gain_db / 20)
+
+    def audio(self, note: int, sample: Sample) -> FloatArray:
+        """The sample as the piece of `note` sounds; computed when it is first played."""
+        piece = _PIECE_OF_NOTE.get(note, "")
+        if piece not in self.shapes:
+            return sample.audio
+        key = piece, id(sample)
+        if key not in self._shaped:
+            self._shaped[key] = self.shapes[piece](sample.audio)
+        return self._shaped[key]
+
+
+def vary_kit(
+    rng: np.random.Generator, main: Kit, others: Sequence[Kit], params: KitVariation
+) -> tuple[Kit, VariedManner]:
+    """Draw a varied kit.
+
+    Parameters
+    ----------
+    main : Kit
+        What it is mostly made of, and named after.
+    others : sequence of Kit
+        One for each of `PIECES`: where the piece comes from if it is not the main kit's own.
+
+    Returns
+    -------
+    Kit
+        Pieces of other kits are as loud as the main kit's own: levels differ between makers of samples.
+    VariedManner
+        How to play it.
+    """
+    probability = params.mix_kits.draw(rng) or 0.0
+    sounds: dict[int, Sound] = {}
+    shapes = {}
+    for piece, other in zip(PIECES, others, strict=True):
+        own, theirs = _piece(main, piece), _piece(other, piece)
+        is_foreign = rng.random() < probability
+        chosen = theirs if theirs and (is_foreign or not own) else own
+        level_db = _level_db(own) - _level_db(chosen) if own and chosen else 0.0
+        gain, pitch, decay, gate = (
+            effect.draw(rng) for effect in (params.gain, params.pitch, params.decay_s, params.gated_reverb)
+        )
+        shapes[piece] = PieceShape(
+            gain_db=level_db + (gain or 0.0),
+            semitones=pitch,
+            decay_s=decay,
+            gated_reverb_db=gate if piece in _GATED else None,
+            reverb_seed=int(rng.integers(1 << 31)),
+        )
+        sounds.update(chosen)
+    power = params.velocity_power.draw(rng) or 2.0
+    hit_gain, hit_layer = params.hit_gain.draw(rng) or 0.0, params.hit_layer.draw(rng) or 0.0
+    manner = VariedManner(shapes, power, hit_gain, hit_layer, np.random.default_rng(rng.integers(1 << 63)))
+    return Kit(main.name, dict(sorted(sounds.items()))), manner
+
+
+def has_piece(kit: Kit, piece: str) -> bool:
+    """Whether a kit has a sound of one of `PIECES`."""
+    return any(_PIECE_OF_NOTE[note] == piece for note in kit.sounds)
+
+
+def _piece(kit: Kit, piece: str) -> dict[int, Sound]:
+    return {note: sound for note, sound in kit.sounds.items() if _PIECE_OF_NOTE[note] == piece}
+
+
+def _level_db(sounds: Mapping[int, Sound]) -> float:
+    """Level of a piece at full velocity: of its loudest sound."""
+    energy = max(sum(energy_of(layer) for layer in sound.layers_at(127)) for sound in sounds.values())
+    return 10.0 * float(np.log10(max(energy, 1e-12)))
+
+
+def _with_gated_reverb(hit: FloatArray, level_db: float, seed: int) -> FloatArray:
+    """The hit, and after it dense noise of the same colour that ends all at once."""
+    rng = np.random.default_rng(seed)
+    n_gate = round(rng.uniform(0.12, 0.3) * SAMPLE_RATE)
+    response = rng.standard_normal(n_gate) * np.exp(np.arange(n_gate) * (-2.0 / n_gate))
+    wet = scipy.signal.oaconvolve(hit[: SAMPLE_RATE // 20], response)[:n_gate]
+    fade = SAMPLE_RATE // 100
+    wet[-fade:] *= np.linspace(1.0, 0.0, fade)
+    energy, wet_energy = float(np.square(hit[:n_gate]).sum()), float(np.square(wet).sum())
+    result = np.zeros(max(hit.size, wet.size))
+    result[: hit.size] = hit
+    result[: wet.size] += wet * np.sqrt(energy / max(wet_energy, 1e-12)) * 10 ** (level_db / 20)
+    return np.asarray(result, dtype=np.float32)
