@@ -126,7 +126,8 @@ def preset(
 
     changed = apply_preset(params_file, Path("presets") / f"{name}.yaml", set_ or [])
     say(
-        f"{params_file}: {len(changed)} values changed ({', '.join(changed)}); now `dvc repro`, or `dvc exp run -n {name}`"
+        f"{params_file}: {len(changed)} values changed ({', '.join(changed)}); now `dvc repro`, "
+        f"or `dvc exp run -n {name}`"
     )
 
 

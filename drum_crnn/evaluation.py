@@ -155,7 +155,33 @@ def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str], params: Eva
         "velocity_f1": _total(s.matches.velocity_counts() for s in scored).sum_f(),
         "velocity_mae": velocity_mae([s.matches for s in scored])[0],
     }
+    conditions = _conditions(scored)
+    if len(conditions) > 1:
+        scores |= {
+            f"f1_{name}": _total(s.matches.counts() for s in of_it).sum_f() for name, of_it in conditions.items()
+        }
     return {name: _rounded(float(value)) for name, value in scores.items()}
+
+
+def _conditions(scored: Sequence[ScoredRecording]) -> dict[str, list[ScoredRecording]]:
+    """The recordings of each condition, such as "plain" and "stress"; sorted by name."""
+    groups: dict[str, list[ScoredRecording]] = {}
+    for recording in sorted(scored, key=lambda each: each.entry.condition):
+        groups.setdefault(recording.entry.condition or "not stated", []).append(recording)
+    return groups
+
+
+def _condition_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -> list[dict[str, Any]]:
+    """As `_group_rows`, with what the figures to reach are about: intervals, the strict tolerance, velocity."""
+    rows = []
+    for name, of_it in _conditions(scored).items():
+        [row] = _group_rows("condition", {name: _total(s.matches.counts() for s in of_it)})
+        low, high = _interval(of_it, LaneCounts.sum_f, params)
+        more: dict[str, Any] = {"f1_low": low, "f1_high": high}
+        more["f1_25ms"] = _total(s.strict.counts() for s in of_it).sum_f()
+        more["velocity_mae"] = velocity_mae([s.matches for s in of_it])[0]
+        rows.append(row | {key: _rounded(float(value)) for key, value in more.items()})
+    return rows
 
 
 def _rounded(value: float) -> float | None:
@@ -176,6 +202,7 @@ def _write_tables(
         directory / "styles.csv",
         _group_rows("style", count_by_group((s.entry.style, s.matches.counts()) for s in scored)),
     )
+    write_records(directory / "conditions.csv", _condition_rows(scored, params))
     confusion: NDArray[np.int64] = np.sum([s.matches.confusion() for s in scored], axis=0)
     names = (*LANES, NOTHING)
     write_records(

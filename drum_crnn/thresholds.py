@@ -14,9 +14,9 @@ problem", 1955.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,12 @@ from drum_crnn.peak_picking import PeakPickingParams, find_peaks
 from drum_crnn.timing import frame_to_time
 
 __all__ = [
+    "RULES",
     "BestPoint",
     "LanePeaks",
     "ThresholdCurve",
     "ThresholdParams",
+    "Transfer",
     "TunedThresholds",
     "best_counts",
     "best_f",
@@ -42,13 +44,20 @@ __all__ = [
     "merge_curves",
     "peaks_of_lanes",
     "pooled_best_f",
+    "side_by_side",
     "sweep_lane",
+    "transfers",
     "tune",
 ]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+Rule = Literal["best", "plateau", "halfway", "fixed"]
+RULES: tuple[Rule, ...] = ("best", "plateau", "halfway", "fixed")
+_FIXED = 0.5  # what a calibrated activation would be cut at
 
 
 class ThresholdParams(ParamsSection):
@@ -63,6 +72,8 @@ class ThresholdParams(ParamsSection):
     min_onsets: int = Field(ge=1)
     # F this much below the best counts as just as good (0.002 is a fifth of a percentage point).
     tie_tolerance: float = Field(ge=0, lt=1)
+    # How a threshold is chosen from a curve: see `choose_threshold`.
+    rule: Rule
 
     @model_validator(mode="after")
     def _floor_below_ceiling(self) -> Self:
@@ -260,11 +271,14 @@ def pooled_best_f(curves: Sequence[ThresholdCurve]) -> float:
 
 
 def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float:
-    """Choose a threshold that is good here and should be elsewhere: the middle of the widest good plateau.
+    """Choose a threshold that is good here and should be elsewhere, by `params.rule`.
 
-    Of the thresholds from `floor` to `ceiling`, those whose F is within `tie_tolerance` of the best among them form
-    one or more intervals. The middle of the widest one is taken (the lowest of equals): the chance peak of the curve,
-    which another recording will not repeat, may lie at the edge of a steep side.
+    - best: the highest one that gives the best F here.
+    - plateau: of the thresholds from `floor` to `ceiling`, those whose F is within `tie_tolerance` of the best among
+      them form one or more intervals; the middle of the widest one is taken (the lowest of equals). The chance peak of
+      the curve, which another recording will not repeat, may lie at the edge of a steep side.
+    - halfway: between the middle of the plateau and 0.5, since what is chosen on few kits is partly chance.
+    - fixed: 0.5.
 
     Raises
     ------
@@ -273,16 +287,62 @@ def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float
     """
     if curve.n_references == 0:
         raise ValueError("a curve without reference onsets has no best threshold")
+    if params.rule == "fixed":
+        return _FIXED
     # F is constant on each stretch (low, high], and on the first one at the floor itself as well.
     inner = curve.threshold[(curve.threshold >= params.floor) & (curve.threshold < params.ceiling)][::-1]
     low = np.concatenate([[params.floor], inner])
     high = np.concatenate([inner, [params.ceiling]])
     f = curve.at(high).f()
+    if params.rule == "best":
+        return float(high[np.flatnonzero(f == f.max())[-1]])
     is_good = f >= f.max() - params.tie_tolerance
     edges = np.flatnonzero(np.diff(is_good, prepend=False, append=False))
     first, last = edges[::2], edges[1::2] - 1
     widest = int(np.argmax(high[last] - low[first]))
-    return float(low[first[widest]] + high[last[widest]]) / 2
+    middle = float(low[first[widest]] + high[last[widest]]) / 2
+    return middle if params.rule == "plateau" else (middle + _FIXED) / 2
+
+
+class Transfer(NamedTuple):
+    """What the thresholds chosen on one group of recordings are worth on another.
+
+    `f` is the F of all lanes pooled on `used_on` with the thresholds chosen on `chosen_on`; `f_own` with those that are
+    best on `used_on` itself, lane by lane, which is more than any rule can reach.
+    """
+
+    rule: Rule
+    chosen_on: str
+    used_on: str
+    f: float
+    f_own: float
+
+
+def transfers(curves_of: Mapping[str, Sequence[ThresholdCurve]], *, params: ThresholdParams) -> list[Transfer]:
+    """Use the thresholds of each group on every other group, by every rule.
+
+    Parameters
+    ----------
+    curves_of : mapping of str to sequence of ThresholdCurve
+        One curve a lane, of each group; groups without a reference are left out.
+    """
+    groups = {name: curves for name, curves in curves_of.items() if any(curve.n_references for curve in curves)}
+    found = []
+    for rule in RULES:
+        by_rule = params.model_copy(update={"rule": rule})
+        for chosen_on, curves in groups.items():
+            threshold = tune(curves, params=by_rule).threshold
+            for used_on, others in groups.items():
+                if used_on != chosen_on:
+                    at = [curve.at(threshold[lane : lane + 1]) for lane, curve in enumerate(others)]
+                    f = float(side_by_side(at).sum_f())
+                    found.append(Transfer(rule, chosen_on, used_on, f, pooled_best_f(others)))
+    return found
+
+
+def side_by_side(of_lane: Sequence[LaneCounts]) -> LaneCounts:
+    """Counts of single lanes, each of shape (1,), side by side: shape (n_lanes,)."""
+    return LaneCounts(*(np.concatenate([getattr(counts, part) for counts in of_lane]) for part in ("tp", "fp", "fn")))
 
 
 def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedThresholds:

@@ -4,8 +4,6 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
-
 from drum_crnn.atomic import write_text
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
@@ -13,12 +11,22 @@ from drum_crnn.feature_store import FeatureStore
 from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANES
 from drum_crnn.listening import listen
-from drum_crnn.metrics import TOLERANCE_S, LaneCounts
+from drum_crnn.metrics import TOLERANCE_S
 from drum_crnn.model_file import ModelFile
 from drum_crnn.peak_picking import PeakPickingParams
 from drum_crnn.splits import Splits
-from drum_crnn.tables import write_records
-from drum_crnn.thresholds import ThresholdCurve, ThresholdParams, sweep_lane, tune
+from drum_crnn.tables import write_records, write_table
+from drum_crnn.thresholds import (
+    LanePeaks,
+    ThresholdCurve,
+    ThresholdParams,
+    Transfer,
+    merge_curves,
+    side_by_side,
+    sweep_lane,
+    transfers,
+    tune,
+)
 
 __all__ = ["tune_thresholds", "validation_curves"]
 
@@ -34,23 +42,25 @@ def validation_curves(
     *,
     thresholds: ThresholdParams,
     peak_picking: PeakPickingParams,
-) -> list[ThresholdCurve]:
-    """Scores of every lane at every threshold, over the validation side. The test side is not looked at."""
-    recordings = splits.side("validation")
-    if not recordings:
+) -> dict[str, list[ThresholdCurve]]:
+    """Scores of every lane at every threshold, on each kit of the validation side. The test side is not looked at."""
+    kit_of = {row.recording: row.kit for row in splits.rows if row.side == "validation"}
+    if not kit_of:
         raise DrumCrnnError("no recording is on the validation side; see section 'split' of params.yaml")
-    heard = [
-        of_recording.peaks
-        for of_recording in listen(
-            model.model,
-            store,
-            labels,
-            track(recordings, description="listen"),
-            min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
-            peak_picking=peak_picking,
-        )
-    ]
-    return [sweep_lane([peaks[lane] for peaks in heard], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
+    heard: dict[str, list[list[LanePeaks]]] = {}
+    for recording, _, peaks in listen(
+        model.model,
+        store,
+        labels,
+        track(sorted(kit_of), description="listen"),
+        min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
+        peak_picking=peak_picking,
+    ):
+        heard.setdefault(kit_of[recording], []).append(peaks)
+    return {
+        kit: [sweep_lane([peaks[lane] for peaks in of_kit], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
+        for kit, of_kit in sorted(heard.items())
+    }
 
 
 def tune_thresholds(
@@ -60,16 +70,20 @@ def tune_thresholds(
     splits: Path,
     target: Path,
     curves_csv: Path,
+    transfer_csv: Path,
     *,
     thresholds: ThresholdParams,
     peak_picking: PeakPickingParams,
 ) -> None:
-    """Choose thresholds and write them (JSON), and the curves they were chosen from (CSV).
+    """Choose thresholds and write them (JSON), the curves they were chosen from, and how they would travel (CSV).
+
+    Curves of all kits are pooled. What thresholds of one kit are worth on another is written for every rule, so that
+    the rule can be chosen as well.
 
     The thresholds belong to the peaks they were chosen for, so `peak_picking` is written beside them.
     """
     model = ModelFile.load(model_path)
-    curves = validation_curves(
+    curves_of = validation_curves(
         model,
         FeatureStore.open(features),
         Labels.read(labels),
@@ -77,9 +91,9 @@ def tune_thresholds(
         thresholds=thresholds,
         peak_picking=peak_picking,
     )
+    curves = [merge_curves(of_lane) for of_lane in zip(*curves_of.values(), strict=True)]
     tuned = tune(curves, params=thresholds)
-    at = [curve.at(tuned.threshold[lane : lane + 1]) for lane, curve in enumerate(curves)]
-    counts = LaneCounts(*(np.concatenate([getattr(of_lane, part) for of_lane in at]) for part in ("tp", "fp", "fn")))
+    counts = side_by_side([curve.at(tuned.threshold[lane : lane + 1]) for lane, curve in enumerate(curves)])
     scores = dict(zip(("sum", *LANES), (counts.sum_f(), *counts.f()), strict=True))
     document = {
         "thresholds": {lane: round(float(tuned.threshold[index]), 6) for index, lane in enumerate(LANES)},
@@ -93,4 +107,9 @@ def tune_thresholds(
         for row in curve.table(_PLOTTED_POINTS)
     ]
     write_records(curves_csv, rows)
+    write_table(
+        transfer_csv,
+        Transfer._fields,
+        ((*names, f"{f:.5f}", f"{f_own:.5f}") for *names, f, f_own in transfers(curves_of, params=thresholds)),
+    )
     write_text(target, json.dumps(document, indent=2) + "\n")

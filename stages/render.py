@@ -12,8 +12,8 @@ def main(corpus_dir: Path, kits_csv: Path, params_file: Path = PARAMS_FILE, work
     summary = render_corpus(corpus_dir, kits_csv, RenderParams.load(params_file), n_workers=workers)
     hours = ", ".join(f"{condition} {audio_s / 3600:.2f} h" for condition, audio_s in summary.audio_s_of.items())
     say(
-        f"rendered {summary.n_recordings} recordings of {summary.n_performances} performances on {summary.n_kits} kits; "
-        f"{hours}"
+        f"rendered {summary.n_recordings} recordings of {summary.n_performances} performances on "
+        f"{summary.n_kits} kits; {hours}"
     )
 
 

@@ -16,9 +16,10 @@ def main(
     splits_csv: Path,
     thresholds_json: Path,
     curves_csv: Path,
+    transfer_csv: Path,
     params_file: Path = PARAMS_FILE,
 ) -> None:
-    """Choose the thresholds of MODEL_FILE, and plot what they were chosen from in CURVES_CSV."""
+    """Choose the thresholds of MODEL_FILE, from CURVES_CSV; TRANSFER_CSV says how they would travel."""
     tune_thresholds(
         model_file,
         features_dir,
@@ -26,6 +27,7 @@ def main(
         splits_csv,
         thresholds_json,
         curves_csv,
+        transfer_csv,
         thresholds=ThresholdParams.load(params_file),
         peak_picking=PeakPickingParams.load(params_file),
     )

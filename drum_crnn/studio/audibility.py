@@ -1,14 +1,14 @@
 """Which hits can be heard at all, measured while they are mixed.
 
-A soft hit under a loud one is in the MIDI and in no ear. The *audibility* of a hit is the ratio of its energy to that of
-everything else that sounds during its first 46 ms, in the third-octave band where this ratio is greatest, in dB:
+A soft hit under a loud one is in the MIDI and in no ear. The *audibility* of a hit is the ratio of its energy to that
+of everything else that sounds during its first 46 ms, in the third-octave band where this ratio is greatest, in dB:
 
     audibility = max over bands of 10 log10(E_hit / (E_rest + E_floor))
 
 The rest is the mix without the hit: other hits, what still rings, percussion, noise, leakage. The floor is 60 dB below
 the strongest band of all hits of the recording: what is softer than that is lost in any production. Within a band, a
-sound is masked by others some decibels stronger (Zwicker & Fastl, "Psychoacoustics", 1990, chapter 4); where exactly the
-line is drawn is `labels.min_audibility_db`.
+sound is masked by others some decibels stronger (Zwicker & Fastl, "Psychoacoustics", 1990, chapter 4); where exactly
+the line is drawn is `labels.min_audibility_db`.
 
 Equaliser, compressor and room act on the hit and on the rest alike, so the ratio is taken before them.
 """

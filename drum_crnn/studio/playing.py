@@ -37,8 +37,8 @@ class PlayingVariation(StrictModel):
     velocity_lift : Effect
         How far velocities are drawn towards 110: 0 not at all, 1 all are 110. Loud, even playing, as in rock.
     crash_ride, ride_bell, ride_hats, crash_hats, tom_hats : Effect
-        The ride's notes on a crash or the bell; the hi-hat's on the ride, a crash, or the low tom. The amount is the share
-        of the notes.
+        The ride's notes on a crash or the bell; the hi-hat's on the ride, a crash, or the low tom. The amount is the
+        share of the notes.
     open_hats, tight_hats : Effect
         Share of closed hats that are opened, of open ones that are closed.
     drop_hats, drop_pedals, drop_kicks, drop_snares : Effect

@@ -266,8 +266,8 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
     for session in params.sessions:
         if session.sides != "all" and not any(performance.split in session.sides for performance in performances):
             raise DrumCrnnError(
-                f"render.sessions: '{session.name}' records {' and '.join(session.sides)} performances, and there is none "
-                f"(render.performances is {params.performances}); take it out, and the kits that only it plays"
+                f"render.sessions: '{session.name}' records {' and '.join(session.sides)} performances, and there is "
+                f"none (render.performances is {params.performances}); take it out, and the kits that only it plays"
             )
     groups = open_groups(params)
     with replace_directory(target) as directory:
