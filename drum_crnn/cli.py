@@ -33,7 +33,10 @@ app.add_typer(corpus_app, name="corpus")
 def transcribe(
     recording: Annotated[Path, typer.Argument(help="WAV, FLAC, MP3 or OGG, of any rate and channel count.")],
     midi: Annotated[Path, typer.Argument(help="The MIDI file to write.")],
-    model: Annotated[Path, typer.Option(help="An exported model.")] = MODEL,
+    model: Annotated[
+        Path | None,
+        typer.Option(help=f"An exported model; without it {MODEL} if there is one, else the released model."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threshold: Annotated[
         list[str] | None, typer.Option(help="LANE=VALUE, in place of the model's own; may be given again.")
@@ -44,9 +47,12 @@ def transcribe(
 ) -> None:
     """Write down a recording as MIDI on channel 10, and say how many onsets each lane has."""
     from drum_crnn.midi import write_midi
+    from drum_crnn.released import released_model
     from drum_crnn.transcribe import Transcriber, notes_of
 
     overrides = dict(_parse_threshold(text) for text in threshold or [])
+    if model is None:
+        model = MODEL if MODEL.is_file() else released_model()
     onsets = Transcriber(model, thresholds=overrides, device=device)(recording)
     write_midi(midi, notes_of(onsets), bpm=bpm)
     counts = Counter(onsets.lane.tolist())
@@ -54,7 +60,7 @@ def transcribe(
     for index, lane in enumerate(LANES):
         table.add_row(lane, str(counts[index]))
     Console().print(table)
-    say(f"{len(onsets)} onsets written to {midi}")
+    say(f"{len(onsets)} onsets written to {midi}, as {model} hears them")
 
 
 def _parse_threshold(text: str) -> tuple[str, float]:

@@ -63,7 +63,9 @@ class ModelFile:
             If the file is missing, damaged, or not a model of this project.
         """
         if not path.is_file():
-            raise DrumCrnnError(f"{path}: there is no such model; `make repro` trains one, --model names another")
+            raise DrumCrnnError(
+                f"{path}: there is no such model; `make repro` trains one, and without --model the released one is used"
+            )
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})[_METADATA_KEY])

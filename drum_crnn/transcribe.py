@@ -14,6 +14,7 @@ from drum_crnn.lanes import LANES, OUTPUT_NOTES
 from drum_crnn.midi import Note
 from drum_crnn.model_file import ModelFile
 from drum_crnn.onsets import Onsets
+from drum_crnn.released import released_model
 
 __all__ = ["Transcriber", "choose_device", "notes_of"]
 
@@ -23,8 +24,8 @@ class Transcriber:
 
     Parameters
     ----------
-    model : Path
-        An exported model file.
+    model : Path or None
+        An exported model file; None for the one that comes with the package.
     thresholds : mapping of lane to float, optional
         Override those in the file, each in (0, 1].
     device : str
@@ -32,11 +33,14 @@ class Transcriber:
 
     Examples
     --------
-    >>> onsets = Transcriber(Path("models/drum_crnn.safetensors"))(Path("song.wav"))  # doctest: +SKIP
+    >>> onsets = Transcriber()(Path("song.wav"))  # doctest: +SKIP
     >>> onsets.time_s, onsets.lane, onsets.velocity  # doctest: +SKIP
     """
 
-    def __init__(self, model: Path, *, thresholds: Mapping[str, float] | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, model: Path | None = None, *, thresholds: Mapping[str, float] | None = None, device: str = "auto"
+    ) -> None:
+        model = released_model() if model is None else model
         self._file = ModelFile.load(model, device=choose_device(device))
         if self._file.thresholds is None or self._file.peak_picking is None:
             raise DrumCrnnError(f"{model}: holds no thresholds; `drum-crnn export` merges a model with its thresholds")

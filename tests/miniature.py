@@ -21,7 +21,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "render": {
         "kits": ["pretty_midi:TimGM6mb#Standard", "pretty_midi:TimGM6mb#Power"],
         "unheard_kits": ["pretty_midi:TimGM6mb#TR 808"],
-        "kits_per_performance": 1,
+        "sessions": [
+            {"name": "main", "sides": "all", "kits": "heard", "takes": 1, "segment_s": None, "variation": None},
+            {"name": "unheard", "sides": ["test"], "kits": "unheard", "takes": 1, "segment_s": None, "variation": None},
+        ],
     },
     "features": {"n_shards": 3},
     "model": {"conv_channels": [4, 6, 8], "projection": 16, "gru_units": 12, "window_frames": 300, "margin_frames": 50},

@@ -23,9 +23,9 @@ from drum_crnn.params import ParamsSection
 LAYERS: dict[int, tuple[str, ...]] = {
     1: ("atomic", "console", "errors", "interruption", "lanes", "params", "tables", "timing"),
     2: (
-        "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction", "feature_store",
-        "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking", "pictures",
-        "problems", "recipe", "splits", "splitting", "studio", "thresholds",
+        "audibility", "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction",
+        "feature_store", "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking", "pictures",
+        "presets", "problems", "recipe", "released", "splits", "splitting", "studio", "thresholds",
     ),
     3: ("dataset", "inference", "listening", "loss", "model", "model_file", "shares"),
     4: ("checkpoint", "evaluation", "learner", "training", "training_log", "transcribe", "tuning"),

@@ -44,6 +44,7 @@ def test_egmd_table_is_read(tmp_path: Path) -> None:
             split="test",
             midi_path=f"{stem}.midi",
             audio_path=f"{stem}.wav",
+            condition="",
             line=2,
         )
     ]

@@ -9,7 +9,7 @@ from kit_builder import SAMPLE_RATE, hit, tone_kit
 from drum_crnn.lanes import LANE_OF_NOTE
 from drum_crnn.midi import Note
 from drum_crnn.studio.kits import FloatArray, Kit, Sound
-from drum_crnn.studio.sampler import CHOKE_FADE_S, TAIL_S, render
+from drum_crnn.studio.sampler import CHOKE_FADE_S, TAIL_S, mix, normalised
 from drum_crnn.studio.sources import open_kits
 
 IMPULSE = np.ones(1, dtype=np.float32)
@@ -21,6 +21,11 @@ DEBIAN_KITS = (
     "soundfont:/usr/share/sounds/sf2/Red_Zeppelin_4_LV2.sf2",
     "soundfont:/usr/share/sounds/sf2/FluidR3_GM.sf2#Standard",
 )
+
+
+def render(notes, kit, *, duration_s=None, peak_dbfs=-1.0):
+    mixed = mix(notes, kit, duration_s=duration_s)
+    return normalised(mixed.audio, peak_dbfs=peak_dbfs), mixed.played
 
 
 def steady(seconds: float) -> FloatArray:
