@@ -62,7 +62,15 @@ def _yaml() -> YAML:
     yaml.representer.add_representer(
         type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
     )
+    yaml.representer.add_representer(float, _represent_float)
     return yaml
+
+
+def _represent_float(dumper: Any, value: float) -> Any:
+    text = repr(value)
+    if "e" in text and "." not in text:  # YAML 1.1, which reads the file later, takes 2e-05 for text
+        return dumper.represent_scalar("tag:yaml.org,2002:float", text.replace("e", ".0e"))
+    return dumper.represent_float(value)
 
 
 def _represent_null(dumper: Any, _: None) -> Any:

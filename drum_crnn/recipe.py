@@ -17,6 +17,7 @@ class TrainParams(ParamsSection):
     section: ClassVar[str] = "train"
 
     seed: int = Field(ge=0)
+    begin_with: str | None
     processes: int | Literal["auto"]
     rank_shares: Literal["equal", "auto"] | tuple[int, ...]
     micro_batch: int | None = Field(gt=0)

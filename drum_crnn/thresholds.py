@@ -307,8 +307,8 @@ def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float
 class Transfer(NamedTuple):
     """What the thresholds chosen on one group of recordings are worth on another.
 
-    `f` is the F of all lanes pooled on `used_on` with the thresholds chosen on `chosen_on`; `f_own` with those that are
-    best on `used_on` itself, lane by lane, which is more than any rule can reach.
+    `f` is the F of all lanes pooled on `used_on` with the thresholds chosen on `chosen_on`; `f_own` with those that
+    give each lane's best F on `used_on` itself.
     """
 
     rule: Rule

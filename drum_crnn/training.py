@@ -30,6 +30,7 @@ from drum_crnn.dataset import Batch, ExcerptDataset, ExcerptKey, ExcerptPlan, Sh
 from drum_crnn.distributed import World, is_launched, join_world, launch, losing_contact
 from drum_crnn.errors import DrumCrnnError, Interrupted
 from drum_crnn.feature_store import FeatureStore
+from drum_crnn.features import FeatureParams
 from drum_crnn.inference import Activations, activations_of
 from drum_crnn.interruption import StopRequest, alone_in, ignore_stop_signals, stop_on_signals, stop_when_orphaned
 from drum_crnn.labels import Labels
@@ -279,13 +280,18 @@ def prepare(
     dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
     sampler = ShareSampler(plan, batch_size=train_params.batch_size, rank=world.rank, shares=[1] * world.size)
     torch.manual_seed(train_params.seed)
-    learner = Learner.build(world, train_params, augmenter, DrumCrnn(params.model, n_mels=store.params.n_mels))
+    model = DrumCrnn(params.model, n_mels=store.params.n_mels)
+    begin_with = [] if train_params.begin_with is None else [Path(train_params.begin_with)]
+    for file in begin_with:
+        take_weights(model, file, store.params)
+    learner = Learner.build(world, train_params, augmenter, model)
     fingerprint = fingerprint_of(
         *(section.model_dump_json() for section in (params.model, params.train, params.augment, params.peak_picking)),
         f"{world.size} ranks, {world.device.type}, {learner.autocast}",
         store.fingerprint(),
         inputs.labels,
         inputs.splits,
+        *begin_with,
         *sorted(Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith("drum_crnn.")),
     )
     if len(set(world.gather(fingerprint))) > 1:
@@ -318,6 +324,18 @@ def prepare(
         learner=learner,
         best_weights={},
     )
+
+
+def take_weights(model: DrumCrnn, file: Path, features: FeatureParams) -> None:
+    """Begin with the weights of a model file, which must be of the same shape and hear the same features."""
+    known = ModelFile.load(file)
+    for name, theirs, ours in (
+        ("model", known.model.params.model_dump(), model.params.model_dump()),
+        ("features", known.features.model_dump(exclude={"n_shards"}), features.model_dump(exclude={"n_shards"})),
+    ):
+        if differing := [f"{name}.{key} {theirs[key]}" for key in ours if theirs[key] != ours[key]]:
+            raise DrumCrnnError(f"train.begin_with: {file} was trained with {', '.join(differing)}; set the same here")
+    model.load_state_dict(known.model.state_dict())
 
 
 def begin(run: Run) -> TrainingState:

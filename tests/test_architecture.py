@@ -24,8 +24,8 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: ("atomic", "console", "errors", "interruption", "lanes", "params", "tables", "timing"),
     2: (
         "audibility", "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction",
-        "feature_store", "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking", "pictures",
-        "presets", "problems", "recipe", "released", "splits", "splitting", "studio", "thresholds",
+        "feature_store", "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking",
+        "pictures", "presets", "problems", "recipe", "released", "splits", "splitting", "studio", "thresholds",
     ),
     3: ("dataset", "inference", "listening", "loss", "model", "model_file", "shares"),
     4: ("checkpoint", "evaluation", "learner", "training", "training_log", "transcribe", "tuning"),

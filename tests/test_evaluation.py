@@ -46,9 +46,9 @@ class Evaluation:
         self.root = root
         self.hearing = FakeHearing(root, HEARD, monkeypatch)
         about = {
-            "a": {"performance": "p1", "kit": "heard", "style": "rock"},
-            "b": {"performance": "p2", "kit": "heard", "style": "jazz"},
-            "c": {"performance": "p1", "kit": "unheard", "style": "rock"},
+            "a": {"performance": "p1", "kit": "heard", "style": "rock", "condition": "plain"},
+            "b": {"performance": "p2", "kit": "heard", "style": "jazz", "condition": "plain"},
+            "c": {"performance": "p1", "kit": "unheard", "style": "rock", "condition": "stress"},
             "training": {"performance": "p3", "kit": "heard", "style": "rock"},
             "tuned": {"performance": "p4", "kit": "unheard", "style": "rock"},
         }
@@ -108,6 +108,8 @@ def test_scores_are_those_counted_by_hand(evaluation: Evaluation) -> None:
     assert {lane: scores[f"f1_{lane}"] for lane in LANES} == {lane: of_lane.get(lane) for lane in LANES}
     assert scores["f1_lane_mean"] == pytest.approx(np.mean(list(of_lane.values())), abs=1e-5)
     assert scores["f1_unheard_kits"] == 1.0
+    assert scores["f1_plain"] == f1(2, 2, 3)
+    assert scores["f1_stress"] == 1.0
     # Velocities of the four pairs are off by 10, 4, 0 and 3.
     assert scores["velocity_mae"] == round(17 / 4, 5)
     assert scores["f1_low"] <= scores["f1"] <= scores["f1_high"]
@@ -135,6 +137,17 @@ def test_lane_table_holds_counts_and_scores(evaluation: Evaluation) -> None:
     assert float(rows["all"]["f1"]) == scores["f1"]
     assert rows["crash"]["f1"] == rows["crash"]["f1_low"] == rows["crash"]["velocity_mae"] == ""
     assert rows["hihat"]["f1"] == "0.0"  # heard and never played: wrong, not undefined
+
+
+def test_conditions_have_scores_of_their_own(evaluation: Evaluation) -> None:
+    _, tables = evaluation.run()
+    plain, stress = tables["conditions"]
+    assert (plain["condition"], stress["condition"]) == ("plain", "stress")
+    assert (plain["references"], stress["references"]) == ("5", "2")
+    assert float(plain["f1"]) == f1(2, 2, 3)
+    assert float(plain["f1_25ms"]) == f1(1, 3, 4)  # the early kick
+    assert float(plain["velocity_mae"]) == 7.0
+    assert float(stress["f1_25ms"]) == f1(1, 1, 1)  # the late kick
 
 
 def test_tables_of_kits_and_styles(evaluation: Evaluation) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import N_LANES
-from drum_crnn.model import ChannelRms, ConvBlock, DrumCrnn, ModelParams
+from drum_crnn.model import ChannelLayerNorm, ChannelRms, ConvBlock, DrumCrnn, ModelParams
 
 BASE = {"conv_channels": [48, 64, 96], "projection": 256, "gru_layers": 3, "gru_units": 192, "dropout": 0.2}
 
@@ -84,9 +84,40 @@ def test_rms_norm_survives_half_precision() -> None:
     torch.testing.assert_close(normalised, torch.ones_like(large))
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_layer_norm_acts_on_the_channels_of_each_point(memory_format: torch.memory_format) -> None:
+    x = (10.0 * torch.randn((2, 8, 7, 3))).contiguous(memory_format=memory_format)
+    norm = ChannelLayerNorm(8)
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(1.0, 9.0))
+    y = norm(x)
+    assert y.shape == x.shape
+    for b, f, band in [(0, 0, 0), (1, 6, 2), (0, 3, 1)]:
+        point = x[b, :, f, band]
+        expected = (point - point.mean()) / (point.var(unbiased=False) + norm.eps).sqrt() * norm.weight
+        torch.testing.assert_close(y[b, :, f, band], expected)
+
+
+def test_channels_stay_side_by_side_through_the_blocks() -> None:
+    """Otherwise layer normalisation would copy everything twice."""
+    seen = []
+    model = untrained(small_model(normalisation="layer"))
+    for block in model.blocks:
+        block.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(frames(2, 30))
+    assert len(seen) == 3
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
+
+
+@pytest.mark.parametrize("normalisation", ["rms", "layer"])
 @pytest.mark.parametrize(("n_bands", "halved"), [(84, 42), (21, 11), (1, 1)])
-def test_a_block_halves_the_bands_and_keeps_the_frames(n_bands: int, halved: int) -> None:
-    assert ConvBlock(2, 6, dropout=0.0)(torch.zeros((1, 2, 9, n_bands))).shape == (1, 6, 9, halved)
+def test_a_block_halves_the_bands_and_keeps_the_frames(n_bands: int, halved: int, normalisation: str) -> None:
+    assert ConvBlock(2, 6, normalisation=normalisation, dropout=0.0)(torch.zeros((1, 2, 9, n_bands))).shape == (
+        1,
+        6,
+        9,
+        halved,
+    )
 
 
 def test_autocast_is_close_to_full_precision() -> None:

@@ -64,7 +64,8 @@ def curve(*rows: tuple[float, int, int], n_references: int) -> ThresholdCurve:
 
 def params(**changes: float) -> ThresholdParams:
     return ThresholdParams.check(
-        {"floor": 0.1, "ceiling": 0.9, "min_onsets": 10, "tie_tolerance": 0.0, **changes}, source="test"
+        {"floor": 0.1, "ceiling": 0.9, "min_onsets": 10, "tie_tolerance": 0.0, "rule": "plateau", **changes},
+        source="test",
     )
 
 
@@ -206,6 +207,12 @@ class TestChoice:
         assert choose_threshold(
             curve((0.8, 2, 0), (0.6, 4, 0), (0.2, 4, 4), n_references=4), params=params()
         ) == pytest.approx(0.4)
+
+    @pytest.mark.parametrize(("rule", "expected"), [("best", 0.6), ("plateau", 0.4), ("halfway", 0.45), ("fixed", 0.5)])
+    def test_rules(self, rule: str, expected: float) -> None:
+        # Peaks at 0.6 and above are right, those at 0.2 and below are wrong: from 0.2 to 0.6 all thresholds are best.
+        known = curve((0.9, 1, 0), (0.6, 3, 0), (0.2, 3, 8), n_references=3)
+        assert choose_threshold(known, params=params(rule=rule)) == pytest.approx(expected)
 
     def test_wide_plateau_beats_narrow_chance_peak_within_the_tie_tolerance(self) -> None:
         # F is 0.974 from 0.4 to 0.8 (excluding 0.4), 0.964 at 0.4, 0.980 at 0.39 and 0.824 at 0.38.

@@ -91,6 +91,29 @@ def test_mixed_precision_trains_on_a_cpu(tmp_path: Path, inputs: TrainingInputs,
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
+def test_it_begins_with_the_weights_of_a_file(tmp_path: Path, inputs: TrainingInputs) -> None:
+    """With a learning rate next to nothing, what comes out is what went in."""
+    (tmp_path / "first").mkdir()
+    first = outputs_in(tmp_path / "first")
+    train(inputs, first, params_of(tmp_path / "first", train={"epochs": 1}))
+    (tmp_path / "second").mkdir()
+    second = outputs_in(tmp_path / "second")
+    still = {"epochs": 1, "seed": 7, "learning_rate": 1e-12, "final_learning_rate": 0.0}
+    train(inputs, second, params_of(tmp_path / "second", train={**still, "begin_with": str(first.model)}))
+    one, other = (ModelFile.load(outputs.model).model.state_dict() for outputs in (first, second))
+    for name, weights in one.items():
+        torch.testing.assert_close(other[name], weights, atol=1e-6, rtol=0.0)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path, inputs: TrainingInputs) -> None:
+    (tmp_path / "first").mkdir()
+    first = outputs_in(tmp_path / "first")
+    train(inputs, first, params_of(tmp_path / "first", train={"epochs": 1}))
+    other = params_of(tmp_path, train={"begin_with": str(first.model)}, model={"gru_units": 10})
+    with pytest.raises(DrumCrnnError, match=r"begin_with: .*crnn\.safetensors was trained with model\.gru_units 12;"):
+        train(inputs, outputs_in(tmp_path), other)
+
+
 def test_early_stopping(tmp_path: Path, inputs: TrainingInputs) -> None:
     # At so small a rate nothing is learnt, so the first epoch stays the best.
     rates = {"learning_rate": 1e-12, "final_learning_rate": 0.0}

@@ -16,7 +16,7 @@ from drum_crnn.model_file import ModelFile, export_model
 from drum_crnn.onsets import IgnoreWindows, Onsets
 from drum_crnn.peak_picking import PeakPickingParams
 from drum_crnn.splits import SplitRow, Splits
-from drum_crnn.thresholds import ThresholdParams
+from drum_crnn.thresholds import RULES, ThresholdParams
 from drum_crnn.tuning import tune_thresholds
 
 KICK, SNARE, HIHAT = 0, 1, 2
@@ -51,9 +51,12 @@ class Tuning:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.hearing = FakeHearing(root, HEARD, monkeypatch)
-        Splits(tuple(SplitRow(name, name, "kit", side) for name, side in SIDES.items())).write(root / "splits.csv")
+        Splits(tuple(SplitRow(name, name, f"kit of {name}", side) for name, side in SIDES.items())).write(
+            root / "splits.csv"
+        )
         make_labels(PLAYED).write(root / "labels.h5")  # of the validation side alone
         self.thresholds, self.curves = root / "models" / "thresholds.json", root / "metrics" / "curves.csv"
+        self.transfer = root / "metrics" / "transfer.csv"
 
     def run(self, **changes: Any) -> tuple[dict[str, Any], list[dict[str, str]]]:
         """The chosen thresholds and the curves."""
@@ -64,6 +67,7 @@ class Tuning:
             self.root / "splits.csv",
             self.thresholds,
             self.curves,
+            self.transfer,
             thresholds=section(ThresholdParams, **THRESHOLDS.model_dump() | changes),
             peak_picking=PEAKS,
         )
@@ -117,6 +121,20 @@ def test_validation_f_is_the_f_at_the_thresholds_written(tuning: Tuning) -> None
             activation >= chosen[lane] for name in ("v1", "v2") for t, i, activation, _ in HEARD[name] if i == index
         ) - (index == SNARE)  # the one in the ignore window
         assert document["validation_f1"][lane] == pytest.approx(2 * n_heard / (n_heard + 6), abs=1e-5)
+
+
+def test_what_thresholds_of_one_kit_are_worth_on_another(tuning: Tuning) -> None:
+    tuning.run(rule="best")
+    with tuning.transfer.open(encoding="utf-8", newline="") as file:
+        rows = {(row["rule"], row["chosen_on"], row["used_on"]): row for row in csv.DictReader(file)}
+    assert len(rows) == len(RULES) * 2
+    # v1 has too few hi-hats, which then take the threshold of all lanes, 0.4; its best kick is 0.65, snare 0.4: v2's
+    # kick of 0.6 and snare of 0.3 are missed, its hi-hat found.
+    row = rows["best", "kit of v1", "kit of v2"]
+    assert float(row["f"]) == pytest.approx(2 * 1 / (2 * 1 + 2), abs=1e-5)
+    assert float(row["f_own"]) == 1.0
+    # At 0.5, v1's soft snares 0.4 and its ghosts are left out, and nothing else: 9 of 10 are found.
+    assert float(rows["fixed", "kit of v2", "kit of v1"]["f"]) == pytest.approx(2 * 9 / (2 * 9 + 1), abs=1e-5)
 
 
 def test_only_the_validation_side_is_heard(tuning: Tuning) -> None:

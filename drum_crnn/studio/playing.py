@@ -7,7 +7,7 @@ labels of a recording are the notes that were played, whatever they were before.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,7 +16,7 @@ from drum_crnn.lanes import LANE_OF_NOTE, LANES
 from drum_crnn.midi import Note
 from drum_crnn.params import Effect, StrictModel
 
-__all__ = ["PlayingVariation", "cut", "vary_playing"]
+__all__ = ["Played", "PlayingVariation", "cut", "vary_playing"]
 
 _HIHAT, _KICK, _SNARE, _CRASH, _RIDE = (LANES.index(lane) for lane in ("hihat", "kick", "snare", "crash", "ride"))
 _TOMS = tuple(LANES.index(lane) for lane in ("high_tom", "mid_tom", "low_tom"))
@@ -90,16 +90,20 @@ def cut(notes: Sequence[Note], start_s: float, end_s: float, *, lead_s: float) -
     return [replace(note, time_s=note.time_s + shift) for note in notes if start_s <= note.time_s < end_s]
 
 
-def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: PlayingVariation) -> list[Note]:
+class Played(NamedTuple):
+    """Notes as they were played, in order of time, and how many times as fast as they were given."""
+
+    notes: list[Note]
+    tempo: float
+
+
+def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: PlayingVariation) -> Played:
     """Play notes otherwise.
 
     Every variation takes its numbers from `rng` in a fixed order and amount, whether it acts or not, so that a switch
     leaves the others as they are.
 
-    Returns
-    -------
-    list of Note
-        In order of time; two notes of one number at one time are one, the louder.
+    Of two notes that come to have one number at one time, the louder stays.
     """
     acts = rng.random() < params.probability and params.enabled
     amounts = {
@@ -112,7 +116,7 @@ def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: Playin
     tom_order = chance.permutation(3)
     toms = [_NOTE_OF_TOM[int(index)] for index in chance.permutation(3)]
     if not acts:
-        return sorted(notes)
+        return Played(sorted(notes), 1.0)
 
     def share(name: str) -> float:
         amount = amounts[name]
@@ -151,7 +155,7 @@ def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: Playin
         place = note.time_s, note.note
         if place not in loudest or loudest[place].velocity < note.velocity:
             loudest[place] = note
-    return sorted(loudest.values())
+    return Played(sorted(loudest.values()), tempo)
 
 
 def _hat(number: int, which: float, opening: float, share: Callable[[str], float], crash: int) -> int:

@@ -4,7 +4,7 @@ Each effect has a switch, a probability and a range in `ProductionVariation`, is
 this order: percussion, leakage and noise are added to the mix (and count as the rest when audibility is measured); then
 equaliser, room, low and high cut, compressor, saturation, MP3. None moves an onset.
 
-Equaliser, compressor, saturation and MP3 are those of `pedalboard`; it is needed only where one of them is on.
+Equaliser, compressor and MP3 are those of `pedalboard`; it is needed only where one of them is on.
 """
 
 from collections.abc import Sequence
@@ -211,11 +211,12 @@ def _noise(rng: np.random.Generator, n_samples: int) -> FloatArray:
     spectrum = rng.standard_normal(n_fft // 2 + 1) + 1j * rng.standard_normal(n_fft // 2 + 1)
     spectrum *= np.maximum(np.arange(spectrum.size), 1.0) ** -rng.uniform(0.0, 1.0)
     noise = scipy.fft.irfft(spectrum, n_fft)[:n_samples]
-    noise /= np.sqrt(np.mean(np.square(noise)))
     hum, mains, strength = rng.random(), float(rng.choice([50.0, 60.0])), rng.uniform(0.3, 2.0)
     if hum < 1 / 3:
         times = np.arange(n_samples) / SAMPLE_RATE
-        noise += strength * sum(np.sin(2 * np.pi * mains * k * times + k) / k for k in (1, 2, 3, 5))
+        level = np.sqrt(np.mean(np.square(noise)))
+        noise += level * strength * sum(np.sin(2 * np.pi * mains * k * times + k) / k for k in (1, 2, 3, 5))
+    noise /= np.sqrt(np.mean(np.square(noise)))
     return noise.astype(np.float32)  # type: ignore[no-any-return]  # scipy has no types
 
 

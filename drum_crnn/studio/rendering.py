@@ -223,6 +223,7 @@ class _Job:
 class _Rendered:
     kit: str
     duration_s: float
+    bpm: float
 
 
 def open_groups(params: RenderParams) -> dict[str, KitGroup]:
@@ -306,7 +307,7 @@ def _jobs_of(performance: Performance, params: RenderParams, directory: Path) ->
 
 
 def _stretches(last_onset_s: float, segment_s: float, take: int, n_takes: int) -> Iterator[tuple[float, float]]:
-    """Cut a performance into equal stretches of at most `segment_s`; each take cuts elsewhere."""
+    """Cut a performance into stretches of at most `segment_s`, elsewhere in each take."""
     n = max(1, math.ceil(last_onset_s / segment_s))
     length = (last_onset_s + 1e-3) / n
     if n == 1:
@@ -351,22 +352,24 @@ def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) ->
     if job.stretch_s is not None:
         notes = cut(notes, *job.stretch_s, lead_s=rng.uniform(*_LEAD_S))
         if len(notes) < _MIN_SEGMENT_NOTES:
-            return _Rendered("", 0.0)
+            return _Rendered("", 0.0, performance.bpm)
     entries = of_performance.permutation(len(group.entries))
     entry = group.entries[entries[job.take % len(entries)]]
     kit = entry[int(rng.integers(len(entry)))]
     variation = _NO_VARIATION if session.variation is None else params.variations[session.variation]
+    bpm = performance.bpm
     if variation.playing is not None:
-        notes = vary_playing(rng, notes, variation.playing)
+        notes, tempo = vary_playing(rng, notes, variation.playing)
+        bpm *= tempo
     manner = None
     if variation.kit is not None:
         kit, manner = vary_kit(rng, kit, [group.draw(rng, piece) for piece in PIECES], variation.kit)
     mix = sampler.mix(notes, kit, manner=manner)
     if not mix.played:
-        return _Rendered(kit.name, 0.0)
+        return _Rendered(kit.name, 0.0, bpm)
     audio = mix.audio
     if variation.production is not None:
-        audio = add_surroundings(rng, audio, group.percussion, variation.production, bpm=performance.bpm)
+        audio = add_surroundings(rng, audio, group.percussion, variation.production, bpm=bpm)
     audibility_db = measure_audibility(audio, mix.onsets, mix.heads)
     if variation.production is not None:
         audio = produce(rng, audio, variation.production)
@@ -375,9 +378,9 @@ def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) ->
     samples = np.rint(audio * np.float32(32767.0)).astype(np.int16)
     soundfile.write(f"{job.stem}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
     midi = job.stem.with_name(job.stem.name + ".midi")
-    write_midi(midi, mix.played, bpm=performance.bpm, ticks_per_beat=SAMPLE_EXACT_TICKS)
+    write_midi(midi, mix.played, bpm=bpm, ticks_per_beat=SAMPLE_EXACT_TICKS)
     write_audibility(midi, mix.played, audibility_db.tolist())
-    return _Rendered(kit.name, len(samples) / SAMPLE_RATE)
+    return _Rendered(kit.name, len(samples) / SAMPLE_RATE, bpm)
 
 
 def _table_row(job: _Job, rendered: _Rendered, directory: Path) -> dict[str, Any]:
@@ -387,7 +390,7 @@ def _table_row(job: _Job, rendered: _Rendered, directory: Path) -> dict[str, Any
         "session": performance.session,
         "id": performance.id,
         "style": performance.style,
-        "bpm": f"{performance.bpm:g}",
+        "bpm": f"{rendered.bpm:g}",
         "beat_type": performance.beat_type,
         "time_signature": performance.time_signature,
         "duration": f"{rendered.duration_s:.6f}",

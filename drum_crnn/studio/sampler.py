@@ -124,7 +124,11 @@ def mix(notes: Sequence[Note], kit: Kit, *, manner: Manner | None = None, durati
             head[: sounds.size] += sounds[:HEAD_SAMPLES]
     if played:
         n_end = min(round(0.05 * SAMPLE_RATE), n_samples - onsets[-1])
-        audio[n_samples - n_end :] *= np.linspace(1.0, 0.0, n_end, dtype=np.float32)
+        end = np.ones(n_samples + HEAD_SAMPLES, dtype=np.float32)
+        end[n_samples - n_end : n_samples] = np.linspace(1.0, 0.0, n_end, dtype=np.float32)
+        audio *= end[:n_samples]
+        for head, onset in zip(heads, onsets, strict=True):
+            head *= end[onset : onset + HEAD_SAMPLES]
     return Mix(audio, played, onsets, heads)
 
 

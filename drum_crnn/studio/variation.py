@@ -40,7 +40,7 @@ class KitVariation(StrictModel):
     decay_s : Effect
         Seconds in which a piece is made to fall by 60 dB, besides its own decay: muffled drums.
     gated_reverb : Effect
-        dB of a dense reverb on snare or toms that is cut off after a fifth of a second, against the hit.
+        dB of a dense reverb on snare or toms that is cut off after 0.12 to 0.3 s, against the hit.
     velocity_power : Effect
         Loudness follows velocity to this power; 2 where it does not act.
     hit_gain : Effect
