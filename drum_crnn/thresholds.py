@@ -55,8 +55,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
-Rule = Literal["best", "plateau", "halfway", "fixed"]
-RULES: tuple[Rule, ...] = ("best", "plateau", "halfway", "fixed")
+Rule = Literal["best", "plateau", "halfway", "fixed", "together"]
+RULES: tuple[Rule, ...] = ("best", "plateau", "halfway", "fixed", "together")
 _FIXED = 0.5  # what a calibrated activation would be cut at
 
 
@@ -279,6 +279,7 @@ def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float
       the curve, which another recording will not repeat, may lie at the edge of a steep side.
     - halfway: between the middle of the plateau and 0.5, since what is chosen on few kits is partly chance.
     - fixed: 0.5.
+    - together: not lane by lane, see `tune`; for a single curve, as plateau.
 
     Raises
     ------
@@ -289,19 +290,53 @@ def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float
         raise ValueError("a curve without reference onsets has no best threshold")
     if params.rule == "fixed":
         return _FIXED
-    # F is constant on each stretch (low, high], and on the first one at the floor itself as well.
-    inner = curve.threshold[(curve.threshold >= params.floor) & (curve.threshold < params.ceiling)][::-1]
-    low = np.concatenate([[params.floor], inner])
-    high = np.concatenate([inner, [params.ceiling]])
+    low, high = _stretches(curve, params)
     f = curve.at(high).f()
     if params.rule == "best":
         return float(high[np.flatnonzero(f == f.max())[-1]])
-    is_good = f >= f.max() - params.tie_tolerance
+    middle = _middle_of_plateau(low, high, f, tolerance=params.tie_tolerance)
+    return (middle + _FIXED) / 2 if params.rule == "halfway" else middle
+
+
+def _stretches(curve: ThresholdCurve, params: ThresholdParams) -> tuple[FloatArray, FloatArray]:
+    """Ends of the stretches from `floor` to `ceiling` within which nothing changes: (low, high], the first with its
+    lower end."""
+    inner = curve.threshold[(curve.threshold >= params.floor) & (curve.threshold < params.ceiling)][::-1]
+    return np.concatenate([[params.floor], inner]), np.concatenate([inner, [params.ceiling]])
+
+
+def _middle_of_plateau(low: FloatArray, high: FloatArray, score: FloatArray, *, tolerance: float) -> float:
+    """Middle of the widest interval of stretches that score within `tolerance` of the best; the lowest of equals."""
+    is_good = score >= score.max() - tolerance
     edges = np.flatnonzero(np.diff(is_good, prepend=False, append=False))
     first, last = edges[::2], edges[1::2] - 1
     widest = int(np.argmax(high[last] - low[first]))
-    middle = float(low[first[widest]] + high[last[widest]]) / 2
-    return middle if params.rule == "plateau" else (middle + _FIXED) / 2
+    return float(low[first[widest]] + high[last[widest]]) / 2
+
+
+def _best_together(curves: Sequence[ThresholdCurve], params: ThresholdParams) -> FloatArray:
+    """Thresholds that give the best F of all lanes pooled, shape (n_lanes,).
+
+    Where F is the best there is, no lane gains by a change: each maximises 2 tp − F (tp + fp), since
+    F = 2 tp / (tp + fp + references) over all lanes. In turn, F and the thresholds follow from each other.
+
+    References
+    ----------
+    Dinkelbach, "On nonlinear fractional programming", Management Science, 1967.
+    """
+    n_references = sum(curve.n_references for curve in curves)
+    f, threshold = 0.0, np.full(len(curves), params.floor)
+    while True:
+        chosen = []
+        for curve in curves:
+            low, high = _stretches(curve, params)
+            counts = curve.at(high)
+            gain = (2 * counts.tp - f * (counts.tp + counts.fp)) / n_references
+            chosen.append(_middle_of_plateau(low, high, gain, tolerance=params.tie_tolerance / len(curves)))
+        at = side_by_side([curve.at(np.array([value])) for curve, value in zip(curves, chosen, strict=True)])
+        if not at.sum_f() > f:
+            return threshold
+        f, threshold = float(at.sum_f()), np.array(chosen)
 
 
 class Transfer(NamedTuple):
@@ -348,7 +383,9 @@ def side_by_side(of_lane: Sequence[LaneCounts]) -> LaneCounts:
 def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedThresholds:
     """Choose the threshold of each lane.
 
-    A lane with fewer than `min_onsets` references takes the threshold chosen for all lanes together.
+    A lane with fewer than `min_onsets` references takes the threshold chosen for all lanes together. The rule
+    "together" looks at all lanes at once: it wants the best F of all onsets pooled. What is best for a rare lane alone
+    may be many false alarms for a few onsets more, which the pooled F does not pay for.
 
     Parameters
     ----------
@@ -368,6 +405,8 @@ def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedT
         )
     pooled = choose_threshold(everything, params=params)
     is_pooled = np.array([curve.n_references < params.min_onsets for curve in curves])
+    if params.rule == "together":
+        return TunedThresholds(_best_together(curves, params), pooled, np.zeros(len(curves), dtype=np.bool_))
     own = [
         pooled if is_scarce else choose_threshold(curve, params=params)
         for curve, is_scarce in zip(curves, is_pooled, strict=True)

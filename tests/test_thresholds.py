@@ -1,6 +1,8 @@
 """The threshold sweep against mir_eval at single thresholds, and the choice against hand-made curves."""
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import mir_eval
 import numpy as np
@@ -23,6 +25,7 @@ from drum_crnn.thresholds import (
     merge_curves,
     peaks_of_lanes,
     pooled_best_f,
+    side_by_side,
     sweep_lane,
     tune,
 )
@@ -213,6 +216,27 @@ class TestChoice:
         # Peaks at 0.6 and above are right, those at 0.2 and below are wrong: from 0.2 to 0.6 all thresholds are best.
         known = curve((0.9, 1, 0), (0.6, 3, 0), (0.2, 3, 8), n_references=3)
         assert choose_threshold(known, params=params(rule=rule)) == pytest.approx(expected)
+
+    def test_together_is_the_best_pooled_f(self) -> None:
+        """Against all combinations of thresholds."""
+        rng = np.random.default_rng(5)
+        for _ in range(8):
+            curves = []
+            for n_references in rng.integers(1, 40, 3):
+                hits = rng.random(9) < rng.uniform(0.1, 0.9)
+                tp = np.minimum(np.cumsum(hits), n_references)
+                curves.append(
+                    ThresholdCurve(np.sort(rng.random(9))[::-1], tp, np.arange(1, 10) - tp, int(n_references))
+                )
+            limits = params(rule="together", floor=0.01, ceiling=0.999)
+            chosen = tune(curves, params=limits).threshold
+
+            def pooled_f(thresholds: Sequence[float], curves: list[ThresholdCurve] = curves) -> float:
+                counts = [curve.at(np.array([value])) for curve, value in zip(curves, thresholds, strict=True)]
+                return float(side_by_side(counts).sum_f())
+
+            every = itertools.product(*([*curve.threshold[curve.threshold >= 0.01], 0.999] for curve in curves))
+            assert pooled_f(chosen) == pytest.approx(max(map(pooled_f, every)))
 
     def test_wide_plateau_beats_narrow_chance_peak_within_the_tie_tolerance(self) -> None:
         # F is 0.974 from 0.4 to 0.8 (excluding 0.4), 0.964 at 0.4, 0.980 at 0.39 and 0.824 at 0.38.
