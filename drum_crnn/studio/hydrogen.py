@@ -17,7 +17,7 @@ from pathlib import Path
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.studio.kits import Kit, Layer, Sample, Sound, level_velocities, read_one_shot
-from drum_crnn.studio.names import OTHER, assign_notes, drum_of_name
+from drum_crnn.studio.names import assign_notes, is_percussion
 
 __all__ = ["open_hydrogen"]
 
@@ -78,8 +78,8 @@ def open_hydrogen(folder: Path) -> Kit:
     notes = assign_notes((instrument.name, instrument.note) for instrument in instruments)
     sounds, percussion = {}, []
     for index, (note, instrument) in enumerate(zip(notes, instruments, strict=True)):
-        if note is None and drum_of_name(instrument.name) != OTHER:
-            continue  # a second kick, or a name that says nothing: no lane, and no percussion either
+        if note is None and not is_percussion(instrument.name):
+            continue  # a second kick, a roll, a name that says nothing: no lane, and no percussion either
         if note is None and not all((folder / layer.filename).is_file() for layer in instrument.layers):
             continue  # a kit is as good without a cowbell that its maker forgot
         layers = _layers(folder, instrument, licence)

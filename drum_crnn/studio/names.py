@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from drum_crnn.lanes import LANE_OF_NOTE, LANES
 
-__all__ = ["OTHER", "NOTES_OF_DRUM", "assign_notes", "drum_of_name", "is_attack_noise", "may_be_lane"]
+__all__ = ["OTHER", "NOTES_OF_DRUM", "assign_notes", "drum_of_name", "is_attack_noise", "is_percussion", "may_be_lane"]
 
 # A named thing that belongs to no lane: other percussion, effects, and strokes without one clear onset.
 OTHER = "other"
@@ -41,6 +41,9 @@ _OTHER = """
     tumba vibra vibraslap waterglass whistle wood woodblock zap
 """
 _OTHER_WORDS = frozenset(_OTHER.split())
+_LANE_WORDS = frozenset(
+    {"kick", "snare", "rimshot", "crossstick", "hat", "tom", "floor", "crash", "splash", "china", "cymbal", "ride"}
+)
 _SPELLINGS = (
     (r"\b(hi|high)? ?hats?\b|\bhh\b", " hat "),
     (r"\bchh?\b|\bhhc\b", " hat closed "),
@@ -90,6 +93,11 @@ def drum_of_name(name: str) -> str | None:
         if drum in words:
             return drum
     return None
+
+
+def is_percussion(name: str) -> bool:
+    """Whether a name speaks of percussion of no lane: a cowbell, but not a roll on the snare or a choked crash."""
+    return drum_of_name(name) == OTHER and _words(name).isdisjoint(_LANE_WORDS)
 
 
 def may_be_lane(name: str, note: int) -> bool:

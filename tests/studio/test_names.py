@@ -1,7 +1,7 @@
 import pytest
 
 from drum_crnn.lanes import LANE_OF_NOTE
-from drum_crnn.studio.names import NOTES_OF_DRUM, OTHER, assign_notes, drum_of_name, may_be_lane
+from drum_crnn.studio.names import NOTES_OF_DRUM, OTHER, assign_notes, drum_of_name, is_percussion, may_be_lane
 
 
 def test_every_note_of_every_lane_has_a_drum():
@@ -128,3 +128,13 @@ def test_what_a_sample_may_play(name, note, expected):
 )
 def test_notes_of_a_kit(named, notes):
     assert assign_notes(named) == notes
+
+
+@pytest.mark.parametrize("name", ["Cowbell", "Hand Clap", "g#4 - cowbell", "Tambourine (Pearl PTM-10GH)", "Conga 1"])
+def test_percussion(name):
+    assert is_percussion(name)
+
+
+@pytest.mark.parametrize("name", ["Snare Roll", "Splash Choke", "Hat Swish", "Kick", "Drum 1"])
+def test_what_is_a_drum_played_otherwise_is_no_percussion(name):
+    assert not is_percussion(name)
