@@ -117,7 +117,9 @@ def _describe(model: type[BaseModel], fault: Any) -> str:
     if isinstance(value, str) and kind in ("float_type", "int_type") and _is_number(value):
         number = float(value)
         meant = int(number) if kind == "int_type" and number.is_integer() else number
-        return f"{path}: '{value}' is text to YAML, not a number; write {meant!r}"
+        # YAML takes 2e-05 for text as well: a point is missing.
+        written = repr(meant) if "." in repr(meant) else repr(meant).replace("e", ".0e")
+        return f"{path}: '{value}' is text to YAML, not a number; write {written}"
     return f"{path}: {fault['msg']} (found {json.dumps(value, default=str)[:80]})"
 
 

@@ -13,7 +13,6 @@ from drum_crnn.errors import DrumCrnnError
 
 __all__ = ["apply_preset"]
 
-# Lists and these groups are taken as a whole; other groups are merged key by key.
 _LINE_WIDTH = 4096  # no line is broken that was not
 
 
@@ -59,9 +58,7 @@ def _yaml() -> YAML:
     yaml.width = _LINE_WIDTH
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.preserve_quotes = True
-    yaml.representer.add_representer(
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    yaml.representer.add_representer(type(None), _represent_null)
     yaml.representer.add_representer(float, _represent_float)
     return yaml
 

@@ -11,6 +11,7 @@ from corpus_builder import BEAT, Take, build_egmd, grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drum_crnn.audibility import write_audibility
 from drum_crnn.catalog import Catalog
 from drum_crnn.cataloguing import build_catalog
 from drum_crnn.corpus import Corpus, CorpusParams
@@ -20,7 +21,10 @@ from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
 from drum_crnn.midi import Note, canonical_midi, read_midi
 
-PARAMS = LabelParams(merge_window_s=0.03, min_velocity=8, ignore_radius_s=0.025)
+PARAMS = LabelParams(
+    midi="canonical", merge_window_s=0.03, min_velocity=8, min_audibility_db=-10.0, ignore_radius_s=0.025
+)
+OWN = PARAMS.model_copy(update={"midi": "own"})
 KICK, SNARE, HIHAT, HIGH_TOM, MID_TOM = range(5)
 
 
@@ -114,6 +118,19 @@ def test_the_majority_of_kits_speaks_for_all(tmp_path: Path) -> None:
     }
 
 
+def test_where_each_midi_is_exact_none_is_compared(tmp_path: Path) -> None:
+    """Varied recordings of one performance may have nothing in common."""
+    other = (Note(0.3, 51, 90), Note(0.6, 54, 90))
+    takes = [Take(kit="A", notes=PLAYED), Take(kit="B", notes=PLAYED), Take(kit="C", notes=PLAYED, own_notes=other)]
+    own, recordings = labels_of(tmp_path, takes, OWN)
+    assert [onsets(own, recordings[kit]) for kit in "ABC"] == [ONSETS, ONSETS, [(0.3, LANES.index("ride"), 90)]]
+    assert not any(windows(own, recordings[kit]) for kit in "ABC")
+    assert account(own) == {("onset", note.note): 2 for note in PLAYED} | {("onset", 51): 1, ("no_lane", 54): 1}
+    canonical = make_labels(tmp_path, catalog_of(tmp_path), PARAMS)
+    assert onsets(canonical, recordings["C"]) == []
+    assert sum(count for (reason, _), count in account(canonical).items() if reason in ("missing", "remapped")) == 5
+
+
 def test_notes_are_compared_with_their_multiplicity(tmp_path: Path) -> None:
     """Rim and head of the snare at once: a kit that sends the rim to the kick leaves one snare and adds a kick."""
     played = (Note(0.2, 38, 90), Note(0.2, 40, 80), Note(0.5, 36, 90))
@@ -156,6 +173,67 @@ def test_soft_notes_are_neither_onset_nor_silence(tmp_path: Path) -> None:
     assert onsets(labels, recordings["A"]) == [(0.4, SNARE, 8)]
     assert windows(labels, recordings["A"]) == [(0.175, 0.225, SNARE), (0.575, 0.625, HIHAT)]
     assert account(labels) == {("soft", 38): 1, ("merged", 38): 1, ("onset", 38): 1, ("soft", 42): 1}
+
+
+def hear(root: Path, recording: str, audibility_db: dict[int, float], *, otherwise: float = 30.0) -> None:
+    """Write the audibility of a recording's notes, by their numbers."""
+    (midi,) = root.rglob(f"{Path(recording).name}.midi")
+    notes = read_midi(midi)
+    write_audibility(midi, notes, [audibility_db.get(note.note, otherwise) for note in notes])
+
+
+def test_notes_that_nobody_hears_are_neither_onset_nor_silence(tmp_path: Path) -> None:
+    _, recordings = labels_of(tmp_path, [Take(kit="A", notes=PLAYED), Take(kit="B", notes=PLAYED)], OWN)
+    hear(tmp_path, recordings["A"], {38: -10.1, 42: -10.0, 47: -60.0})
+    labels = make_labels(tmp_path, catalog_of(tmp_path), OWN)
+    assert onsets(labels, recordings["A"]) == [one for one in ONSETS if one[1] not in (SNARE, MID_TOM)]
+    assert windows(labels, recordings["A"]) == [(0.175, 0.225, SNARE), (0.475, 0.525, MID_TOM)]
+    assert onsets(labels, recordings["B"]) == ONSETS  # nobody measured it
+    assert windows(labels, recordings["B"]) == []
+    assert account(labels) == {
+        ("inaudible", 38): 1,
+        ("inaudible", 47): 1,
+        ("onset", 36): 2,
+        ("onset", 38): 1,
+        ("onset", 42): 2,
+        ("onset", 50): 2,
+        ("onset", 47): 1,
+    }
+    assert labels.ignored_shares() == {lane: 0.5 if lane in ("snare", "mid_tom") else 0.0 for lane in LANES}
+
+
+def test_null_takes_every_note_as_heard(tmp_path: Path) -> None:
+    _, recordings = labels_of(tmp_path, [Take(kit="A", notes=PLAYED)], OWN)
+    hear(tmp_path, recordings["A"], {38: -60.0})
+    labels = make_labels(tmp_path, catalog_of(tmp_path), OWN.model_copy(update={"min_audibility_db": None}))
+    assert onsets(labels, recordings["A"]) == ONSETS
+    assert windows(labels, recordings["A"]) == []
+
+
+def test_only_the_loudest_of_merged_notes_has_to_be_heard(tmp_path: Path) -> None:
+    flam = (Note(0.2, 38, 20), Note(0.21, 40, 90), Note(0.5, 38, 90), Note(0.51, 40, 20))
+    _, recordings = labels_of(tmp_path, [Take(kit="A", notes=flam)], OWN)
+    hear(tmp_path, recordings["A"], {38: -30.0})
+    labels = make_labels(tmp_path, catalog_of(tmp_path), OWN)
+    assert onsets(labels, recordings["A"]) == [(0.21, SNARE, 90)]
+    assert windows(labels, recordings["A"]) == [(0.475, 0.525, SNARE)]
+    assert account(labels) == {("merged", 38): 1, ("merged", 40): 1, ("inaudible", 38): 1, ("onset", 40): 1}
+
+
+def test_a_soft_note_is_soft_and_a_note_after_the_end_is_after_it_however_audible(tmp_path: Path) -> None:
+    played = (Note(0.2, 38, 7), Note(0.4, 36, 90), Note(1.2, 42, 90))
+    _, recordings = labels_of(tmp_path, [Take(kit="A", notes=played)], OWN)
+    hear(tmp_path, recordings["A"], {}, otherwise=-30.0)
+    labels = make_labels(tmp_path, catalog_of(tmp_path), OWN)
+    assert account(labels) == {("after_end", 42): 1, ("soft", 38): 1, ("inaudible", 36): 1}
+
+
+def test_an_audibility_of_other_notes_is_an_error(tmp_path: Path) -> None:
+    _, recordings = labels_of(tmp_path, [Take(kit="A", notes=PLAYED)], OWN)
+    (midi,) = tmp_path.rglob(f"{Path(recordings['A']).name}.midi")
+    write_audibility(midi, PLAYED[:-1], [0.0] * 4)
+    with pytest.raises(DrumCrnnError, match="does not list the notes of"):
+        make_labels(tmp_path, catalog_of(tmp_path), OWN)
 
 
 def test_notes_of_no_lane_are_left_out_with_a_reason(tmp_path: Path) -> None:
@@ -230,9 +308,10 @@ def test_every_note_is_accounted_for(
         counts[row.reason] += row.count
     assert counts.total() - counts["extra"] == len(canonical) * len(catalog)
     assert counts["onset"] == len(labels.onset_time_s)
+    n_read = sum(len(read_midi(root / entry.midi_path)) for entry in catalog)
     if not own and None not in table.values():  # a pad map alone loses no note and adds none
-        n_read = sum(len(read_midi(root / entry.midi_path)) for entry in catalog)
         assert counts.total() == n_read
+    assert sum(row.count for row in make_labels(root, catalog, OWN).accounting) == n_read
     for recording in labels.recordings:
         found = labels.onsets(recording)
         for lane in range(len(LANES)):

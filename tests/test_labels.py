@@ -80,6 +80,28 @@ def test_the_accounting_is_written_as_it_stands(tmp_path: Path) -> None:
     assert (tmp_path / "account.csv").read_text() == "reason,note,lane,count\nno_lane,54,,3\nonset,38,snare,1\n"
 
 
+def test_the_share_of_notes_that_cannot_be_heard() -> None:
+    """Soft and hidden notes count against all that could have been onsets; merged ones and the like do not."""
+    rows = [
+        AccountRow("after_end", 38, "snare", 50),
+        AccountRow("no_lane", 54, "", 50),
+        AccountRow("merged", 38, "snare", 50),
+        AccountRow("inaudible", 38, "snare", 1),
+        AccountRow("soft", 38, "snare", 2),
+        AccountRow("soft", 40, "snare", 3),
+        AccountRow("soft", 36, "kick", 4),
+        AccountRow("onset", 38, "snare", 10),
+        AccountRow("onset", 40, "snare", 8),
+        AccountRow("onset", 51, "ride", 5),
+    ]
+    labels = Labels(**{name: getattr(labels_of([]), name) for name in ("recordings", *ARRAYS)}, accounting=tuple(rows))
+    assert labels.ignored_shares() == pytest.approx(
+        dict.fromkeys(LANES, 0.0) | {"kick": 1.0, "snare": 6 / 24, "ride": 0.0}
+    )
+    assert list(labels.ignored_shares()) == list(LANES)
+    assert labels_of([(3, 0)]).ignored_shares() == dict.fromkeys(LANES, 0.0)
+
+
 def test_what_is_no_file_of_labels_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.h5"
     with pytest.raises(DrumCrnnError, match="there is no such file"):

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.params import ParamsSection, StrictModel
+from drum_crnn.params import Effect, ParamsSection, StrictModel
 
 
 class Mask(StrictModel):
@@ -190,3 +193,50 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"study:\n  folder: \xff\xfe\n")
     with pytest.raises(DrumCrnnError, match=r"params\.yaml: cannot be read"):
         StudyParams.load(tmp_path / "params.yaml")
+
+
+def effect(*, enabled: bool = True, probability: float = 1.0, low: float = 0.0, high: float = 1.0) -> Effect:
+    return Effect(enabled=enabled, probability=probability, range=(low, high))
+
+
+@given(
+    enabled=st.booleans(),
+    probability=st.sampled_from([0.0, 0.3, 1.0]),
+    ends=st.tuples(st.floats(-60, 60), st.floats(-60, 60)).map(sorted),
+    seed=st.integers(0, 999),
+)
+def test_an_effect_takes_two_numbers_whether_it_acts_or_not(
+    enabled: bool, probability: float, ends: list[float], seed: int
+) -> None:
+    rng, other = np.random.default_rng(seed), np.random.default_rng(seed)
+    amount = effect(enabled=enabled, probability=probability, low=ends[0], high=ends[1]).draw(rng)
+    acts, share = other.random(2)
+    assert rng.random() == other.random()
+    assert (amount is not None) == (enabled and acts < probability)
+    if amount is not None:
+        assert amount == pytest.approx(ends[0] + share * (ends[1] - ends[0]))
+
+
+def test_an_effect_acts_as_often_as_it_says_and_evenly_over_its_range() -> None:
+    rng = np.random.default_rng(0)
+    amounts = [effect(probability=0.3, low=-2.0, high=6.0).draw(rng) for _ in range(4000)]
+    drawn = np.array([amount for amount in amounts if amount is not None])
+    assert len(drawn) == pytest.approx(1200, abs=4 * np.sqrt(4000 * 0.3 * 0.7))
+    counts, _ = np.histogram(drawn, bins=4, range=(-2.0, 6.0))
+    assert counts.sum() == len(drawn)
+    assert counts.min() > len(drawn) / 4 - 4 * np.sqrt(len(drawn) * 3 / 16)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"range": (1.0, 0.0)}, r"range must be \[low, high\]"),
+        ({"probability": -0.1}, "greater than or equal to 0"),
+        ({"probability": 1.1}, "less than or equal to 1"),
+        ({"enabled": "yes"}, "valid boolean"),
+        ({"amount": 1.0}, "Extra inputs are not permitted"),
+    ],
+)
+def test_an_impossible_effect(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Effect(**{"enabled": True, "probability": 1.0, "range": (0.0, 1.0)} | change)

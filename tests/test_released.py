@@ -1,4 +1,4 @@
-"""The released model: it is what its card says, comes with every installation, and hears drums it was not trained on."""
+"""The released model: it is what its card says, comes with every installation, and hears drums that are new to it."""
 
 import hashlib
 import subprocess

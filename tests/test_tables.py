@@ -34,6 +34,12 @@ def test_records(tmp_path: Path) -> None:
     assert (tmp_path / "empty.csv").read_text() == "\n"
 
 
+def test_without_a_key_rows_may_repeat(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.csv", COLUMNS, [("b", 1), ("a", 2), ("b", 1)])
+    rows = read_table(tmp_path / "t.csv", COLUMNS, tuple, key=None, what="list", again="make it again")
+    assert rows == [("b", "1"), ("a", "2"), ("b", "1")]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

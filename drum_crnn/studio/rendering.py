@@ -137,6 +137,8 @@ class RenderParams(ParamsSection):
                 )
             if not {"heard": self.kits, "validation": self.validation_kits, "unheard": self.unheard_kits}[session.kits]:
                 raise ValueError(f"sessions: '{session.name}' plays {session.kits} kits, and there are none")
+            if not session.sides:
+                raise ValueError(f"sessions: '{session.name}' records no side; name some, or write all")
             if session.kits != "heard" and (session.sides == "all" or "train" in session.sides):
                 raise ValueError(f"sessions: '{session.name}' would let training hear {session.kits} kits")
             if session.kits == "unheard" and "validation" in session.sides:
@@ -278,6 +280,8 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
             for job, rendered in zip(jobs, _run_jobs(jobs, groups, params, n_workers), strict=True)
             if rendered.duration_s > 0
         ]
+        if not done:
+            raise DrumCrnnError("render: the kits play none of the notes; see render.kits and render.sessions")
         columns = (*EGMD_COLUMNS, CONDITION_COLUMN)
         rows = [_table_row(job, rendered, directory) for job, rendered in done]
         write_table(directory / "corpus.csv", columns, ([row[c] for c in columns] for row in rows))

@@ -1,17 +1,25 @@
 """Builders of test material: clicks, a small SoundFont, a Hydrogen drumkit, kits of impulses."""
 
+import functools
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import soundfile
+import yaml
 from numpy.typing import NDArray
 
+from drum_crnn.params import StrictModel
 from drum_crnn.studio.kits import FloatArray, Kit, Layer, Sample, Sound
 
 SAMPLE_RATE = 44_100
+PARAMS_FILE = Path(__file__).parent.parent.parent / "params.yaml"
+
+Part = TypeVar("Part", bound=StrictModel)
 
 # Generators of SoundFonts, by their numbers in the specification.
 START_OFFSET, END_OFFSET, PAN = 0, 1, 17
@@ -21,6 +29,38 @@ COARSE_TUNE, FINE_TUNE, SAMPLE, MODES, SCALE_TUNING, ROOT_KEY = 51, 52, 53, 54, 
 MONO, RIGHT, LEFT, VORBIS, ROM = 1, 2, 4, 0x10, 0x8000
 
 Zone = dict[int, int]
+
+
+def effects_of(part: str, *, variation: str = "studio") -> dict[str, Any]:
+    """The values of one part of a variation in the project's own params.yaml."""
+    return dict(_params()["render"]["variations"][variation][part])
+
+
+@functools.cache
+def _params() -> dict[str, Any]:
+    return cast(dict[str, Any], yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8")))
+
+
+def varied(cls: type[Part], part: str, **changes: Any) -> Part:
+    """A part of a variation with all effects off but those in `changes`.
+
+    A change is an amount, a range, or the keys of an effect; unless it says otherwise, the effect always acts.
+    """
+    always = {"enabled": True, "probability": 1.0}
+    values = {
+        name: value | always | {"enabled": False} if isinstance(value, dict) else value
+        for name, value in effects_of(part).items()
+    }
+    for name in {"enabled", "probability"} & values.keys():
+        values[name] = always[name]
+    for name, change in changes.items():
+        if isinstance(values[name], dict):
+            amounts = (
+                {} if isinstance(change, dict) else {"range": change if isinstance(change, list) else [change] * 2}
+            )
+            change = values[name] | always | (change if isinstance(change, dict) else amounts)
+        values[name] = change
+    return cls.model_validate_json(json.dumps(values))
 
 
 def hit(frequency: float = 500.0, *, seconds: float = 0.3, silence_s: float = 0.0, level: float = 0.5) -> FloatArray:

@@ -120,6 +120,34 @@ def test_empty_muted_and_other_instruments_are_left_out(folder):
     assert kit.sounds[36].layers[0].sample.licence == "not stated"
 
 
+def test_what_is_of_no_lane_is_percussion(folder):
+    content = "".join(
+        instrument(name, layers)
+        for name, layers in (
+            ("Kick", layer("1.wav")),
+            ("Cowbell", layer("2.wav", 0, 0.5) + layer("3.wav", 0.5, 1)),
+            ("Kick 2", layer("2.wav")),
+            ("Kick 3", layer("3.wav")),  # a kick for which no note is left
+            ("Drum 7", layer("3.wav")),
+            ("Shaker", layer("3.wav", gain=0.5)),
+            ("Tambourine", layer("2.wav") + layer("not there.wav")),
+            ("Conga", layer("2.wav", gain=0)),
+        )
+    )
+    kit = open_hydrogen(write_hydrogen(folder, content))
+    assert list(kit.sounds) == [35, 36]
+    assert [[one.sample.name for one in sound.layers] for sound in kit.percussion] == [["2.wav", "3.wav"], ["3.wav"]]
+    assert [(one.velocity_low, one.velocity_high) for one in kit.percussion[0].layers] == [(1, 63), (64, 127)]
+    assert kit.percussion[1].layers[0].gain == 0.5
+    assert len({sound.note for sound in kit.percussion}) == 2
+
+
+def test_a_kit_may_be_percussion_alone(folder):
+    kit = open_hydrogen(write_hydrogen(folder, instrument("Djembe", layer("1.wav"))))
+    assert kit.sounds == {}
+    assert [sound.layers[0].sample.name for sound in kit.percussion] == ["1.wav"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -127,7 +155,12 @@ def test_empty_muted_and_other_instruments_are_left_out(folder):
         (instrument("Kick", layer("../1.wav")), "lies outside the drumkit's folder"),
         (instrument("Kick", layer("/etc/passwd")), "lies outside the drumkit's folder"),
         (instrument("Kick", layer("1.wav"), more="<volume>loud</volume>"), "wrong number .*loud"),
-        (instrument("Djembe", layer("1.wav")), "no instrument is a drum of our lanes; it has: Djembe"),
+        (
+            instrument("Drum 7", layer("1.wav")),
+            "no instrument is a drum of our lanes or other percussion; it has: Drum 7",
+        ),
+        (instrument("Djembe", layer("not there.wav")), "or other percussion; it has: Djembe"),
+        (instrument("Djembe", layer("1.wav", gain=0)), "or other percussion; it has: Djembe"),
         ("", "it has: none with a name"),
     ],
 )

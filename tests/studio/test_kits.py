@@ -203,6 +203,38 @@ def test_what_remains_of_a_stack_must_carry_it():
     assert [layer.sample for layer in without_samples(kit, {"snap"}).sounds[36].layers] == [body]
 
 
+def kit_with_percussion(*sha256s: str) -> Kit:
+    """A kick and a hi-hat, and percussion that is numbered from 36 on, as if it were drums."""
+    percussion = [Sound(36 + index, (Layer(sample(sha256), 1, 127, 1),)) for index, sha256 in enumerate(sha256s)]
+    drums = {note: Sound(note, (Layer(sample(f"drum {note}"), 1, 127, 1),)) for note in (36, 42)}
+    return Kit("test/Kit", drums, tuple(percussion))
+
+
+def test_percussion_is_taken_out_by_its_samples_and_not_by_its_number():
+    kit = kit_with_percussion("shaker", "conga")
+    assert without_notes(kit, {36, 37}).percussion == kit.percussion
+    rest = without_samples(kit, {"shaker", "drum 42"})
+    assert [sound.layers[0].sample.sha256 for sound in rest.percussion] == ["conga"]
+    assert set(rest.sounds) == {36}
+    assert without_samples(kit, {"shaker", "conga"}).percussion == ()
+
+
+def test_percussion_plays_no_note_of_a_lane():
+    kit = Kit("test/Kit", {}, kit_with_percussion("shaker").percussion)
+    assert substitute(kit, 36) is None
+
+
+def test_percussion_comes_last_in_the_table_and_has_no_lane():
+    rows = kit_table_rows(kit_with_percussion("shaker", "conga"))
+    assert [(row["lane"], row["sha256"]) for row in rows] == [
+        ("kick", "drum 36"),
+        ("hihat", "drum 42"),
+        ("", "shaker"),
+        ("", "conga"),
+    ]
+    assert len({tuple(row) for row in rows}) == 1
+
+
 def test_levelled_ranges_are_equally_loud():
     layers = level_velocities(
         [

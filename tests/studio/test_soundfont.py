@@ -179,6 +179,34 @@ def test_the_avl_fonts_have_keys_of_their_own(tmp_path):
     assert names == {36: "36-1", 38: "38-1", 42: "42-1", 45: "47-1", 47: "45-1", 52: "60-1"}
 
 
+def test_what_general_midi_has_beside_the_lanes_is_percussion(tmp_path):
+    names = {39: "Clap", 54: "Tambourine", 56: "Cowbell", 58: "Vibraslap", 70: "Maracas", 73: "Guiro", 84: "Belltree"}
+    (kit,) = open_soundfont(write_soundfont(tmp_path / "test.sf2", drum_font(names=names)))
+    assert set(kit.sounds) == {36, 38, 42}
+    assert {sound.note: sound.layers[0].sample.name for sound in kit.percussion} == {
+        39: "Clap", 54: "Tambourine", 56: "Cowbell", 58: "Vibraslap", 70: "Maracas"
+    }  # fmt: skip
+    assert frequency_of(kit.percussion[1].layers[0].sample.audio) == pytest.approx(200 + 20 * 54, abs=3)
+
+
+def test_fonts_with_keys_of_their_own_have_no_percussion(tmp_path):
+    font = drum_font(names={39: "Clap", 56: "Cowbell"})
+    font = Font(
+        font.samples, font.instruments, [FontPreset("Kit", [{INSTRUMENT: 0}], bank=0)], {"INAM": "Black Pearl 4pc"}
+    )
+    (kit,) = open_soundfont(write_soundfont(tmp_path / "test.sf2", font))
+    assert kit.percussion == ()
+
+
+def test_percussion_does_not_make_a_kit(tmp_path):
+    keys = {39: "Clap", 54: "Tambourine", 36: "Kick"}
+    samples = [FontSample(name, hit(200 + 20 * key), root=key) for key, name in keys.items()]
+    zones = [{KEYS: span(key, key), SAMPLE: index} for index, key in enumerate(keys)]
+    font = Font(samples, [zones], [FontPreset("Kit", [{INSTRUMENT: 0}])])
+    with pytest.raises(DrumCrnnError, match="holds no drum kit"):
+        open_soundfont(write_soundfont(tmp_path / "test.sf2", font))
+
+
 # ------------------------------------------------------------------------------------------------------- pitch
 
 
