@@ -15,13 +15,16 @@ from drum_crnn.interruption import StopRequest, alone_in, stop_on_signals
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_noted_and_the_handler_before_comes_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with stop_on_signals() as stop:
-        assert not stop
-        os.kill(os.getpid(), number)
-        assert stop
-        assert stop.signal is number
-    assert signal.getsignal(number) is before
+    inherited = signal.signal(number, signal.default_int_handler)  # under nohup, it would be ignored
+    try:
+        with stop_on_signals() as stop:
+            assert not stop
+            os.kill(os.getpid(), number)
+            assert stop
+            assert stop.signal is number
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, inherited)
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:
