@@ -12,6 +12,8 @@ import numpy as np
 from benchmarks.report import print_machine
 from drum_crnn.audibility import read_audibility
 from drum_crnn.catalog import Catalog
+from drum_crnn.corpus import CorpusParams
+from drum_crnn.errors import DrumCrnnError
 from drum_crnn.feature_store import FeatureStore
 from drum_crnn.inference import activations_of, onsets_of
 from drum_crnn.labelling import LabelParams, make_labels
@@ -27,9 +29,9 @@ EDGES_DB = (-np.inf, -25.0, -20.0, -15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0, np.
 
 def main() -> None:
     """Print the recall of each lane in each range of audibility, and how many notes there are."""
-    root, model = Path("data/rendered"), ModelFile.load(Path("models/drum_crnn.safetensors"))
-    assert model.thresholds is not None
-    assert model.peak_picking is not None
+    root, model = CorpusParams.load().root, ModelFile.load(Path("models/drum_crnn.safetensors"))
+    if model.thresholds is None or model.peak_picking is None:
+        raise DrumCrnnError("models/drum_crnn.safetensors holds no thresholds; run `dvc repro export`")
     store = FeatureStore.open(Path("data/features"))
     wanted = set(Splits.read(Path("data/splits.csv")).side("validation"))
     catalog = Catalog(tuple(entry for entry in Catalog.read(Path("data/catalog.csv")) if entry.recording in wanted))

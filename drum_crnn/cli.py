@@ -131,10 +131,7 @@ def preset(
     from drum_crnn.presets import apply_preset
 
     changed = apply_preset(params_file, Path("presets") / f"{name}.yaml", set_ or [])
-    say(
-        f"{params_file}: {len(changed)} values changed ({', '.join(changed)}); now `dvc repro`, "
-        f"or `dvc exp run -n {name}`"
-    )
+    say(f"{params_file}: {len(changed)} values set ({', '.join(changed)}); now `dvc repro`, or `dvc exp run -n {name}`")
 
 
 @corpus_app.command()

@@ -158,7 +158,8 @@ def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str], params: Eva
     conditions = _conditions(scored)
     if len(conditions) > 1:
         scores |= {
-            f"f1_{name}": _total(s.matches.counts() for s in of_it).sum_f() for name, of_it in conditions.items()
+            f"f1_condition_{name}": _total(s.matches.counts() for s in of_it).sum_f()
+            for name, of_it in conditions.items()
         }
     return {name: _rounded(float(value)) for name, value in scores.items()}
 

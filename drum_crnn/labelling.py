@@ -14,7 +14,7 @@ Every note is accounted for, under one of `REASONS`.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from drum_crnn.audibility import read_audibility
+from drum_crnn.audibility import audibility_path, read_audibility
 from drum_crnn.catalog import Catalog, CatalogEntry
-from drum_crnn.console import track
+from drum_crnn.console import track, warn
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.labels import AccountRow, Labels
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
@@ -44,7 +44,7 @@ REASONS: dict[str, str] = {
     "extra": "is in the recording's own MIDI alone: ignore window",
     "no_lane": "is percussion of no lane, and so in the recording's own MIDI: left out",
     "merged": "is closer than labels.merge_window_s to a louder note of its lane: left out",
-    "inaudible": "is hidden by what else sounds, by more than labels.min_audibility_db says: ignore window",
+    "inaudible": "stands out of what else sounds by less than labels.min_audibility_db: ignore window",
     "soft": "is softer than labels.min_velocity: ignore window",
     "onset": "is an onset",
 }
@@ -102,6 +102,11 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
         and is not known to be ignored.
     """
     groups = catalog.performances().values()
+    if params.midi == "own" and (doubtful := _first_remapped(root, groups)):
+        warn(
+            f"labels.midi is own, but the recordings of '{doubtful}' have different MIDI files, and nobody measured "
+            "their audibility: if this is E-GMD, whose kits remap notes, set labels.midi to canonical"
+        )
     label = partial(_label_performance, root, params)
     of_recording: dict[str, _RecordingLabels] = {}
     description = "labelling"
@@ -113,6 +118,15 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
             for labelled in track(pool.map(label, groups, chunksize=4), description=description, total=len(groups)):
                 of_recording.update(labelled)
     return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])
+
+
+def _first_remapped(root: Path, groups: Iterable[Sequence[CatalogEntry]]) -> str | None:
+    """The first performance whose recordings differ in their MIDI, though they are not the studio's."""
+    for group in groups:
+        if len({entry.midi_sha256 for entry in group}) > 1:
+            is_measured = audibility_path(root / group[0].midi_path).is_file()
+            return None if is_measured else group[0].performance
+    return None
 
 
 class _RecordingLabels(NamedTuple):

@@ -132,7 +132,8 @@ class Labels:
             for row in self.accounting:
                 if row.lane == lane and row.reason in counts:
                     counts[row.reason] += row.count
-            shares[lane] = 1.0 - counts["onset"] / max(1, sum(counts.values())) if sum(counts.values()) else 0.0
+            n_notes = sum(counts.values())
+            shares[lane] = 1.0 - counts["onset"] / n_notes if n_notes else 0.0
         return shares
 
     def write_accounting(self, path: Path) -> None:

@@ -63,9 +63,7 @@ class ModelFile:
             If the file is missing, damaged, or not a model of this project.
         """
         if not path.is_file():
-            raise DrumCrnnError(
-                f"{path}: there is no such model; `make repro` trains one, and without --model the released one is used"
-            )
+            raise DrumCrnnError(f"{path}: there is no such model; `make repro` trains one")
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})[_METADATA_KEY])

@@ -1,12 +1,13 @@
 """Presets: values that are laid over `params.yaml` as a whole, such as those of the released model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarfloat import ScalarFloat
 
 from drum_crnn.atomic import write_text
 from drum_crnn.errors import DrumCrnnError
@@ -34,7 +35,7 @@ def apply_preset(params_file: Path, preset_file: Path, settings: Sequence[str] =
     DrumCrnnError
         If a file is missing or no YAML, or a key is not in `params_file`.
     """
-    params, preset = _read(params_file), _read(preset_file)
+    params, preset = _read(params_file), _with_plain_numbers(_read(preset_file))
     changed = list(_lay_over(params, preset, "", source=str(preset_file), params_file=params_file))
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -50,7 +51,7 @@ def apply_preset(params_file: Path, preset_file: Path, settings: Sequence[str] =
     document = StringIO()
     _yaml().dump(params, document)
     write_text(params_file, document.getvalue())
-    return changed
+    return list(dict.fromkeys(changed))
 
 
 def _yaml() -> YAML:
@@ -74,6 +75,16 @@ def _represent_null(dumper: Any, _: None) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:null", "null")  # ruamel writes nothing at all
 
 
+def _with_plain_numbers(node: Any) -> Any:
+    """The same without the way in which numbers were written: `1e-3` is text to the reader of params.yaml."""
+    if isinstance(node, MutableMapping):
+        for key in node:
+            node[key] = _with_plain_numbers(node[key])
+    elif isinstance(node, MutableSequence):
+        node[:] = [_with_plain_numbers(item) for item in node]
+    return float(node) if isinstance(node, ScalarFloat) else node
+
+
 def _read(path: Path) -> Any:
     try:
         document = _yaml().load(path.read_text(encoding="utf-8"))
@@ -92,7 +103,11 @@ def _lay_over(target: Any, values: Mapping[str, Any], prefix: str, *, source: st
     for key, value in values.items():
         if key not in target:
             raise DrumCrnnError(f"{source}: {params_file} has no '{prefix}{key}'; is it misspelt?")
-        if isinstance(value, Mapping) and isinstance(target[key], Mapping):
+        is_group, was_group = isinstance(value, Mapping), isinstance(target[key], Mapping)
+        if is_group != was_group and value is not None and target[key] is not None:
+            meant = "is a group of keys" if was_group else "is a single value"
+            raise DrumCrnnError(f"{source}: '{prefix}{key}' of {params_file} {meant}")
+        if is_group and was_group:
             changed += _lay_over(target[key], value, f"{prefix}{key}.", source=source, params_file=params_file)
         else:
             target[key] = value

@@ -289,13 +289,15 @@ def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float
     if curve.n_references == 0:
         raise ValueError("a curve without reference onsets has no best threshold")
     if params.rule == "fixed":
-        return _FIXED
+        return float(np.clip(_FIXED, params.floor, params.ceiling))
     low, high = _stretches(curve, params)
     f = curve.at(high).f()
     if params.rule == "best":
         return float(high[np.flatnonzero(f == f.max())[-1]])
     middle = _middle_of_plateau(low, high, f, tolerance=params.tie_tolerance)
-    return (middle + _FIXED) / 2 if params.rule == "halfway" else middle
+    if params.rule == "halfway":
+        middle = float(np.clip((middle + _FIXED) / 2, params.floor, params.ceiling))
+    return middle
 
 
 def _stretches(curve: ThresholdCurve, params: ThresholdParams) -> tuple[FloatArray, FloatArray]:

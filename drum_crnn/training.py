@@ -328,10 +328,13 @@ def prepare(
 
 def take_weights(model: DrumCrnn, file: Path, features: FeatureParams) -> None:
     """Begin with the weights of a model file, which must be of the same shape and hear the same features."""
+    if not file.is_file():
+        raise DrumCrnnError(f"train.begin_with: there is no file {file}; name a model file, or write null")
     known = ModelFile.load(file)
+    free = {"dropout", "window_frames", "margin_frames", "n_shards"}  # change no weight
     for name, theirs, ours in (
-        ("model", known.model.params.model_dump(), model.params.model_dump()),
-        ("features", known.features.model_dump(exclude={"n_shards"}), features.model_dump(exclude={"n_shards"})),
+        ("model", known.model.params.model_dump(exclude=free), model.params.model_dump(exclude=free)),
+        ("features", known.features.model_dump(exclude=free), features.model_dump(exclude=free)),
     ):
         if differing := [f"{name}.{key} {theirs[key]}" for key in ours if theirs[key] != ours[key]]:
             raise DrumCrnnError(f"train.begin_with: {file} was trained with {', '.join(differing)}; set the same here")

@@ -108,8 +108,8 @@ def test_scores_are_those_counted_by_hand(evaluation: Evaluation) -> None:
     assert {lane: scores[f"f1_{lane}"] for lane in LANES} == {lane: of_lane.get(lane) for lane in LANES}
     assert scores["f1_lane_mean"] == pytest.approx(np.mean(list(of_lane.values())), abs=1e-5)
     assert scores["f1_unheard_kits"] == 1.0
-    assert scores["f1_plain"] == f1(2, 2, 3)
-    assert scores["f1_stress"] == 1.0
+    assert scores["f1_condition_plain"] == f1(2, 2, 3)
+    assert scores["f1_condition_stress"] == 1.0
     # Velocities of the four pairs are off by 10, 4, 0 and 3.
     assert scores["velocity_mae"] == round(17 / 4, 5)
     assert scores["f1_low"] <= scores["f1"] <= scores["f1_high"]

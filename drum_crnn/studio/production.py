@@ -64,8 +64,8 @@ class ProductionVariation(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not 0 < self.room_decay_s[0] <= self.room_decay_s[1]:
-            raise ValueError("room_decay_s must be [low, high], both positive")
+        if not 0.05 <= self.room_decay_s[0] <= self.room_decay_s[1]:
+            raise ValueError("room_decay_s must be [low, high], at least 0.05 s")
         for name in ("low_cut", "high_cut"):
             low, high = getattr(self, name).range
             if not 10 <= low <= high <= 20_000:

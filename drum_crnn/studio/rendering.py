@@ -19,7 +19,7 @@ import itertools
 import math
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,8 @@ class Session(StrictModel):
     takes : int
         Recordings of each performance, on different kits as long as there are any.
     segment_s : float or None
-        Length in seconds of the segments that performances are cut into; None leaves them whole.
+        Length in seconds of the segments that performances are cut into, before their tempo is varied; None leaves
+        them whole.
     variation : str or None
         Name of the variation; None for plain recordings.
     """
@@ -120,7 +121,7 @@ class RenderParams(ParamsSection):
     withheld_notes: tuple[Annotated[int, Field(ge=0, le=127)], ...]
     peak_dbfs: tuple[float, float]
     sessions: tuple[Session, ...] = Field(min_length=1)
-    variations: dict[str, Variation]
+    variations: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Variation]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -129,6 +130,8 @@ class RenderParams(ParamsSection):
         names = Counter(session.name for session in self.sessions)
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"sessions: two are named '{twice[0]}'")
+        if PLAIN in self.variations:
+            raise ValueError(f"variations: '{PLAIN}' is the name of recordings without one; choose another")
         for session in self.sessions:
             if session.variation is not None and session.variation not in self.variations:
                 known = ", ".join(self.variations) or "none"
@@ -141,8 +144,9 @@ class RenderParams(ParamsSection):
                 raise ValueError(f"sessions: '{session.name}' records no side; name some, or write all")
             if session.kits != "heard" and (session.sides == "all" or "train" in session.sides):
                 raise ValueError(f"sessions: '{session.name}' would let training hear {session.kits} kits")
-            if session.kits == "unheard" and "validation" in session.sides:
-                raise ValueError(f"sessions: '{session.name}' would let validation hear unheard kits")
+            if session.kits != "heard" and (session.kits == "unheard") == ("validation" in session.sides):
+                other = "validation" if session.kits == "unheard" else "the test"
+                raise ValueError(f"sessions: '{session.name}' would let {other} hear {session.kits} kits")
         return self
 
 
@@ -286,9 +290,9 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
         rows = [_table_row(job, rendered, directory) for job, rendered in done]
         write_table(directory / "corpus.csv", columns, ([row[c] for c in columns] for row in rows))
     write_records(kits_csv, [{"side": name, **row} for name, group in groups.items() for row in group.table])
-    audio_s: Counter[str] = Counter()
+    audio_s: defaultdict[str, float] = defaultdict(float)
     for job, rendered in done:
-        audio_s[job.session.condition] += rendered.duration_s  # type: ignore[assignment]  # seconds, not counts
+        audio_s[job.session.condition] += rendered.duration_s
     n_kits = sum(len(group.kits) for group in groups.values())
     return RenderSummary(len(rows), len(performances), n_kits, {**audio_s})
 

@@ -5,6 +5,7 @@ hi-hat, toms, crashes, ride — from a kit of its own, and changes how the piece
 changes are from hit to hit: nobody strikes the same place twice.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -32,7 +33,7 @@ class KitVariation(StrictModel):
     Attributes
     ----------
     mix_kits : Effect
-        Pieces from other kits; the amount is the probability that a piece is not the main kit's own.
+        Pieces from other kits; the amount is the probability that a piece is drawn from the whole group again.
     gain : Effect
         dB, a piece.
     pitch : Effect
@@ -60,9 +61,16 @@ class KitVariation(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("decay_s", "velocity_power"):
-            if getattr(self, name).range[0] <= 0:
-                raise ValueError(f"{name}.range must lie above 0")
+        for name, low, high in (
+            ("mix_kits", 0, 1),
+            ("pitch", -24, 24),
+            ("decay_s", 0.02, math.inf),
+            ("velocity_power", 0.1, 10),
+            ("hit_gain", 0, 40),
+            ("hit_layer", 0, 127),
+        ):
+            if not low <= getattr(self, name).range[0] <= getattr(self, name).range[1] <= high:
+                raise ValueError(f"{name}.range must lie within [{low}, {high}]")
         return self
 
 

@@ -318,8 +318,9 @@ def test_loudness_does_not_follow_the_choice_of_the_sample():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"decay_s": [0.0, 1.0]}, "decay_s.range must lie above 0"),
-        ({"velocity_power": [-1.0, 1.0]}, "velocity_power.range must lie above 0"),
+        ({"decay_s": [0.0, 1.0]}, r"decay_s.range must lie within"),
+        ({"mix_kits": [20.0, 90.0]}, r"mix_kits.range must lie within \[0, 1\]"),
+        ({"velocity_power": [-1.0, 1.0]}, r"velocity_power.range must lie within"),
         ({"gain": [3.0, 1.0]}, r"range must be \[low, high\]"),
     ],
 )
