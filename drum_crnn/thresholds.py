@@ -41,10 +41,10 @@ __all__ = [
     "best_counts",
     "best_f",
     "choose_threshold",
+    "counts_at",
     "merge_curves",
     "peaks_of_lanes",
     "pooled_best_f",
-    "side_by_side",
     "sweep_lane",
     "transfers",
     "tune",
@@ -335,10 +335,10 @@ def _best_together(curves: Sequence[ThresholdCurve], params: ThresholdParams) ->
             counts = curve.at(high)
             gain = (2 * counts.tp - f * (counts.tp + counts.fp)) / n_references
             chosen.append(_middle_of_plateau(low, high, gain, tolerance=params.tie_tolerance / len(curves)))
-        at = side_by_side([curve.at(np.array([value])) for curve, value in zip(curves, chosen, strict=True)])
-        if not at.sum_f() > f:
+        best = float(counts_at(curves, np.array(chosen)).sum_f())
+        if not best > f:
             return threshold
-        f, threshold = float(at.sum_f()), np.array(chosen)
+        f, threshold = best, np.array(chosen)
 
 
 class Transfer(NamedTuple):
@@ -371,14 +371,14 @@ def transfers(curves_of: Mapping[str, Sequence[ThresholdCurve]], *, params: Thre
             threshold = tune(curves, params=by_rule).threshold
             for used_on, others in groups.items():
                 if used_on != chosen_on:
-                    at = [curve.at(threshold[lane : lane + 1]) for lane, curve in enumerate(others)]
-                    f = float(side_by_side(at).sum_f())
+                    f = float(counts_at(others, threshold).sum_f())
                     found.append(Transfer(rule, chosen_on, used_on, f, pooled_best_f(others)))
     return found
 
 
-def side_by_side(of_lane: Sequence[LaneCounts]) -> LaneCounts:
-    """Counts of single lanes, each of shape (1,), side by side: shape (n_lanes,)."""
+def counts_at(curves: Sequence[ThresholdCurve], threshold: FloatArray) -> LaneCounts:
+    """Counts of each lane at its own threshold; `threshold` and the counts have shape (n_lanes,)."""
+    of_lane = [curve.at(threshold[lane : lane + 1]) for lane, curve in enumerate(curves)]
     return LaneCounts(*(np.concatenate([getattr(counts, part) for counts in of_lane]) for part in ("tp", "fp", "fn")))
 
 

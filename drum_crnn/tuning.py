@@ -21,8 +21,8 @@ from drum_crnn.thresholds import (
     ThresholdCurve,
     ThresholdParams,
     Transfer,
+    counts_at,
     merge_curves,
-    side_by_side,
     sweep_lane,
     transfers,
     tune,
@@ -93,7 +93,7 @@ def tune_thresholds(
     )
     curves = [merge_curves(of_lane) for of_lane in zip(*curves_of.values(), strict=True)]
     tuned = tune(curves, params=thresholds)
-    counts = side_by_side([curve.at(tuned.threshold[lane : lane + 1]) for lane, curve in enumerate(curves)])
+    counts = counts_at(curves, tuned.threshold)
     scores = dict(zip(("sum", *LANES), (counts.sum_f(), *counts.f()), strict=True))
     document = {
         "thresholds": {lane: round(float(tuned.threshold[index]), 6) for index, lane in enumerate(LANES)},

@@ -22,10 +22,10 @@ from drum_crnn.thresholds import (
     best_counts,
     best_f,
     choose_threshold,
+    counts_at,
     merge_curves,
     peaks_of_lanes,
     pooled_best_f,
-    side_by_side,
     sweep_lane,
     tune,
 )
@@ -232,8 +232,7 @@ class TestChoice:
             chosen = tune(curves, params=limits).threshold
 
             def pooled_f(thresholds: Sequence[float], curves: list[ThresholdCurve] = curves) -> float:
-                counts = [curve.at(np.array([value])) for curve, value in zip(curves, thresholds, strict=True)]
-                return float(side_by_side(counts).sum_f())
+                return float(counts_at(curves, np.array(thresholds)).sum_f())
 
             every = itertools.product(*([*curve.threshold[curve.threshold >= 0.01], 0.999] for curve in curves))
             assert pooled_f(chosen) == pytest.approx(max(map(pooled_f, every)))

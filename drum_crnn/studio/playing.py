@@ -18,7 +18,7 @@ from drum_crnn.params import Effect, StrictModel
 
 __all__ = ["Played", "PlayingVariation", "cut", "vary_playing"]
 
-_HIHAT, _KICK, _SNARE, _CRASH, _RIDE = (LANES.index(lane) for lane in ("hihat", "kick", "snare", "crash", "ride"))
+_HIHAT, _KICK, _SNARE, _RIDE = (LANES.index(lane) for lane in ("hihat", "kick", "snare", "ride"))
 _TOMS = tuple(LANES.index(lane) for lane in ("high_tom", "mid_tom", "low_tom"))
 _NOTE_OF_TOM = (50, 47, 43)
 _DROPS = {_HIHAT: "drop_hats", _KICK: "drop_kicks", _SNARE: "drop_snares"}

@@ -260,4 +260,4 @@ def _in_room(rng: np.random.Generator, audio: FloatArray, level_db: float, decay
     for _ in range(6):
         late[min(n - 1, round(rng.uniform(0.001, 0.03) * SAMPLE_RATE))] += rng.normal(0.0, 4.0)
     late *= 10 ** (level_db / 20) / np.sqrt(np.square(late).sum())
-    return (audio + scipy.signal.oaconvolve(audio, late)[: audio.size]).astype(np.float32)  # type: ignore[no-any-return]
+    return (audio + scipy.signal.oaconvolve(audio, late)[: audio.size]).astype(np.float32)  # type: ignore[no-any-return]  # scipy has no types

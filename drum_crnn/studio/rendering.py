@@ -294,7 +294,7 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
     for job, rendered in done:
         audio_s[job.session.condition] += rendered.duration_s
     n_kits = sum(len(group.kits) for group in groups.values())
-    return RenderSummary(len(rows), len(performances), n_kits, {**audio_s})
+    return RenderSummary(len(rows), len(performances), n_kits, dict(audio_s))
 
 
 def _jobs_of(performance: Performance, params: RenderParams, directory: Path) -> Iterator[_Job]:
