@@ -1,6 +1,6 @@
-"""How fast recordings are transcribed: `python -m benchmarks.transcription`.
+"""How fast recordings are transcribed: `python -m benchmarks.transcription [MODEL]`.
 
-Uses `models/drum_crnn.safetensors`, or, where there is none, an untrained model of the size in `params.yaml`.
+Uses the model that is named, else `models/drum_crnn.safetensors`, or, where there is none, the released model.
 
 Figures
 -------
@@ -10,6 +10,7 @@ transcribe_realtime
 """
 
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,10 +19,8 @@ from benchmarks.material import render_material
 from benchmarks.report import print_figures, print_machine, print_rows
 from drum_crnn.audio import read_blocks
 from drum_crnn.features import FeatureParams, LogMel
-from drum_crnn.lanes import N_LANES
-from drum_crnn.model import DrumCrnn, ModelParams
 from drum_crnn.model_file import ModelFile
-from drum_crnn.peak_picking import PeakPickingParams
+from drum_crnn.released import released_model
 from drum_crnn.transcribe import Transcriber
 
 ROUNDS = 3
@@ -30,15 +29,16 @@ MODEL = Path("models/drum_crnn.safetensors")
 
 def main() -> None:
     """Transcribe recordings as long as songs several times over."""
+    own = MODEL if MODEL.is_file() else released_model()
+    model_file = Path(sys.argv[1]) if len(sys.argv) > 1 else own
     rows: list[tuple[str, str]] = []
     speeds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         print_machine()
         audio_s = render_material(Path(folder) / "corpus", n_performances=1, seconds=(180.0, 180.0)).audio_s
         recordings = sorted((Path(folder) / "corpus").rglob("*.wav"))
-        model_file = MODEL if MODEL.is_file() else _untrained_model(Path(folder) / "untrained.safetensors")
         file = ModelFile.load(model_file)
-        rows.append(("model", f"{model_file.name}, {file.model.n_parameters():,} parameters"))
+        rows.append(("model", f"{model_file}, {file.model.n_parameters():,} parameters"))
         rows.append(("corpus", f"{len(recordings)} recordings, {audio_s:.0f} s"))
         transcriber = Transcriber(model_file, device="cpu")
         transcriber(recordings[0])  # not counted: starts threads and fetches modules
@@ -60,14 +60,6 @@ def main() -> None:
 def _features_alone(recording: Path, params: FeatureParams) -> None:
     for _ in LogMel(params).stream(read_blocks(recording, sample_rate=params.sample_rate)):
         pass
-
-
-def _untrained_model(path: Path) -> Path:
-    """Write a model whose weights nobody has trained: it hears nonsense, as fast as any of its size."""
-    features = FeatureParams.load()
-    model = DrumCrnn(ModelParams.load(), n_mels=features.n_mels)
-    ModelFile(model, features, PeakPickingParams.load(), (0.5,) * N_LANES).save(path)
-    return path
 
 
 if __name__ == "__main__":
