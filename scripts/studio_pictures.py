@@ -150,7 +150,8 @@ def alone(variation: Variation, shown: Shown) -> Variation:
 
 def on_varied_kit(kit: Kit, other: Kit, params: KitVariation, *, seed: int) -> FloatArray:
     """The bars on a varied kit."""
-    varied, manner = vary_kit(np.random.default_rng(seed), kit, [other] * len(PIECES), params)
+    others = [other] * len(PIECES)
+    varied, manner = vary_kit(np.random.default_rng(seed), kit, others, others, params)
     return mix(rock(), varied, manner=manner, duration_s=DURATION_S).audio
 
 

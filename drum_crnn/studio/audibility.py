@@ -25,16 +25,15 @@ __all__ = ["HEAD_SAMPLES", "measure_audibility"]
 
 HEAD_SAMPLES = 2048
 _FLOOR_DB = -60.0
-_LOWEST_HZ = 40.0
+_LOWEST_HZ, _N_BANDS = 40.0, 26  # third octaves, up to 16 kHz: what is above, neither the model nor most people hear
 # Full for 35 ms, then faded: the head of a hit has no beginning to be faded in.
 _WINDOW = np.concatenate([np.ones(1536), np.cos(np.linspace(0.0, np.pi / 2, 512)) ** 2]).astype(np.float32)
 
 
 def _band_edges() -> NDArray[np.int64]:
-    """First FFT bins of third-octave bands from 40 Hz up; bands are at least one bin wide."""
-    edges_hz = _LOWEST_HZ * 2 ** (np.arange(28) / 3)
-    bins = np.rint(edges_hz * HEAD_SAMPLES / SAMPLE_RATE).astype(np.int64)
-    return np.unique(bins[bins < HEAD_SAMPLES // 2])
+    """First FFT bin of each third-octave band, and the end of the last; bands are at least one bin wide."""
+    edges_hz = _LOWEST_HZ * 2 ** (np.arange(_N_BANDS + 1) / 3)
+    return np.unique(np.rint(edges_hz * HEAD_SAMPLES / SAMPLE_RATE).astype(np.int64))
 
 
 _EDGES = _band_edges()
@@ -71,5 +70,5 @@ def _band_energies(audio: FloatArray) -> NDArray[np.float64]:
     """Energy in each band, shape (n, n_bands)."""
     spectrum = scipy.fft.rfft(audio * _WINDOW, axis=1)
     power = np.square(np.abs(spectrum)).astype(np.float64)
-    bands: NDArray[np.float64] = np.add.reduceat(power, _EDGES, axis=1)
+    bands: NDArray[np.float64] = np.add.reduceat(power[:, : _EDGES[-1]], _EDGES[:-1], axis=1)
     return bands

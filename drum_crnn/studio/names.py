@@ -55,8 +55,12 @@ _SPELLINGS = (
     (r"side ?sticks?|cross ?sticks?|x ?sticks?|rim ?clicks?|\brim\b(?! ?shot)", " crossstick "),
     (r"rim ?shots?", " rimshot "),
     (r"\b(hi|high|mid|lo|low|floor) ?toms?\b", r" \1 tom "),
+    (r"\btom ?h\b", " tom high "),
+    (r"\btom ?m\b", " tom mid "),
+    (r"\btom ?l\b", " tom low "),
     (r"\btoms?(hi|high|mid|lo|low|floor)?\b", r" tom \1 "),
     (r"cow bell", "cowbell"),
+    (r"\bcymbals? (closed|open|pedal)\b", r" hat \1 "),
     (r"\bcym\b|\bcymbals?\b|\bcymb\b", " cymbal "),
     (r"\bchinese\b|\bchina", " china "),
 )

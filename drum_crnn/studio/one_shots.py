@@ -2,12 +2,14 @@
 
 A folder may look like `kick.wav, snare_v1.wav, snare_v2.wav, hihat_closed.flac, …` or hold a subfolder for each drum
 (`kick/soft.wav, kick/hard.wav, …`). Names are read by `drum_crnn.studio.names`: those of the lanes, and what people
-usually call their drums. Several files of one drum share the range of velocity equally, from soft to loud: by the
-number of a suffix `_v1` … `_vN`, else by their level.
+usually call their drums. Several files of one drum share the range of velocity equally, from soft to loud: by their
+suffixes, which may be `_v1` … `_vN`, `-1-1` … `-N-M` for M hits of each of N strengths, or `_soft`, `_medium` and
+`_hard`; else by their level. Files of the same bytes count once.
 """
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,22 @@ from drum_crnn.studio.names import assign_notes
 
 __all__ = ["open_one_shots"]
 
-_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".aif", ".aiff"})
-_VELOCITY_SUFFIX = re.compile(r"[ _-]v(\d+)$", re.IGNORECASE)
+_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3"})
+_STRENGTHS = ("soft", "medium", "hard")
+_VELOCITY_SUFFIX = re.compile(rf"[ _-](?:v(\d+)|(\d+)-(\d+)|({'|'.join(_STRENGTHS)}))$", re.IGNORECASE)
 
 
-def open_one_shots(folder: Path) -> Kit:
-    """Open a folder of WAV, FLAC, OGG or AIFF files as the kit "one_shots/FOLDER".
+def open_one_shots(folder: Path, *, pattern: str = "*") -> Kit:
+    """Open a folder of WAV, FLAC, OGG, AIFF or MP3 files as the kit "one_shots/FOLDER".
 
+    Parameters
+    ----------
+    folder : Path
+    pattern : str
+        What the names of files and subfolders have to be like, such as "drum_*".
+
+    Notes
+    -----
     The licence is the first line of a file LICENSE or LICENCE (with any ending) in the folder, else "not stated".
 
     Raises
@@ -34,7 +45,13 @@ def open_one_shots(folder: Path) -> Kit:
     """
     if not folder.is_dir():
         raise DrumCrnnError(f"{folder}: there is no such folder of one-shots")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and fnmatchcase(path.relative_to(folder).parts[0], pattern)
+        and path.is_file()
+    )
     named: dict[str, list[Path]] = {}
     for path in files:
         # In a subfolder, the subfolder's name is the drum's.
@@ -51,11 +68,12 @@ def open_one_shots(folder: Path) -> Kit:
             path: read_one_shot(path, source=str(path.relative_to(folder).as_posix()), licence=licence)
             for path in paths
         }
-        samples = {path: sample for path, sample in read.items() if sample is not None}
+        once = {sample.sha256: path for path, sample in reversed(read.items()) if sample is not None}
+        samples = {path: sample for path, sample in read.items() if sample and once[sample.sha256] == path}
         if samples:
             sounds[note] = Sound(note, level_velocities(_layers(samples)))
     if not sounds:
-        names = ", ".join(list(named)[:6]) or "no audio file"
+        names = ", ".join(list(named)[:6]) or f"no audio file{'' if pattern == '*' else f' like {pattern}'}"
         raise DrumCrnnError(f"{folder}: no file is named after a drum, such as 'kick.wav'; it holds: {names}")
     return Kit(f"one_shots/{folder.resolve().name}", dict(sorted(sounds.items())))
 
@@ -63,9 +81,9 @@ def open_one_shots(folder: Path) -> Kit:
 def _layers(samples: Mapping[Path, Sample]) -> list[Layer]:
     """Equal shares of the velocities 1–127, from soft to loud."""
     suffixes = {path: _VELOCITY_SUFFIX.search(path.stem) for path in samples}
-    numbers = {path: int(match[1]) for path, match in suffixes.items() if match is not None}
-    if len(numbers) == len(samples):
-        ordered = sorted(samples, key=lambda path: (numbers[path], path))
+    strengths = {path: _strength(match) for path, match in suffixes.items() if match is not None}
+    if len(strengths) == len(samples):
+        ordered = sorted(samples, key=lambda path: (strengths[path], _level(samples[path]), path))
     else:
         ordered = sorted(samples, key=lambda path: (_level(samples[path]), path))
     edges = np.linspace(0, 127, len(ordered) + 1).round().astype(int)
@@ -73,6 +91,11 @@ def _layers(samples: Mapping[Path, Sample]) -> list[Layer]:
         Layer(samples[path], int(low) + 1, int(high), 1.0)
         for path, low, high in zip(ordered, edges[:-1], edges[1:], strict=True)
     ]
+
+
+def _strength(suffix: re.Match[str]) -> int:
+    version, strength, _, word = suffix.groups()
+    return _STRENGTHS.index(word.lower()) if word else int(version or strength)
 
 
 def _level(sample: Sample) -> float:

@@ -164,6 +164,7 @@ def _hat(number: int, which: float, opening: float, share: Callable[[str], float
         for name, other in (("ride_hats", _RIDE_BOW), ("crash_hats", crash), ("tom_hats", _NOTE_OF_TOM[2])):
             if which < share(name):
                 return other
+            which = (which - share(name)) / (1.0 - share(name))  # of what is left: none takes from another
     if number in (22, _CLOSED_HAT) and opening < share("open_hats"):
         return _OPEN_HAT
     if number in (26, _OPEN_HAT) and opening < share("tight_hats"):

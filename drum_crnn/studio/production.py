@@ -8,7 +8,6 @@ Equaliser, compressor and MP3 are those of `pedalboard`; it is needed only where
 """
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Self
 
 import numpy as np
@@ -16,8 +15,8 @@ import scipy.fft
 import scipy.signal
 from pydantic import model_validator
 
-from drum_crnn.errors import DrumCrnnError
 from drum_crnn.params import Effect, StrictModel
+from drum_crnn.studio.equaliser import equalised, pedalboard
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Sound
 
 __all__ = ["ProductionVariation", "add_surroundings", "produce"]
@@ -120,7 +119,7 @@ def produce(rng: np.random.Generator, audio: FloatArray, params: ProductionVaria
     streams = [np.random.default_rng(seed) for seed in rng.integers(1 << 63, size=3)]
     audio = _to_full_scale(audio)
     if equalise is not None:
-        audio = _equalised(streams[0], audio, equalise)
+        audio = equalised(streams[0], audio, equalise)
     if room is not None:
         audio = _in_room(streams[1], audio, room, decay_s)
     for kind, cutoff in (("highpass", low_cut), ("lowpass", high_cut)):
@@ -134,19 +133,8 @@ def produce(rng: np.random.Generator, audio: FloatArray, params: ProductionVaria
         audio = np.tanh(audio * np.float32(10 ** (saturate / 20)))
     if mp3 is not None:
         # Not at full scale: the decoder would clip what coding adds to the peaks.
-        audio = _pedalboard().MP3Compressor(vbr_quality=mp3)(_to_full_scale(audio) * np.float32(0.7), SAMPLE_RATE)
+        audio = pedalboard().MP3Compressor(vbr_quality=mp3)(_to_full_scale(audio) * np.float32(0.7), SAMPLE_RATE)
     return audio
-
-
-def _pedalboard() -> ModuleType:
-    try:
-        import pedalboard
-    except ImportError:
-        raise DrumCrnnError(
-            "render.variations: equaliser, compressor and MP3 need the package pedalboard; "
-            "pip install -e '.[studio]', or disable eq, compressor and mp3"
-        ) from None
-    return pedalboard
 
 
 def _to_full_scale(audio: FloatArray) -> FloatArray:
@@ -220,22 +208,8 @@ def _noise(rng: np.random.Generator, n_samples: int) -> FloatArray:
     return noise.astype(np.float32)  # type: ignore[no-any-return]  # scipy has no types
 
 
-def _equalised(rng: np.random.Generator, audio: FloatArray, width_db: float) -> FloatArray:
-    effects = _pedalboard()
-    gains = rng.uniform(-width_db, width_db, 4)
-    chain = effects.Pedalboard(
-        [
-            effects.LowShelfFilter(cutoff_frequency_hz=rng.uniform(60, 250), gain_db=gains[0]),
-            effects.PeakFilter(cutoff_frequency_hz=rng.uniform(200, 1200), gain_db=gains[1], q=rng.uniform(0.5, 2)),
-            effects.PeakFilter(cutoff_frequency_hz=rng.uniform(1200, 6000), gain_db=gains[2], q=rng.uniform(0.5, 2)),
-            effects.HighShelfFilter(cutoff_frequency_hz=rng.uniform(4000, 12000), gain_db=gains[3]),
-        ]
-    )
-    return np.asarray(chain(audio, SAMPLE_RATE))
-
-
 def _compressed(rng: np.random.Generator, audio: FloatArray, excess_db: float) -> FloatArray:
-    compressor = _pedalboard().Compressor(
+    compressor = pedalboard().Compressor(
         threshold_db=-excess_db,
         ratio=float(rng.uniform(2, 8)),
         attack_ms=float(np.exp(rng.uniform(np.log(0.5), np.log(30)))),

@@ -371,7 +371,8 @@ def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) ->
         bpm *= tempo
     manner = None
     if variation.kit is not None:
-        kit, manner = vary_kit(rng, kit, [group.draw(rng, piece) for piece in PIECES], variation.kit)
+        others, seconds = ([group.draw(rng, piece) for piece in PIECES] for _ in range(2))
+        kit, manner = vary_kit(rng, kit, others, seconds, variation.kit)
     mix = sampler.mix(notes, kit, manner=manner)
     if not mix.played:
         return _Rendered(kit.name, 0.0, bpm)

@@ -18,7 +18,8 @@ def open_kits(reference: str) -> list[Kit]:
     Parameters
     ----------
     reference : str
-        "SCHEME:WHERE" or "SCHEME:WHERE#PRESET", the latter for one preset of a SoundFont. Schemes:
+        "SCHEME:WHERE", or "SCHEME:WHERE#PART" for one preset of a SoundFont, or for those one-shots of a folder whose
+        names are like PART. WHERE is a path; "@PACKAGE/PATH" is one inside an installed Python package. Schemes:
 
         - "pretty_midi:TimGM6mb", the SoundFont inside the pretty_midi package;
         - "soundfont:FILE.sf2", all its drum presets (SF3 as well);
@@ -36,33 +37,44 @@ def open_kits(reference: str) -> list[Kit]:
         If the scheme is unknown, nothing is there, or what is there holds no sound of any lane.
     """
     scheme, colon, where = reference.partition(":")
-    where, _, preset = where.partition("#")
+    where, _, part = where.partition("#")
     if not colon or not where:
         raise DrumCrnnError(
             f"kit '{reference}': write SCHEME:WHERE, such as 'soundfont:/usr/share/sounds/sf2/font.sf2'"
         )
-    if preset and scheme not in ("pretty_midi", "soundfont"):
-        raise DrumCrnnError(f"kit '{reference}': only a SoundFont has presets; leave out '#{preset}'")
+    if part and scheme == "hydrogen":
+        raise DrumCrnnError(f"kit '{reference}': a Hydrogen drumkit has no parts; leave out '#{part}'")
     match scheme:
         case "pretty_midi":
-            return open_soundfont(_inside_pretty_midi(where), preset=preset or None)
+            return open_soundfont(_inside_pretty_midi(where), preset=part or None)
         case "soundfont":
-            return open_soundfont(Path(where).expanduser(), preset=preset or None)
+            return open_soundfont(_path_of(where, reference), preset=part or None)
         case "hydrogen":
-            return [open_hydrogen(Path(where).expanduser())]
+            return [open_hydrogen(_path_of(where, reference))]
         case "one_shots":
-            return [open_one_shots(Path(where).expanduser())]
+            return [open_one_shots(_path_of(where, reference), pattern=part or "*")]
     raise DrumCrnnError(
         f"kit '{reference}': unknown scheme '{scheme}'; known: pretty_midi, soundfont, hydrogen, one_shots"
     )
 
 
-def _inside_pretty_midi(name: str) -> Path:
-    # Found without importing the package, which takes a second and is not needed.
-    found = importlib.util.find_spec("pretty_midi")
+def _path_of(where: str, reference: str) -> Path:
+    if not where.startswith("@"):
+        return Path(where).expanduser()
+    package, _, within = where[1:].partition("/")
+    return _folder_of_package(package, reference) / within
+
+
+def _folder_of_package(package: str, reference: str) -> Path:
+    # Found without importing the package, which may take a second and is not needed.
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or found.origin is None:
-        raise DrumCrnnError(f"kit 'pretty_midi:{name}': the package pretty_midi is not installed")
-    path = Path(found.origin).parent / f"{name}.sf2"
+        raise DrumCrnnError(f"kit '{reference}': the Python package {package} is not installed")
+    return Path(found.origin).parent
+
+
+def _inside_pretty_midi(name: str) -> Path:
+    path = _folder_of_package("pretty_midi", f"pretty_midi:{name}") / f"{name}.sf2"
     if not path.is_file():
         fonts = ", ".join(sorted(font.stem for font in path.parent.glob("*.sf2"))) or "none"
         raise DrumCrnnError(f"kit 'pretty_midi:{name}': the package holds no such SoundFont; it has: {fonts}")

@@ -7,7 +7,7 @@ changes are from hit to hit: nobody strikes the same place twice.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -16,7 +16,8 @@ from pydantic import model_validator
 
 from drum_crnn.lanes import LANE_OF_NOTE, LANES
 from drum_crnn.params import Effect, StrictModel
-from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, energy_of, resample
+from drum_crnn.studio.equaliser import equalised
+from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, energy_of, resample, substitute
 from drum_crnn.studio.sampler import Manner
 
 __all__ = ["PIECES", "KitVariation", "PieceShape", "VariedManner", "has_piece", "vary_kit"]
@@ -36,6 +37,10 @@ class KitVariation(StrictModel):
         Pieces from other kits; the amount is the probability that a piece is drawn from the whole group again.
     gain : Effect
         dB, a piece.
+    blend : Effect
+        dB of the same piece of one more kit, struck together with a piece, against it.
+    eq : Effect
+        dB by which each of four bands of a piece may be raised or lowered: half the width of what is drawn.
     pitch : Effect
         Semitones, a piece; as on tape, higher is shorter.
     decay_s : Effect
@@ -52,6 +57,8 @@ class KitVariation(StrictModel):
 
     mix_kits: Effect
     gain: Effect
+    blend: Effect
+    eq: Effect
     pitch: Effect
     decay_s: Effect
     gated_reverb: Effect
@@ -79,19 +86,22 @@ class PieceShape:
     """How one piece of a varied kit sounds; None where nothing is changed. Units as in `KitVariation`."""
 
     gain_db: float = 0.0
+    eq_db: float | None = None
     semitones: float | None = None
     decay_s: float | None = None
     gated_reverb_db: float | None = None
-    reverb_seed: int = 0
+    seed: int = 0  # of equaliser and reverb
 
     def __call__(self, hit: FloatArray) -> FloatArray:
         """Change one hit, shape (n_samples,); its attack stays at index 0."""
         if self.semitones is not None:
             hit = resample(hit, sample_rate=SAMPLE_RATE * 2 ** (self.semitones / 12))
+        if self.eq_db is not None:
+            hit = equalised(np.random.default_rng([self.seed, 0]), hit, self.eq_db)
         if self.decay_s is not None:
             hit = hit * np.exp(np.arange(hit.size) * (-np.log(1000.0) / (self.decay_s * SAMPLE_RATE)))
         if self.gated_reverb_db is not None:
-            hit = _with_gated_reverb(hit, self.gated_reverb_db, self.reverb_seed)
+            hit = _with_gated_reverb(np.random.default_rng([self.seed, 1]), hit, self.gated_reverb_db)
         return np.asarray(hit * 10 ** (self.gain_db / 20), dtype=np.float32)
 
 
@@ -124,7 +134,7 @@ class VariedManner(Manner):
 
 
 def vary_kit(
-    rng: np.random.Generator, main: Kit, others: Sequence[Kit], params: KitVariation
+    rng: np.random.Generator, main: Kit, others: Sequence[Kit], seconds: Sequence[Kit], params: KitVariation
 ) -> tuple[Kit, VariedManner]:
     """Draw a varied kit.
 
@@ -134,6 +144,8 @@ def vary_kit(
         What it is mostly made of, and named after.
     others : sequence of Kit
         One for each of `PIECES`: where the piece comes from if it is not the main kit's own.
+    seconds : sequence of Kit
+        One for each of `PIECES`: what is struck together with it, if anything is.
 
     Returns
     -------
@@ -145,20 +157,24 @@ def vary_kit(
     probability = params.mix_kits.draw(rng) or 0.0
     sounds: dict[int, Sound] = {}
     shapes = {}
-    for piece, other in zip(PIECES, others, strict=True):
+    for piece, other, second in zip(PIECES, others, seconds, strict=True):
         own, theirs = _piece(main, piece), _piece(other, piece)
         is_foreign = rng.random() < probability
         chosen = theirs if theirs and (is_foreign or not own) else own
         level_db = _level_db(own) - _level_db(chosen) if own and chosen else 0.0
-        gain, pitch, decay, gate = (
-            effect.draw(rng) for effect in (params.gain, params.pitch, params.decay_s, params.gated_reverb)
+        gain, blend, eq, pitch, decay, gate = (
+            effect.draw(rng)
+            for effect in (params.gain, params.blend, params.eq, params.pitch, params.decay_s, params.gated_reverb)
         )
+        if blend is not None and chosen and (added := _piece(second, piece)):
+            chosen = _blended(chosen, added, blend)
         shapes[piece] = PieceShape(
             gain_db=level_db + (gain or 0.0),
+            eq_db=eq,
             semitones=pitch,
             decay_s=decay,
             gated_reverb_db=gate if piece in _GATED else None,
-            reverb_seed=int(rng.integers(1 << 31)),
+            seed=int(rng.integers(1 << 31)),
         )
         sounds.update(chosen)
     power = params.velocity_power.draw(rng) or 2.0
@@ -176,15 +192,29 @@ def _piece(kit: Kit, piece: str) -> dict[int, Sound]:
     return {note: sound for note, sound in kit.sounds.items() if _PIECE_OF_NOTE[note] == piece}
 
 
+def _blended(sounds: Mapping[int, Sound], added: Mapping[int, Sound], level_db: float) -> dict[int, Sound]:
+    """The sounds with others on top, whose loudest is at `level_db` against theirs; together as loud as before."""
+    share = 10 ** (level_db / 10)
+    factor = 10 ** ((_level_db(sounds) - _level_db(added)) / 20) * math.sqrt(share / (1.0 + share))
+    of_added = Kit("", added)
+    blended = {}
+    for note, sound in sounds.items():
+        other = substitute(of_added, note)
+        layers = [replace(layer, gain=layer.gain / math.sqrt(1.0 + share)) for layer in sound.layers]
+        if other is not None:
+            layers += [replace(layer, gain=layer.gain * factor) for layer in added[other].layers]
+        blended[note] = replace(sound, layers=tuple(layers))
+    return blended
+
+
 def _level_db(sounds: Mapping[int, Sound]) -> float:
     """Level of a piece at full velocity: of its loudest sound."""
     energy = max(sum(energy_of(layer) for layer in sound.layers_at(127)) for sound in sounds.values())
     return 10.0 * float(np.log10(max(energy, 1e-12)))
 
 
-def _with_gated_reverb(hit: FloatArray, level_db: float, seed: int) -> FloatArray:
+def _with_gated_reverb(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:
     """The hit, and after it dense noise of the same colour that ends all at once."""
-    rng = np.random.default_rng(seed)
     n_gate = round(rng.uniform(0.12, 0.3) * SAMPLE_RATE)
     response = rng.standard_normal(n_gate) * np.exp(np.arange(n_gate) * (-2.0 / n_gate))
     wet = scipy.signal.oaconvolve(hit[: SAMPLE_RATE // 20], response)[:n_gate]

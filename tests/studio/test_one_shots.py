@@ -48,6 +48,40 @@ def test_a_suffix_orders_layers(tmp_path):
     assert [one.sample.name for one in layers] == ["snare_v1.wav", "snare_v2.wav", "snare_v10.wav"]
 
 
+def test_hits_of_each_strength_are_layers(tmp_path):
+    """Named PART-STRENGTH-HIT: strengths in order, and the hits of one by their level."""
+    levels = {"2-1": 0.2, "2-2": 0.1, "1-1": 0.5, "1-2": 0.4}
+    for suffix, level in levels.items():
+        for drum in ("tomh", "toml"):
+            write_wav(tmp_path / f"{drum}-{suffix}.mp3", hit(300.0, level=level))
+    kit = open_one_shots(tmp_path)
+    assert set(kit.sounds) == {50, 43}
+    names = [one.sample.name for one in kit.sounds[50].layers]
+    assert names == ["tomh-1-2.mp3", "tomh-1-1.mp3", "tomh-2-2.mp3", "tomh-2-1.mp3"]
+
+
+def test_soft_and_hard_are_layers(tmp_path):
+    for name, level in (("hard", 0.1), ("soft", 0.5), ("medium", 0.2)):
+        write_wav(tmp_path / f"tom_lo_{name}.wav", hit(level=level))
+    layers = open_one_shots(tmp_path).sounds[43].layers
+    assert [one.sample.name for one in layers] == ["tom_lo_soft.wav", "tom_lo_medium.wav", "tom_lo_hard.wav"]
+
+
+def test_files_of_the_same_bytes_count_once(tmp_path):
+    for name, level in (("1-1", 0.1), ("1-2", 0.3), ("2-1", 0.3), ("2-2", 0.5)):
+        write_wav(tmp_path / f"crash-{name}.wav", hit(level=level))
+    layers = open_one_shots(tmp_path).sounds[49].layers
+    assert [one.sample.name for one in layers] == ["crash-1-1.wav", "crash-1-2.wav", "crash-2-2.wav"]
+
+
+def test_a_pattern_chooses_among_what_lies_in_a_folder(tmp_path):
+    for name in ("drum_kick.wav", "drum_snare.wav", "bass_long.wav", "loops/kick.wav", "drum_ride/soft.wav"):
+        write_wav(tmp_path / name, hit())
+    assert set(open_one_shots(tmp_path, pattern="drum_*").sounds) == {36, 38, 51}
+    with pytest.raises(DrumCrnnError, match=r"it holds: no audio file like synth_\*"):
+        open_one_shots(tmp_path, pattern="synth_*")
+
+
 def test_names_without_suffix_are_instruments(tmp_path):
     for number in (1, 2):
         write_wav(tmp_path / f"kick {number}.wav", hit(200.0 * number))

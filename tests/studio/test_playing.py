@@ -106,6 +106,13 @@ def test_what_an_effect_is_not_about_stays():
     assert play(steady(46), open_hats=1.0) == steady(46)
 
 
+def test_hats_that_go_elsewhere_are_shared_out_in_turn():
+    """A half to the ride, a half of what is left to a crash, a half of the rest to the tom."""
+    played = [note.note for note in play(steady(42, 4000), ride_hats=0.5, crash_hats=0.5, tom_hats=0.5)]
+    shares = [played.count(51), sum(note in CRASHES for note in played), played.count(43), played.count(42)]
+    assert np.array(shares) / 4000 == pytest.approx([0.5, 0.25, 0.125, 0.125], abs=0.04)
+
+
 def test_toms_change_places():
     notes = [Note(float(index), note, 90) for index, note in enumerate((50, 48, 47, 45, 43, 41, 58))]
     orders = set()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from kit_builder import hit, write_wav
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import LANE_OF_NOTE, LANES
@@ -25,6 +26,20 @@ def test_the_kits_of_pretty_midi():
             assert all(np.isfinite(layer.sample.audio).all() for layer in sound.layers)
 
 
+def test_a_path_inside_an_installed_package():
+    (kit,) = open_kits("soundfont:@pretty_midi/TimGM6mb.sf2#TR 808")
+    (same,) = open_kits("pretty_midi:TimGM6mb#TR 808")
+    assert kit.name == same.name
+    assert kit.sounds.keys() == same.sounds.keys()
+
+
+def test_a_part_of_a_folder_of_one_shots(tmp_path):
+    for name in ("drum_kick.wav", "loop_snare.wav"):
+        write_wav(tmp_path / name, hit())
+    (kit,) = open_kits(f"one_shots:{tmp_path}#drum_*")
+    assert set(kit.sounds) == {36}
+
+
 def test_one_preset_by_name():
     (kit,) = open_kits("pretty_midi:TimGM6mb#TR 808")
     assert kit.name == "TimGM6mb/TR 808"
@@ -40,7 +55,9 @@ def test_one_preset_by_name():
         ("pretty_midi:TimGM6mb#Rock", "no drum preset 'Rock'; it has: Brush, Electronic"),
         ("soundfont:/nowhere/font.sf2", "/nowhere/font.sf2: there is no such SoundFont"),
         ("hydrogen:/nowhere/kit", "/nowhere/kit: holds no drumkit.xml"),
-        ("hydrogen:/nowhere/kit#preset", "only a SoundFont has presets"),
+        ("hydrogen:/nowhere/kit#preset", "a Hydrogen drumkit has no parts; leave out '#preset'"),
+        ("one_shots:@no_such_package/drums", "the Python package no_such_package is not installed"),
+        ("one_shots:@../drums", r"the Python package \.\. is not installed"),
         ("one_shots:/nowhere/kit", "/nowhere/kit: there is no such folder"),
     ],
 )
