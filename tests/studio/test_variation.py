@@ -31,7 +31,7 @@ NEUTRAL = {
 }
 NOTE_OF_PIECE = {"kick": 36, "snare": 38, "hihat": 42, "toms": 47, "crash": 49, "ride": 51}
 SONG = [Note(0.25 * index, note, velocity) for index, (note, velocity) in enumerate(
-    (note, velocity) for velocity in (127, 60, 90) for note in (*NOTE_OF_PIECE.values(), 43)
+    (note, velocity) for velocity in (127, 60, 82) for note in (*NOTE_OF_PIECE.values(), 43)
 )]  # fmt: skip
 
 
