@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.lanes import N_LANES
+from drum_crnn.lanes import LANES, N_LANES
 from drum_crnn.metrics import LaneCounts, counted
 from drum_crnn.onsets import IgnoreWindows, Onsets
 from drum_crnn.params import ParamsSection
@@ -55,7 +55,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
-Rule = Literal["best", "plateau", "halfway", "fixed", "together"]
+Rule = Literal["best", "plateau", "halfway", "fixed", "together", "given"]
+# Those that choose; "given" does not.
 RULES: tuple[Rule, ...] = ("best", "plateau", "halfway", "fixed", "together")
 _FIXED = 0.5  # what a calibrated activation would be cut at
 
@@ -74,9 +75,18 @@ class ThresholdParams(ParamsSection):
     tie_tolerance: float = Field(ge=0, lt=1)
     # How a threshold is chosen from a curve: see `choose_threshold`.
     rule: Rule
+    # Threshold of each lane for the rule "given".
+    given: dict[str, float] | None
 
     @model_validator(mode="after")
-    def _floor_below_ceiling(self) -> Self:
+    def _check(self) -> Self:
+        if self.rule == "given" and self.given is None:
+            raise ValueError("given must hold the threshold of each lane, since rule is 'given'")
+        if self.given is not None and set(self.given) != set(LANES):
+            raise ValueError(f"given must hold the threshold of each lane, and nothing else: {', '.join(LANES)}")
+        for lane, threshold in (self.given or {}).items():
+            if not 0 < threshold <= 1:
+                raise ValueError(f"given.{lane} should be above 0 and not above 1 (found {threshold})")
         if self.floor > self.ceiling:
             raise ValueError(f"floor ({self.floor}) should not be above ceiling ({self.ceiling})")
         return self
@@ -279,7 +289,7 @@ def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float
       the curve, which another recording will not repeat, may lie at the edge of a steep side.
     - halfway: between the middle of the plateau and 0.5, since what is chosen on few kits is partly chance.
     - fixed: 0.5.
-    - together: not lane by lane, see `tune`; for a single curve, as plateau.
+    - together, given: not lane by lane, see `tune`; for a single curve, as plateau.
 
     Raises
     ------
@@ -387,7 +397,8 @@ def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedT
 
     A lane with fewer than `min_onsets` references takes the threshold chosen for all lanes together. The rule
     "together" looks at all lanes at once: it wants the best F of all onsets pooled. What is best for a rare lane alone
-    may be many false alarms for a few onsets more, which the pooled F does not pay for.
+    may be many false alarms for a few onsets more, which the pooled F does not pay for. The rule "given" takes
+    `params.given`: thresholds that were chosen elsewhere, for a model that has heard every kit there is to choose on.
 
     Parameters
     ----------
@@ -407,6 +418,9 @@ def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedT
         )
     pooled = choose_threshold(everything, params=params)
     is_pooled = np.array([curve.n_references < params.min_onsets for curve in curves])
+    if params.rule == "given" and params.given is not None:
+        given = np.array([params.given[lane] for lane in LANES])
+        return TunedThresholds(given, pooled, np.zeros(len(curves), dtype=np.bool_))
     if params.rule == "together":
         return TunedThresholds(_best_together(curves, params), pooled, np.zeros(len(curves), dtype=np.bool_))
     own = [

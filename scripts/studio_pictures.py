@@ -66,6 +66,8 @@ class Shown:
 OF_KITS = (
     Shown("mix_kits", (1.0, 1.0), "mix_kits: every piece from the TR-808"),
     Shown("gain", (-6.0, 6.0), "gain: each piece by −6 to 6 dB", seed=15),
+    Shown("blend", (0.0, 0.0), "blend: the TR-808 as loud, 0 dB"),
+    Shown("eq", (9.0, 9.0), "eq: four bands a piece within ±9 dB", seed=3),
     Shown("pitch", (-3.0, -3.0), "pitch: −3 semitones"),
     Shown("decay_s", (0.15, 0.15), "decay_s: 0.15 s"),
     Shown("gated_reverb", (2.0, 2.0), "gated_reverb: 2 dB"),
@@ -101,14 +103,14 @@ def main() -> None:
     plain = normalised(mix(rock(), kit, duration_s=DURATION_S).audio, peak_dbfs=PEAK_DBFS)
     FOLDER.mkdir(parents=True, exist_ok=True)
 
-    def draw(shown: Shown, audio: FloatArray) -> None:
+    def draw(shown: Shown, audio: FloatArray, *, name: str) -> None:
         after = normalised(audio, peak_dbfs=PEAK_DBFS)
-        save(spectrograms([("as it is", plain), (shown.title, after)], log_mel, n_bands=shown.n_bands), shown.name)
+        save(spectrograms([("as it is", plain), (shown.title, after)], log_mel, n_bands=shown.n_bands), name)
 
     for shown in OF_KITS:
-        draw(shown, on_varied_kit(kit, other, alone(variation.kit, shown), seed=shown.seed))
+        draw(shown, on_varied_kit(kit, other, alone(variation.kit, shown), seed=shown.seed), name=f"kit_{shown.name}")
     for shown in OF_PRODUCTION:
-        draw(shown, produced(plain, kit, alone(variation.production, shown), seed=shown.seed))
+        draw(shown, produced(plain, kit, alone(variation.production, shown), seed=shown.seed), name=shown.name)
     save(played_otherwise(variation.playing), "playing")
     files = sorted(FOLDER.glob("*.png"))
     say(f"{len(files)} pictures in {FOLDER}, {sum(file.stat().st_size for file in files) / 1000:.0f} kB")

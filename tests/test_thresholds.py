@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import mir_eval
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.lanes import N_LANES
+from drum_crnn.lanes import LANES, N_LANES
 from drum_crnn.metrics import count_matches
 from drum_crnn.onsets import IgnoreWindows, Onsets
 from drum_crnn.peak_picking import PeakPickingParams, pick_peaks
@@ -65,9 +66,17 @@ def curve(*rows: tuple[float, int, int], n_references: int) -> ThresholdCurve:
     return ThresholdCurve(threshold.astype(float), tp, fp, n_references)
 
 
-def params(**changes: float) -> ThresholdParams:
+def params(**changes: Any) -> ThresholdParams:
     return ThresholdParams.check(
-        {"floor": 0.1, "ceiling": 0.9, "min_onsets": 10, "tie_tolerance": 0.0, "rule": "plateau", **changes},
+        {
+            "floor": 0.1,
+            "ceiling": 0.9,
+            "min_onsets": 10,
+            "tie_tolerance": 0.0,
+            "given": None,
+            "rule": "plateau",
+            **changes,
+        },
         source="test",
     )
 
@@ -292,6 +301,27 @@ class TestTune:
     def test_nothing_to_tune_by_is_an_error_for_people(self) -> None:
         with pytest.raises(DrumCrnnError, match="validation side has no onset"):
             tune([sweep_lane([], tolerance_s=0.05)] * N_LANES, params=params())
+
+    def test_given_thresholds_are_taken_as_they_are(self) -> None:
+        given = {lane: 0.2 + 0.1 * index for index, lane in enumerate(reversed(LANES))}
+        curves = [curve((0.8, 50, 0), (0.4, 100, 0), n_references=100)] + [
+            curve((0.7, 2, 0), n_references=2) for _ in LANES[1:]
+        ]
+        tuned = tune(curves, params=params(rule="given", given=given, ceiling=0.6))
+        assert dict(zip(LANES, tuned.threshold, strict=True)) == given
+        assert not tuned.is_pooled.any()
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (None, r"thresholds: given must hold the threshold of each lane, since rule is 'given'"),
+            ({"kick": 0.5}, r"thresholds: given must hold the threshold of each lane, and nothing else: kick, snare"),
+            (dict.fromkeys(LANES, 0.0), r"thresholds.given.kick"),
+        ],
+    )
+    def test_params_refuse_given_thresholds_that_are_none(self, given: Any, message: str) -> None:
+        with pytest.raises(DrumCrnnError, match=message):
+            params(rule="given", given=given)
 
     def test_params_refuse_a_floor_above_the_ceiling(self) -> None:
         with pytest.raises(DrumCrnnError, match="floor"):
