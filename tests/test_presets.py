@@ -256,6 +256,16 @@ def test_the_released_models_preset_is_what_it_says() -> None:
     assert {session["kits"] for session in wanted["sessions"]} == {"heard", "validation", "unheard"}
 
 
+def test_no_kit_is_held_out_of_all_kits() -> None:
+    studio, everything = (values(ROOT / "presets" / f"{name}.yaml")["render"] for name in ("studio", "all_kits"))
+    assert set(everything["kits"]) == {
+        kit for group in ("kits", "validation_kits", "unheard_kits") for kit in studio[group]
+    }
+    assert {session["name"]: session["variation"] for session in everything["sessions"]}.items() <= {
+        session["name"]: session["variation"] for session in studio["sessions"]
+    }.items()
+
+
 def test_applied_twice_it_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
