@@ -59,9 +59,11 @@ def test_it_is_small_and_complete() -> None:
     assert model.peak_picking is not None
 
 
-def test_the_card_is_of_this_file() -> None:
-    sha256 = hashlib.sha256(released_model().read_bytes()).hexdigest()
-    assert sha256 in CARD.read_text(encoding="utf-8")
+def test_the_card_is_of_these_files() -> None:
+    files = sorted(CARD.parent.glob("*.safetensors"))
+    assert released_model().name in [file.name for file in files]
+    for file in files:
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in CARD.read_text(encoding="utf-8"), file.name
 
 
 def test_it_hears_a_kit_that_it_was_not_trained_on(song: Path) -> None:

@@ -70,6 +70,7 @@ class KitVariation(StrictModel):
     def _check(self) -> Self:
         for name, low, high in (
             ("mix_kits", 0, 1),
+            ("eq", 0, 24),
             ("pitch", -24, 24),
             ("decay_s", 0.02, math.inf),
             ("velocity_power", 0.1, 10),
