@@ -376,6 +376,7 @@ def test_loudness_does_not_follow_the_choice_of_the_sample():
     ("changes", "message"),
     [
         ({"decay_s": [0.0, 1.0]}, r"decay_s.range must lie within"),
+        ({"eq": [-3.0, 3.0]}, r"eq.range must lie within \[0, 24\]"),
         ({"mix_kits": [20.0, 90.0]}, r"mix_kits.range must lie within \[0, 1\]"),
         ({"velocity_power": [-1.0, 1.0]}, r"velocity_power.range must lie within"),
         ({"gain": [3.0, 1.0]}, r"range must be \[low, high\]"),
