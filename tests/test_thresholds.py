@@ -316,7 +316,7 @@ class TestTune:
         [
             (None, r"thresholds: given must hold the threshold of each lane, since rule is 'given'"),
             ({"kick": 0.5}, r"thresholds: given must hold the threshold of each lane, and nothing else: kick, snare"),
-            (dict.fromkeys(LANES, 0.0), r"thresholds.given.kick"),
+            (dict.fromkeys(LANES, 0.5) | {"ride": 0.0}, r"thresholds: given.ride should be above 0"),
         ],
     )
     def test_params_refuse_given_thresholds_that_are_none(self, given: Any, message: str) -> None:
