@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from drum_crnn.lanes import N_LANES
 from drum_crnn.params import ParamsSection
+from drum_crnn.recurrent import BidirectionalGru
 
 __all__ = ["DrumCrnn", "ModelParams"]
 
@@ -77,6 +78,22 @@ class ChannelLayerNorm(nn.LayerNorm):
         return F.layer_norm(wide, self.normalized_shape, weight, bias, self.eps).permute(0, 3, 1, 2)
 
 
+class ChannelDropout(nn.Dropout2d):
+    """`torch.nn.Dropout2d`, three times as fast on a CPU where channels lie side by side in memory.
+
+    There one row of a frame, all bands and channels, is multiplied at a time, not the few channels of one band.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, frames, bands)
+        if not (self.training and self.p > 0 and x.is_contiguous(memory_format=torch.channels_last)):
+            return super().forward(x)
+        n_batch, n_channels, _, n_bands = x.shape
+        kept = x.new_empty(n_batch, 1, 1, n_channels).bernoulli_(1.0 - self.p).div_(1.0 - self.p)
+        rows = x.permute(0, 2, 3, 1).flatten(2)  # (batch, frames, bands · channels)
+        rows = rows * kept.expand(-1, -1, n_bands, -1).flatten(2)
+        return rows.unflatten(2, (n_bands, n_channels)).permute(0, 3, 1, 2)
+
+
 _NORMALISATIONS: dict[str, type[nn.Module]] = {"rms": ChannelRms, "layer": ChannelLayerNorm}
 
 
@@ -87,7 +104,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(n_in, n_out, kernel_size=3, stride=(1, 2), padding=1, bias=False)
         self.norm = _NORMALISATIONS[normalisation](n_out)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = ChannelDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         dropped: Tensor = self.dropout(torch.relu(self.norm(self.conv(x))))
@@ -119,13 +136,8 @@ class DrumCrnn(nn.Module):
         for _ in params.conv_channels:
             n_bands = (n_bands + 1) // 2
         self.project = nn.Linear(n_channels[-1] * n_bands, params.projection)
-        self.gru = nn.GRU(
-            params.projection,
-            params.gru_units,
-            num_layers=params.gru_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=params.dropout if params.gru_layers > 1 else 0.0,
+        self.gru = BidirectionalGru(
+            params.projection, params.gru_units, n_layers=params.gru_layers, dropout=params.dropout
         )
         self.dropout = nn.Dropout(params.dropout)
         self.head = nn.Linear(2 * params.gru_units, 2 * N_LANES)

@@ -37,6 +37,7 @@ from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANES
 from drum_crnn.learner import Learner, accumulate_gradient, check_loss_scale, settle, train_step
 from drum_crnn.listening import listen
+from drum_crnn.memory import keep_freed_memory
 from drum_crnn.metrics import TOLERANCE_S
 from drum_crnn.model import DrumCrnn, ModelParams
 from drum_crnn.model_file import ModelFile
@@ -199,6 +200,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
     # Before any other thread starts, since threads inherit the setting. Denormal numbers are many times slower.
     torch.set_flush_denormal(True)
     torch.set_num_threads(params.train.threads)
+    keep_freed_memory()
     if is_launched():
         stop_when_orphaned(always=True)
     with contextlib.ExitStack() as stack:

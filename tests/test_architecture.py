@@ -21,13 +21,13 @@ from drum_crnn.params import ParamsSection
 
 # Imports go down, or stay within a layer. A folder stands for all modules in it.
 LAYERS: dict[int, tuple[str, ...]] = {
-    1: ("atomic", "console", "errors", "interruption", "lanes", "params", "tables", "timing"),
+    1: ("atomic", "console", "errors", "interruption", "lanes", "memory", "params", "tables", "timing"),
     2: (
         "audibility", "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction",
         "feature_store", "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking",
         "pictures", "presets", "problems", "recipe", "released", "splits", "splitting", "studio", "thresholds",
     ),
-    3: ("dataset", "inference", "listening", "loss", "model", "model_file", "shares"),
+    3: ("dataset", "inference", "listening", "loss", "model", "model_file", "recurrent", "shares"),
     4: ("checkpoint", "evaluation", "learner", "training", "training_log", "transcribe", "tuning"),
     5: ("cli",),
 }  # fmt: skip

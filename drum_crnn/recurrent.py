@@ -1,0 +1,155 @@
+"""A bidirectional GRU that is fast to train on a CPU.
+
+`torch.nn.GRU` has kernels of its own for GPUs alone. On a CPU it is several dozen small operations a frame and direction,
+and most of its time goes into starting them. Here both directions take each step together, whatever does not depend on
+the step before is computed for all frames at once, and the backward pass is written out: six operations a step forwards
+and three backwards. Weights, names and results are those of `torch.nn.GRU`, up to rounding.
+
+References
+----------
+Cho et al., "Learning Phrase Representations using RNN Encoder–Decoder for Statistical Machine Translation", EMNLP 2014;
+in the variant of cuDNN and PyTorch, with the reset gate after the matrix product.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
+from torch import Tensor, nn
+
+__all__ = ["BidirectionalGru"]
+
+
+class BidirectionalGru(nn.GRU):
+    """A GRU over (batch, frames, features) in both directions.
+
+    On a GPU it is `torch.nn.GRU`; elsewhere it does the same, faster. The hidden state is kept in the type of the
+    weights, under autocast too.
+    """
+
+    def __init__(self, n_inputs: int, n_units: int, *, n_layers: int, dropout: float) -> None:
+        super().__init__(
+            n_inputs,
+            n_units,
+            num_layers=n_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if n_layers > 1 else 0.0,
+        )
+
+    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `torch.nn.GRU`: outputs, shape (batch, frames, 2 · units), and the last states; `hx` has to be None."""
+        if hx is not None:
+            raise ValueError("a recording begins in silence: the state before it cannot be given")
+        if x.device.type != "cpu":
+            return super().forward(x)
+        last = []
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = F.dropout(x, self.dropout, self.training)
+            x, states = _both_directions(x, *(self._stacked(name, layer) for name in _NAMES))
+            last.append(states)
+        return x, torch.cat(last)
+
+    def _stacked(self, name: str, layer: int) -> Tensor:
+        return torch.stack([getattr(self, f"{name}_l{layer}{suffix}") for suffix in ("", "_reverse")])
+
+
+_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+# The compiler would unroll the steps into one enormous graph.
+@torch.compiler.disable
+def _both_directions(
+    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One layer. `x` has shape (batch, frames, inputs), parameters have two directions first.
+
+    Returns outputs, shape (batch, frames, 2 · units), and last states, shape (2, batch, units).
+    """
+    x = x.transpose(0, 1)
+    both = torch.stack([x, x.flip(0)])  # (2, frames, batch, inputs): the second direction begins at the end
+    of_inputs = torch.baddbmm(bias_ih[:, None], both.flatten(1, 2), weight_ih.transpose(1, 2))
+    states: Tensor = _Recurrence.apply(
+        of_inputs.unflatten(1, both.shape[1:3]), weight_hh.transpose(1, 2), bias_hh[:, None]
+    )
+    return torch.cat([states[0], states[1].flip(0)], dim=-1).transpose(0, 1), states[:, -1]
+
+
+class _Recurrence(torch.autograd.Function):
+    """States of all steps, shape (2, steps, batch, units), from zero on.
+
+    Of inputs with shape (2, steps, batch, 3 · units), recurrent weights (2, units, 3 · units), biases (2, 1, 3 · units).
+    Gates are in the order of PyTorch: reset r, update z, new n.
+    """
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    def forward(ctx: Any, of_inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        n_directions, n_steps, n_batch, n_gates = of_inputs.shape
+        n_units = n_gates // 3
+        weight, bias = weight.contiguous(), bias.expand(-1, n_batch, -1).contiguous()
+        of_states = torch.empty_like(of_inputs)
+        gates = of_inputs.new_empty(n_directions, n_steps, n_batch, 2 * n_units)
+        new = of_inputs.new_empty(n_directions, n_steps, n_batch, n_units)
+        states = of_inputs.new_zeros(n_directions, n_steps + 1, n_batch, n_units)  # the first is that before any step
+        each_step = zip(
+            of_inputs[..., : 2 * n_units].unbind(1),
+            of_inputs[..., 2 * n_units :].unbind(1),
+            of_states.unbind(1),
+            of_states[..., : 2 * n_units].unbind(1),
+            of_states[..., 2 * n_units :].unbind(1),
+            gates.unbind(1),
+            gates[..., :n_units].unbind(1),
+            gates[..., n_units:].unbind(1),
+            new.unbind(1),
+            states[:, :-1].unbind(1),
+            states[:, 1:].unbind(1),
+            strict=True,
+        )
+        for gates_in, new_in, of_state, of_state_gates, of_state_new, rz, r, z, n, state, next_state in each_step:
+            torch.baddbmm(bias, state, weight, out=of_state)
+            torch.add(gates_in, of_state_gates, out=rz).sigmoid_()
+            torch.addcmul(new_in, r, of_state_new, out=n).tanh_()
+            torch.lerp(n, state, z, out=next_state)
+        ctx.save_for_backward(weight, of_states[..., 2 * n_units :], gates, new, states)
+        return states[:, 1:]
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, of_state_new, gates, new, states = ctx.saved_tensors
+        n_units = new.shape[-1]
+        r, z = gates.split(n_units, dim=-1)
+        before = states[:, :-1]
+        # h' = z h + (1 - z) n and n = tanh(i + r s), where s is the state's part. What the gradient of h' has to be
+        # multiplied by for that of r and z before their sigmoids, and of s:
+        factors = new.new_empty(*new.shape[:3], 3, n_units)
+        by_new = (1.0 - new.square()).mul_(1.0 - z)
+        torch.mul(by_new, r, out=factors[..., 2, :])
+        torch.mul(factors[..., 2, :], of_state_new, out=factors[..., 0, :]).mul_(1.0 - r)
+        torch.sub(before, new, out=factors[..., 1, :]).mul_(z).mul_(1.0 - z)
+        of_states_grad = torch.empty_like(factors)
+        states_grad = torch.empty_like(new)
+        to_state = weight.transpose(1, 2).contiguous()
+        carried = torch.zeros_like(new[:, 0])
+        each_step = zip(
+            grad.unbind(1),
+            z.unbind(1),
+            factors.unbind(1),
+            of_states_grad.unbind(1),
+            of_states_grad.flatten(-2).unbind(1),
+            states_grad.unbind(1),
+            states_grad.unsqueeze(-2).unbind(1),
+            strict=True,
+        )
+        for grad_in, z_step, factor, gates_grad, of_state_grad, state_grad, wide_state_grad in reversed([*each_step]):
+            torch.add(grad_in, carried, out=state_grad)
+            torch.mul(wide_state_grad, factor, out=gates_grad)
+            carried = torch.baddbmm(state_grad * z_step, of_state_grad, to_state)
+        flat = of_states_grad.flatten(-2).flatten(1, 2)  # (2, steps · batch, 3 · units)
+        weight_grad = torch.bmm(before.flatten(1, 2).transpose(1, 2), flat)
+        bias_grad = flat.sum(dim=1, keepdim=True)
+        of_inputs_grad = of_states_grad  # the same, but for n, which is not multiplied by r
+        torch.mul(states_grad, by_new, out=of_inputs_grad[..., 2, :])
+        return of_inputs_grad.flatten(-2), weight_grad, bias_grad
