@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from drum_crnn.lanes import N_LANES
 from drum_crnn.model import DrumCrnn
 from drum_crnn.onsets import Onsets
-from drum_crnn.peak_picking import PeakPickingParams, pick_peaks
+from drum_crnn.peak_picking import PeakPickingParams, pick_peaks, pooled_toms
 from drum_crnn.timing import frame_to_time
 
 __all__ = ["Activations", "activations_of", "onsets_of", "stream_activations"]
@@ -132,7 +132,7 @@ def _run(model: DrumCrnn, windows: list[FloatArray], keeps: list[slice]) -> Acti
 def onsets_of(
     activations: Activations, *, thresholds: Sequence[float], peak_picking: PeakPickingParams, frame_rate: float
 ) -> Onsets:
-    """Onsets of a recording: the peaks of each lane's activation that reach its threshold.
+    """Onsets of a recording: the peaks of each lane's activation, toms pooled or not, that reach its threshold.
 
     Parameters
     ----------
@@ -145,8 +145,9 @@ def onsets_of(
         In order of time; velocities 1 to 127.
     """
     frames, lanes = [], []
+    onset = pooled_toms(activations.onset, params=peak_picking)
     for lane in range(N_LANES):
-        peaks = pick_peaks(activations.onset[:, lane], threshold=thresholds[lane], params=peak_picking)
+        peaks = pick_peaks(onset[:, lane], threshold=thresholds[lane], params=peak_picking)
         frames.append(peaks)
         lanes.append(np.full(len(peaks), lane))
     frame, lane_of = np.concatenate(frames), np.concatenate(lanes)

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.ndimage import maximum_filter1d
 
+from drum_crnn.lanes import LANES, N_LANES
 from drum_crnn.params import ParamsSection
 
-__all__ = ["PeakPickingParams", "find_peaks", "pick_peaks"]
+__all__ = ["PeakPickingParams", "find_peaks", "pick_peaks", "pooled_toms"]
+
+_TOMS = [LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom")]
 
 
 class PeakPickingParams(ParamsSection):
@@ -24,6 +27,39 @@ class PeakPickingParams(ParamsSection):
 
     # Frames on either side that a peak must not be beaten by; two onsets of a lane are further apart than this.
     max_radius: int = Field(ge=1)
+    # Whether the likeliest of the three toms gets the activation of all of them. Model files of before know nothing of it.
+    pool_toms: bool = False
+
+
+def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.floating]:
+    """Give the likeliest tom what the model says of all three.
+
+    That a tom was struck is easily heard, and which of three is often a guess: then no lane alone reaches its threshold,
+    and the stroke is lost. A stroke is on one tom, so the probabilities of the lanes add up to that of any tom. The lane
+    with the highest activation within `max_radius` frames, which is the same one all around a stroke, gets the sum,
+    at most 1; the two others keep what they have, so that two toms struck at once are still two.
+
+    Parameters
+    ----------
+    activation : float array, shape (n_frames, n_lanes)
+        Probabilities in [0, 1] of all frames of a recording.
+
+    Returns
+    -------
+    float array, shape (n_frames, n_lanes)
+        Of the same dtype; `activation` itself if `params.pool_toms` is false.
+    """
+    if activation.ndim != 2 or activation.shape[1] != N_LANES:
+        raise ValueError(f"activations have shape (frames, {N_LANES}), not {activation.shape}")
+    if not params.pool_toms or not len(activation):
+        return activation
+    toms = activation[:, _TOMS]
+    nearby = maximum_filter1d(toms, size=2 * params.max_radius + 1, axis=0)
+    is_likeliest = np.arange(len(_TOMS)) == nearby.argmax(axis=1)[:, None]
+    total = np.minimum(toms.sum(axis=1, keepdims=True), 1)
+    pooled = activation.copy()
+    pooled[:, _TOMS] = np.where(is_likeliest, total, toms)
+    return pooled
 
 
 def find_peaks(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ from drum_crnn.lanes import LANES, N_LANES
 from drum_crnn.metrics import LaneCounts, counted
 from drum_crnn.onsets import IgnoreWindows, Onsets
 from drum_crnn.params import ParamsSection
-from drum_crnn.peak_picking import PeakPickingParams, find_peaks
+from drum_crnn.peak_picking import PeakPickingParams, find_peaks, pooled_toms
 from drum_crnn.timing import frame_to_time
 
 __all__ = [
@@ -126,7 +126,7 @@ def peaks_of_lanes(
     min_activation: float,
     params: PeakPickingParams,
 ) -> list[LanePeaks]:
-    """Find the peaks of every lane of one recording.
+    """Find the peaks of every lane of one recording, toms pooled or not as `params` say.
 
     Parameters
     ----------
@@ -142,6 +142,7 @@ def peaks_of_lanes(
     list of LanePeaks, one a lane
     """
     lanes = []
+    activation = pooled_toms(activation, params=params)
     for lane in range(N_LANES):
         of_lane = np.ascontiguousarray(activation[:, lane])
         peaks = find_peaks(of_lane, params=params)

@@ -158,6 +158,17 @@ def test_onsets_are_peaks_above_the_threshold_of_their_lane() -> None:
     assert found.velocity.tolist() == [1, 127, 64]  # never 0: that would be a note-off
 
 
+def test_a_doubtful_tom_is_heard_if_toms_are_pooled() -> None:
+    onset, velocity = np.zeros((20, N_LANES), np.float32), np.full((20, N_LANES), 64.0, np.float32)
+    onset[10, 3:6] = [0.3, 0.4, 0.1]
+    for pool_toms, lanes in ((True, [4]), (False, [])):
+        picking = section(PeakPickingParams, pool_toms=pool_toms)
+        found = onsets_of(
+            Activations(onset, velocity), thresholds=[0.5] * 8, peak_picking=picking, frame_rate=100.0
+        )
+        assert found.lane.tolist() == lanes
+
+
 def test_nothing_heard_has_no_onsets() -> None:
     nothing = Activations.concatenate([])
     found = onsets_of(nothing, thresholds=[0.5] * 8, peak_picking=section(PeakPickingParams), frame_rate=100.0)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drum_crnn.errors import DrumCrnnError
-from drum_crnn.peak_picking import PeakPickingParams, find_peaks, pick_peaks
+from drum_crnn.lanes import LANES, N_LANES
+from drum_crnn.peak_picking import PeakPickingParams, find_peaks, pick_peaks, pooled_toms
 
 # Few levels, so that plateaus and equal peaks are common.
 ACTIVATIONS = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), max_size=40).map(
@@ -86,3 +87,54 @@ def test_refuses_a_threshold_out_of_range(threshold: float) -> None:
 def test_params_want_a_radius_of_at_least_one_frame() -> None:
     with pytest.raises(DrumCrnnError, match=r"peak_picking\.max_radius"):
         PeakPickingParams.check({"max_radius": 0}, source="params.yaml")
+
+
+TOMS = [LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom")]
+POOLED = PeakPickingParams(max_radius=2, pool_toms=True)
+
+
+def toms_only(*rows: tuple[float, float, float]) -> np.ndarray:
+    """Activations of the three toms, a row a frame, with other lanes as loud as can be."""
+    activation = np.ones((len(rows), N_LANES), np.float32)
+    activation[:, TOMS] = np.reshape(rows, (-1, 3))
+    return activation
+
+
+def test_a_doubtful_tom_becomes_one_certain_one() -> None:
+    """No lane reaches a half, and in the frame after the peak another lane is ahead: still one tom is struck."""
+    activation = toms_only((0, 0, 0), (0, 0.1, 0.1), (0.1, 0.4, 0.3), (0.1, 0.2, 0.25), (0, 0, 0), (0, 0, 0))
+    pooled = pooled_toms(activation, params=POOLED)
+    assert pooled[2, TOMS] == pytest.approx([0.1, 0.8, 0.3])
+    found = [pick_peaks(pooled[:, lane], threshold=0.5, params=POOLED).tolist() for lane in TOMS]
+    assert found == [[], [2], []]
+
+
+def test_two_toms_at_once_stay_two() -> None:
+    pooled = pooled_toms(toms_only((0, 0, 0), (0.9, 0.05, 0.8), (0, 0, 0)), params=POOLED)
+    assert pooled[1, TOMS] == pytest.approx([1.0, 0.05, 0.8])
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 3), max_size=20), st.integers(1, 4))
+def test_pooling_raises_one_tom_a_frame_to_the_sum_and_nothing_else(rows: list, radius: int) -> None:
+    activation = toms_only(*rows)
+    before = activation.copy()
+    pooled = pooled_toms(activation, params=PeakPickingParams(max_radius=radius, pool_toms=True))
+    assert np.array_equal(activation, before)
+    assert pooled.dtype == activation.dtype
+    others = [lane for lane in range(N_LANES) if lane not in TOMS]
+    assert np.array_equal(pooled[:, others], activation[:, others])
+    assert (pooled >= activation).all()
+    assert pooled.max(initial=0) <= 1
+    for old, new in zip(activation[:, TOMS], pooled[:, TOMS], strict=True):
+        assert np.count_nonzero(old != new) <= 1
+        assert np.isclose(new, min(old.sum(), 1), atol=1e-6).any()
+
+
+def test_unpooled_toms_are_left_as_they_are() -> None:
+    activation = toms_only((0.4, 0.4, 0.1))
+    assert pooled_toms(activation, params=PeakPickingParams(max_radius=2)) is activation
+
+
+def test_pooling_wants_all_lanes() -> None:
+    with pytest.raises(ValueError, match="8"):
+        pooled_toms(np.zeros((5, 3)), params=POOLED)

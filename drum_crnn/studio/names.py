@@ -132,8 +132,8 @@ def assign_notes(named: Iterable[tuple[str, int | None]]) -> list[int | None]:
 
     Names decide. A note the kit's author wrote beside the name decides only where the name leaves it open: a "Stick"
     may be a cross-stick or two sticks, a "Cymbal" a crash or a ride. Toms that are only numbered go from high to
-    low: two of them beside a low or floor tom are high and mid, three are high, mid and low; a single rack tom is
-    mid.
+    low: two of them beside a low or floor tom are high and mid, three are high, mid and low. The highest rack tom is
+    the high one, whatever it is called: nobody can hear that a kit's only rack tom was meant as its second.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def assign_notes(named: Iterable[tuple[str, int | None]]) -> list[int | None]:
     """
     named = list(named)
     drums = [drum_of_name(name) for name, _ in named]
-    drums = _number_toms(drums)
+    drums = _rank_toms(drums)
     has_cross_stick = "cross_stick" in drums
     has_crash = "crash" in drums
     result: list[int | None] = []
@@ -164,17 +164,15 @@ def assign_notes(named: Iterable[tuple[str, int | None]]) -> list[int | None]:
     return result
 
 
-def _number_toms(drums: list[str | None]) -> list[str | None]:
-    """Replace "tom", "tom 1", "tom 2" … by high, mid and low ones."""
+def _rank_toms(drums: list[str | None]) -> list[str | None]:
+    """Replace "tom", "tom 1", "tom 2" … by high, mid and low ones, and a mid tom by a high one where there is none."""
     numbered = sorted({drum for drum in drums if drum is not None and re.fullmatch(r"tom( \d+)?", drum)})
-    if not numbered:
-        return drums
     heights = ["tom_high", "tom_mid", "tom_low", "tom_floor"]
-    if not {"tom_low", "tom_floor"}.isdisjoint({drum for drum in drums if drum}):
+    if not {"tom_low", "tom_floor"}.isdisjoint(drums):
         heights = ["tom_high", "tom_mid", "tom_mid", "tom_mid"]
-    if len(numbered) == 1:
-        heights = ["tom_mid"]
     names = dict(zip(numbered, heights + [OTHER] * len(numbered), strict=False))
+    if "tom_high" not in (*drums, *names.values()):
+        names["tom_mid"] = "tom_high"
     return [names.get(drum, drum) if drum is not None else None for drum in drums]
 
 

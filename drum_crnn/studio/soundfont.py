@@ -59,12 +59,12 @@ _GENERAL_MIDI_NOTES = {note: note for note in LANE_OF_NOTE if note not in (22, 2
 _NOT_THE_LANE: dict[int, frozenset[int]] = {24: frozenset({52}), 40: frozenset({40}), 48: frozenset({59})}
 
 # The AVL Drumkits (bank 0, program 0) have keys of their own; font key -> our note. Left out: 48 hi-hat swish, 50, 52
-# and 58 choked cymbals, percussion. 41 and 43 are the centre and edge of the floor tom, 45 and 47 of the rack tom, 59
-# the ride's shank, 60 a second large crash.
+# and 58 choked cymbals, percussion. 41 and 43 are the centre and edge of the floor tom, 45 and 47 of the rack tom (the
+# only one, so the high one), 59 the ride's shank, 60 a second large crash.
 _AVL_NOTES = {
     **{key: key for key in (36, 37, 38, 40, 41, 42, 43, 44, 46, 49, 51, 53, 55, 57, 59)},
-    45: 47,
-    47: 45,
+    45: 48,
+    47: 50,
     60: 52,
 }
 _NOTES_OF_FONT = {"Black Pearl 4pc": _AVL_NOTES, "Red Zeppelin 4 LV2": _AVL_NOTES}

@@ -35,6 +35,8 @@ class KitVariation(StrictModel):
     ----------
     mix_kits : Effect
         Pieces from other kits; the amount is the probability that a piece is drawn from the whole group again.
+    one_tom : Effect
+        Where a kit has several toms of a lane: the amount is the probability that one of them, drawn, plays the lane.
     gain : Effect
         dB, a piece.
     blend : Effect
@@ -56,6 +58,7 @@ class KitVariation(StrictModel):
     """
 
     mix_kits: Effect
+    one_tom: Effect
     gain: Effect
     blend: Effect
     eq: Effect
@@ -70,6 +73,7 @@ class KitVariation(StrictModel):
     def _check(self) -> Self:
         for name, low, high in (
             ("mix_kits", 0, 1),
+            ("one_tom", 0, 1),
             ("eq", 0, 24),
             ("pitch", -24, 24),
             ("decay_s", 0.02, math.inf),
@@ -178,6 +182,7 @@ def vary_kit(
             seed=int(rng.integers(1 << 31)),
         )
         sounds.update(chosen)
+    sounds.update(_one_tom_a_lane(rng, sounds, params.one_tom.draw(rng) or 0.0))
     power = params.velocity_power.draw(rng) or 2.0
     hit_gain, hit_layer = params.hit_gain.draw(rng) or 0.0, params.hit_layer.draw(rng) or 0.0
     manner = VariedManner(shapes, power, hit_gain, hit_layer, np.random.default_rng(rng.integers(1 << 63)))
@@ -206,6 +211,18 @@ def _blended(sounds: Mapping[int, Sound], added: Mapping[int, Sound], level_db: 
             layers += [replace(layer, gain=layer.gain * factor) for layer in added[other].layers]
         blended[note] = replace(sound, layers=tuple(layers))
     return blended
+
+
+def _one_tom_a_lane(rng: np.random.Generator, sounds: Mapping[int, Sound], probability: float) -> dict[int, Sound]:
+    """The sounds of the tom lanes of which one tom plays all notes."""
+    played = {}
+    for lane in (LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom")):
+        notes = [note for note in sorted(sounds) if LANE_OF_NOTE[note] == lane]
+        is_one, which = rng.random(2)
+        if notes and is_one < probability:
+            drawn = sounds[notes[int(which * len(notes))]]
+            played |= {note: replace(drawn, note=note) for note in notes}
+    return played
 
 
 def _level_db(sounds: Mapping[int, Sound]) -> float:

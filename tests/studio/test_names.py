@@ -127,7 +127,12 @@ def test_what_a_sample_may_play(name, note, expected):
         # Numbered toms go from high to low.
         ([("Tom 1", 45), ("Tom 2", 43), ("Floor Tom", 41)], [50, 47, 41]),
         ([("Tom 3", None), ("Tom 2", None), ("Tom 1", None)], [43, 47, 50]),
-        ([("Tom", None), ("Floor Tom", None)], [47, 41]),
+        # The highest rack tom is the high one.
+        ([("Tom", None), ("Floor Tom", None)], [50, 41]),
+        ([("Mid Tom", None), ("Low Tom", None)], [50, 43]),
+        ([("Mid Tom", None), ("High Tom", None)], [47, 50]),
+        ([("Mid Tom", None), ("Tom 1", None)], [47, 50]),
+        ([("Low Tom", None), ("Floor Tom", None)], [43, 41]),
         ([("Tom Hi", None), ("tomhi2", None), ("tomhi3", None)], [50, 48, None]),
         ([("Drum 1", 36), ("Cowbell", 56)], [None, None]),
     ],

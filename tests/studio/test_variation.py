@@ -19,6 +19,7 @@ EFFECTS = list(effects_of("kit"))
 # What each effect has to be in order to do nothing.
 NEUTRAL = {
     "mix_kits": 0.0,
+    "one_tom": 0.0,
     "gain": 0.0,
     "blend": -300.0,
     "eq": 0.0,
@@ -30,14 +31,15 @@ NEUTRAL = {
     "hit_layer": 0.0,
 }
 NOTE_OF_PIECE = {"kick": 36, "snare": 38, "hihat": 42, "toms": 47, "crash": 49, "ride": 51}
+NOTES = (*NOTE_OF_PIECE.values(), 43, 45)
 SONG = [Note(0.25 * index, note, velocity) for index, (note, velocity) in enumerate(
-    (note, velocity) for velocity in (127, 60, 82) for note in (*NOTE_OF_PIECE.values(), 43)
+    (note, velocity) for velocity in (127, 60, 82) for note in NOTES
 )]  # fmt: skip
 
 
 def layered_kit(name: str = "test/Main", *, level: float = 0.5, base: float = 300.0) -> Kit:
     """A kit of all pieces whose hard hits are higher than its soft ones; the sha256s say what is what."""
-    plain = tone_kit({note: hit(base + 20 * note, level=level) for note in (*NOTE_OF_PIECE.values(), 43)}, name=name)
+    plain = tone_kit({note: hit(base + 20 * note, level=level) for note in NOTES}, name=name)
     sounds = {}
     for note, sound in plain.sounds.items():
         (layer,) = sound.layers
@@ -281,6 +283,22 @@ def test_the_equaliser_of_a_piece_stays_within_its_decibels_and_is_one_for_all_i
     assert np.abs(responses).max() > 6.0
     assert len({float(response[300]) for response in responses}) == 20
     assert np.allclose(20 * np.log10(np.abs(np.fft.rfft(PieceShape(eq_db=0.0)(click)))), 0.0, atol=0.01)
+
+
+def test_one_tom_plays_a_lane():
+    main = tone_kit({note: hit() for note in (50, 48, 47, 43, 41, 36)})
+    drawn = set()
+    for seed in range(30):
+        kit, _ = vary(seed, main=main, others=[main] * len(PIECES), one_tom=1.0)
+        assert kit.sounds.keys() == main.sounds.keys()
+        assert all(sound.note == note for note, sound in kit.sounds.items())
+        played = {note: sound.layers for note, sound in kit.sounds.items()}
+        assert played[50] == played[48]
+        assert played[43] == played[41]
+        assert played[47] == main.sounds[47].layers
+        assert played[36] == main.sounds[36].layers
+        drawn |= {note for note in (50, 48, 43, 41) if played[note] == main.sounds[note].layers}
+    assert drawn == {50, 48, 43, 41}
 
 
 def test_gated_reverb_is_for_snare_and_toms():
