@@ -12,7 +12,7 @@ from drum_crnn.lanes import N_LANES
 from drum_crnn.params import ParamsSection
 from drum_crnn.recurrent import BidirectionalGru
 
-__all__ = ["DrumCrnn", "ModelParams"]
+__all__ = ["ChannelDropout", "DrumCrnn", "ModelParams"]
 
 
 class ModelParams(ParamsSection):
@@ -86,12 +86,14 @@ class ChannelDropout(nn.Dropout2d):
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, channels, frames, bands)
         if not (self.training and self.p > 0 and x.is_contiguous(memory_format=torch.channels_last)):
-            return super().forward(x)
+            plain: Tensor = super().forward(x)
+            return plain
         n_batch, n_channels, _, n_bands = x.shape
         kept = x.new_empty(n_batch, 1, 1, n_channels).bernoulli_(1.0 - self.p).div_(1.0 - self.p)
         rows = x.permute(0, 2, 3, 1).flatten(2)  # (batch, frames, bands · channels)
         rows = rows * kept.expand(-1, -1, n_bands, -1).flatten(2)
-        return rows.unflatten(2, (n_bands, n_channels)).permute(0, 3, 1, 2)
+        result: Tensor = rows.unflatten(2, (n_bands, n_channels)).permute(0, 3, 1, 2)
+        return result
 
 
 _NORMALISATIONS: dict[str, type[nn.Module]] = {"rms": ChannelRms, "layer": ChannelLayerNorm}

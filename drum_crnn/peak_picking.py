@@ -27,17 +27,17 @@ class PeakPickingParams(ParamsSection):
 
     # Frames on either side that a peak must not be beaten by; two onsets of a lane are further apart than this.
     max_radius: int = Field(ge=1)
-    # Whether the likeliest of the three toms gets the activation of all of them. Model files of before know nothing of it.
+    # Whether the likeliest of the three toms gets the activation of all of them; older model files do not say.
     pool_toms: bool = False
 
 
 def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.floating]:
     """Give the likeliest tom what the model says of all three.
 
-    That a tom was struck is easily heard, and which of three is often a guess: then no lane alone reaches its threshold,
-    and the stroke is lost. A stroke is on one tom, so the probabilities of the lanes add up to that of any tom. The lane
-    with the highest activation within `max_radius` frames, which is the same one all around a stroke, gets the sum,
-    at most 1; the two others keep what they have, so that two toms struck at once are still two.
+    That a tom was struck is easily heard, and which of three is often a guess: then no lane alone reaches its
+    threshold, and the stroke is lost. A stroke is on one tom, so the probabilities of the lanes add up to that of any
+    tom. The lane with the highest activation within `max_radius` frames, which is the same one all around a stroke,
+    gets the sum, at most 1; the two others keep what they have, so that two toms struck at once are still two.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """A bidirectional GRU that is fast to train on a CPU.
 
-`torch.nn.GRU` has kernels of its own for GPUs alone. On a CPU it is several dozen small operations a frame and direction,
-and most of its time goes into starting them. Here both directions take each step together, whatever does not depend on
-the step before is computed for all frames at once, and the backward pass is written out: six operations a step forwards
-and three backwards. Weights, names and results are those of `torch.nn.GRU`, up to rounding.
+`torch.nn.GRU` has kernels of its own for GPUs alone. On a CPU it is several dozen small operations a frame and
+direction, and most of its time goes into starting them. Here both directions take each step together, whatever does not
+depend on the step before is computed for all frames at once, and the backward pass is written out: six operations a
+step forwards and four backwards. Weights, names and results are those of `torch.nn.GRU`, up to rounding.
 
 References
 ----------
@@ -37,7 +37,9 @@ class BidirectionalGru(nn.GRU):
             dropout=dropout if n_layers > 1 else 0.0,
         )
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(  # type: ignore[override]  # packed sequences are not needed
+        self, x: Tensor, hx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As `torch.nn.GRU`: outputs, shape (batch, frames, 2 · units), and the last states; `hx` has to be None."""
         if hx is not None:
             raise ValueError("a recording begins in silence: the state before it cannot be given")
@@ -59,7 +61,7 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 # The compiler would unroll the steps into one enormous graph.
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _both_directions(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -79,12 +81,12 @@ def _both_directions(
 class _Recurrence(torch.autograd.Function):
     """States of all steps, shape (2, steps, batch, units), from zero on.
 
-    Of inputs with shape (2, steps, batch, 3 · units), recurrent weights (2, units, 3 · units), biases (2, 1, 3 · units).
-    Gates are in the order of PyTorch: reset r, update z, new n.
+    Of inputs with shape (2, steps, batch, 3 · units), recurrent weights (2, units, 3 · units) and biases
+    (2, 1, 3 · units). Gates are in the order of PyTorch: reset r, update z, new n.
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, of_inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         n_directions, n_steps, n_batch, n_gates = of_inputs.shape
         n_units = n_gates // 3
@@ -116,7 +118,7 @@ class _Recurrence(torch.autograd.Function):
         return states[:, 1:]
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight, of_state_new, gates, new, states = ctx.saved_tensors
         n_units = new.shape[-1]

@@ -163,9 +163,7 @@ def test_a_doubtful_tom_is_heard_if_toms_are_pooled() -> None:
     onset[10, 3:6] = [0.3, 0.4, 0.1]
     for pool_toms, lanes in ((True, [4]), (False, [])):
         picking = section(PeakPickingParams, pool_toms=pool_toms)
-        found = onsets_of(
-            Activations(onset, velocity), thresholds=[0.5] * 8, peak_picking=picking, frame_rate=100.0
-        )
+        found = onsets_of(Activations(onset, velocity), thresholds=[0.5] * 8, peak_picking=picking, frame_rate=100.0)
         assert found.lane.tolist() == lanes
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.lanes import N_LANES
-from drum_crnn.model import ChannelLayerNorm, ChannelRms, ConvBlock, DrumCrnn, ModelParams
+from drum_crnn.model import ChannelDropout, ChannelLayerNorm, ChannelRms, ConvBlock, DrumCrnn, ModelParams
 
 BASE = {"conv_channels": [48, 64, 96], "projection": 256, "gru_layers": 3, "gru_units": 192, "dropout": 0.2}
 
@@ -164,3 +164,20 @@ def test_every_weight_is_learnt() -> None:
 def test_impossible_parameters_are_named(changes: dict[str, object], words: str) -> None:
     with pytest.raises(DrumCrnnError, match=words):
         small_model(**changes)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("is_training", [True, False])
+def test_channel_dropout_is_that_of_torch(memory_format: torch.memory_format, is_training: bool) -> None:
+    x = torch.randn(3, 5, 7, 4).contiguous(memory_format=memory_format)
+    found = []
+    for dropout in (ChannelDropout(0.4), torch.nn.Dropout2d(0.4)):
+        torch.manual_seed(5)
+        of_input = x.clone().requires_grad_()
+        y = dropout.train(is_training)(of_input)
+        y.square().sum().backward()
+        assert y.is_contiguous(memory_format=memory_format)
+        found.append([y, of_input.grad])
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert bool((found[0][0] == 0).any()) == is_training

@@ -215,7 +215,7 @@ def _blended(sounds: Mapping[int, Sound], added: Mapping[int, Sound], level_db: 
 
 def _one_tom_a_lane(rng: np.random.Generator, sounds: Mapping[int, Sound], probability: float) -> dict[int, Sound]:
     """The sounds of the tom lanes of which one tom plays all notes."""
-    played = {}
+    played: dict[int, Sound] = {}
     for lane in (LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom")):
         notes = [note for note in sorted(sounds) if LANE_OF_NOTE[note] == lane]
         is_one, which = rng.random(2)
