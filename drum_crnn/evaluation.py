@@ -20,6 +20,7 @@ from drum_crnn.inference import activations_of, onsets_of
 from drum_crnn.labels import Labels
 from drum_crnn.lanes import LANES
 from drum_crnn.metrics import (
+    CLASSES,
     STRICT_TOLERANCE_S,
     TOLERANCE_S,
     Interval,
@@ -152,6 +153,7 @@ def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str], params: Eva
         "precision": pooled.precision()[0],
         "recall": pooled.recall()[0],
         **{f"f1_{lane}": value for lane, value in zip(LANES, total.f(), strict=True)},
+        **_class_scores(scored),
         "velocity_f1": _total(s.matches.velocity_counts() for s in scored).sum_f(),
         "velocity_mae": velocity_mae([s.matches for s in scored])[0],
     }
@@ -162,6 +164,13 @@ def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str], params: Eva
             for name, of_it in conditions.items()
         }
     return {name: _rounded(float(value)) for name, value in scores.items()}
+
+
+def _class_scores(scored: Sequence[ScoredRecording]) -> dict[str, Any]:
+    """F of the five classes pooled, and of those that are no lanes."""
+    counts = sum((s.matches.class_counts() for s in scored), start=LaneCounts.zeros(len(CLASSES)))
+    of_class = dict(zip(CLASSES, counts.f(), strict=True))
+    return {"f1_5_classes": counts.sum_f()} | {f"f1_{name}": of_class[name] for name in CLASSES if name not in LANES}
 
 
 def _conditions(scored: Sequence[ScoredRecording]) -> dict[str, list[ScoredRecording]]:
@@ -180,6 +189,7 @@ def _condition_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -
         low, high = _interval(of_it, LaneCounts.sum_f, params)
         more: dict[str, Any] = {"f1_low": low, "f1_high": high}
         more["f1_25ms"] = _total(s.strict.counts() for s in of_it).sum_f()
+        more |= _class_scores(of_it)
         more["velocity_mae"] = velocity_mae([s.matches for s in of_it])[0]
         rows.append(row | {key: _rounded(float(value)) for key, value in more.items()})
     return rows

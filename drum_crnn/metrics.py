@@ -33,10 +33,11 @@ import mir_eval
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.lanes import N_LANES
+from drum_crnn.lanes import LANES, N_LANES
 from drum_crnn.onsets import IgnoreWindows, Onsets
 
 __all__ = [
+    "CLASSES",
     "STRICT_TOLERANCE_S",
     "TOLERANCE_S",
     "Interval",
@@ -54,6 +55,17 @@ __all__ = [
 TOLERANCE_S = 0.050
 STRICT_TOLERANCE_S = 0.025
 
+# The five classes that most of the field scores: which tom it was, and which cymbal, does not matter there.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "kick": ("kick",),
+    "snare": ("snare",),
+    "hihat": ("hihat",),
+    "toms": ("high_tom", "mid_tom", "low_tom"),
+    "cymbals": ("crash", "ride"),
+}
+# Onsets of a class closer than this are one: two toms struck at once are one stroke on the toms.
+_ONE_STROKE_S = 0.015
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -66,7 +78,8 @@ class LaneCounts:
     Parameters
     ----------
     tp, fp, fn : int array, shape (..., n_lanes)
-        Leading axes, if any, are kept by every score: `bootstrap_interval` puts its resamples there.
+        Leading axes, if any, are kept by every score: `bootstrap_interval` puts its resamples there. The last axis may
+        be that of `CLASSES` as well.
     """
 
     tp: IntArray
@@ -74,9 +87,9 @@ class LaneCounts:
     fn: IntArray
 
     @classmethod
-    def zeros(cls) -> "LaneCounts":
+    def zeros(cls, n_lanes: int = N_LANES) -> "LaneCounts":
         """Nothing counted yet."""
-        nothing = np.zeros(N_LANES, dtype=np.int64)
+        nothing = np.zeros(n_lanes, dtype=np.int64)
         return cls(nothing, nothing, nothing)
 
     def __add__(self, other: "LaneCounts") -> "LaneCounts":
@@ -140,6 +153,20 @@ class Matches:
     def counts(self) -> LaneCounts:
         """True positives, false positives and false negatives of each lane."""
         return self._counts(self.lane)
+
+    def class_counts(self) -> LaneCounts:
+        """True positives, false positives and false negatives of each of `CLASSES`, shape (n_classes,).
+
+        A class has all onsets of its lanes that count, those less than 15 ms after another merged with it, on both
+        sides; then its estimates are matched to its references as those of a lane are.
+        """
+        counts = []
+        for names in CLASSES.values():
+            lanes = [LANES.index(name) for name in names]
+            reference_s, estimate_s = (_strokes(onsets, lanes) for onsets in (self.reference, self.estimate))
+            n_pairs = len(_match(reference_s, estimate_s, tolerance_s=self.tolerance_s))
+            counts.append((n_pairs, len(estimate_s) - n_pairs, len(reference_s) - n_pairs))
+        return LaneCounts(*np.array(counts, dtype=np.int64).T)
 
     def timing_errors_s(self) -> FloatArray:
         """Estimate minus reference in seconds, shape (n_pairs,): positive where the estimate is late.
@@ -355,6 +382,12 @@ def bootstrap_interval(
     values = statistic(resamples)
     low, high = (_quantile(values, share) for share in ((1 - confidence) / 2, (1 + confidence) / 2))
     return Interval(low, high)
+
+
+def _strokes(onsets: Onsets, lanes: Sequence[int]) -> FloatArray:
+    """Times of the onsets in `lanes`, each group of those that follow each other within 15 ms as its first."""
+    time_s = np.sort(onsets.time_s[np.isin(onsets.lane, lanes)])
+    return time_s[np.diff(time_s, prepend=-np.inf) >= _ONE_STROKE_S]
 
 
 def _match(reference_s: FloatArray, estimate_s: FloatArray, *, tolerance_s: float) -> IntArray:

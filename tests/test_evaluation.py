@@ -107,6 +107,9 @@ def test_scores_are_those_counted_by_hand(evaluation: Evaluation) -> None:
     of_lane = {"kick": f1(2, 0, 2), "snare": f1(2, 0, 1), "hihat": 0.0, "ride": 0.0}
     assert {lane: scores[f"f1_{lane}"] for lane in LANES} == {lane: of_lane.get(lane) for lane in LANES}
     assert scores["f1_lane_mean"] == pytest.approx(np.mean(list(of_lane.values())), abs=1e-5)
+    # As lanes: the ride of b is a cymbal.
+    assert scores["f1_5_classes"] == f1(4, 2, 3)
+    assert (scores["f1_toms"], scores["f1_cymbals"]) == (None, 0.0)
     assert scores["f1_unheard_kits"] == 1.0
     assert scores["f1_condition_plain"] == f1(2, 2, 3)
     assert scores["f1_condition_stress"] == 1.0
@@ -147,6 +150,7 @@ def test_conditions_have_scores_of_their_own(evaluation: Evaluation) -> None:
     assert float(plain["f1"]) == f1(2, 2, 3)
     assert float(plain["f1_25ms"]) == f1(1, 3, 4)  # the early kick
     assert float(plain["velocity_mae"]) == 7.0
+    assert float(plain["f1_5_classes"]) == f1(2, 2, 3)
     assert float(stress["f1_25ms"]) == f1(1, 1, 1)  # the late kick
 
 

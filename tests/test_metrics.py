@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from drum_crnn.lanes import LANES, N_LANES
 from drum_crnn.metrics import (
+    CLASSES,
     LaneCounts,
     bootstrap_interval,
     count_by_group,
@@ -393,3 +394,34 @@ class TestBootstrap:
             bootstrap_interval({}, LaneCounts.sum_f, n_resamples=10, confidence=0.95, seed=0)
         with pytest.raises(ValueError, match="confidence"):
             bootstrap_interval(self.PERFORMANCES, LaneCounts.sum_f, n_resamples=10, confidence=95, seed=0)
+
+
+class TestClasses:
+    def test_every_lane_is_of_one_class(self) -> None:
+        assert sorted(lane for lanes in CLASSES.values() for lane in lanes) == sorted(LANES)
+
+    def test_the_wrong_tom_is_a_tom(self) -> None:
+        high, mid, low = (LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom"))
+        reference = played((1.0, high), (2.0, mid), (3.0, low), (3.01, high), (4.0, KICK))
+        estimate = played((1.0, low), (2.02, mid), (3.0, mid), (5.0, SNARE))
+        counts = match_onsets(reference, estimate, NO_WINDOWS, tolerance_s=0.05).class_counts()
+        assert counts_of(counts, [*CLASSES].index("toms")) == (3, 0, 0)  # the two at 3 s are one stroke
+        assert counts_of(counts, [*CLASSES].index("kick")) == (0, 0, 1)
+        assert counts_of(counts, [*CLASSES].index("snare")) == (0, 1, 0)
+
+    def test_what_is_ignored_stays_so(self) -> None:
+        reference, estimate = played((1.0, CRASH), (2.0, CRASH)), played((1.0, CRASH), (2.0, CRASH))
+        matches = match_onsets(reference, estimate, windows((0.9, 1.1, CRASH)), tolerance_s=0.05)
+        assert counts_of(matches.class_counts(), [*CLASSES].index("cymbals")) == (1, 0, 0)
+
+    @given(ONSETS, ONSETS)
+    def test_classes_of_one_lane_are_scored_as_that_lane(self, reference: Onsets, estimate: Onsets) -> None:
+        matches = match_onsets(reference, estimate, NO_WINDOWS, tolerance_s=TOLERANCE_S)
+        lanes, classes = matches.counts(), matches.class_counts()
+        for index, name in enumerate(CLASSES):
+            if name in LANES and not _has_doubles(reference, estimate, lane=LANES.index(name)):
+                assert counts_of(classes, index) == counts_of(lanes, LANES.index(name))
+
+
+def _has_doubles(*sides: Onsets, lane: int) -> bool:
+    return any((np.diff(side.time_s[side.lane == lane]) < 1 / 64).any() for side in sides)
