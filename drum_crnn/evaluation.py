@@ -1,7 +1,9 @@
 """Scores of an exported model on the test side: numbers, tables, and what DVC plots."""
 
+import functools
 import json
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from drum_crnn.metrics import (
     Matches,
     bootstrap_interval,
     count_by_group,
+    count_classes,
     match_onsets,
     velocity_mae,
 )
@@ -54,11 +57,12 @@ class EvaluateParams(ParamsSection):
 
 @dataclass(frozen=True, slots=True)
 class ScoredRecording:
-    """What was found in one recording, at both tolerances."""
+    """What was found in one recording, at both tolerances; and in `CLASSES` instead of lanes."""
 
     entry: CatalogEntry
     matches: Matches
     strict: Matches
+    classes: LaneCounts
 
 
 def evaluate(
@@ -118,7 +122,8 @@ def score_recordings(
             match_onsets(reference, estimate, ignored, tolerance_s=tolerance_s)
             for tolerance_s in (TOLERANCE_S, STRICT_TOLERANCE_S)
         )
-        scored.append(ScoredRecording(entry, matches, strict))
+        classes = count_classes(reference, estimate, ignored, tolerance_s=TOLERANCE_S)
+        scored.append(ScoredRecording(entry, matches, strict, classes))
     return scored
 
 
@@ -168,7 +173,7 @@ def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str], params: Eva
 
 def _class_scores(scored: Sequence[ScoredRecording]) -> dict[str, Any]:
     """F of the five classes pooled, and of those that are no lanes."""
-    counts = sum((s.matches.class_counts() for s in scored), start=LaneCounts.zeros(len(CLASSES)))
+    counts = functools.reduce(operator.add, (s.classes for s in scored))
     of_class = dict(zip(CLASSES, counts.f(), strict=True))
     return {"f1_5_classes": counts.sum_f()} | {f"f1_{name}": of_class[name] for name in CLASSES if name not in LANES}
 

@@ -45,6 +45,7 @@ __all__ = [
     "Matches",
     "bootstrap_interval",
     "count_by_group",
+    "count_classes",
     "count_matches",
     "counted",
     "match_onsets",
@@ -63,7 +64,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "toms": ("high_tom", "mid_tom", "low_tom"),
     "cymbals": ("crash", "ride"),
 }
-# Onsets of a class closer than this are one: two toms struck at once are one stroke on the toms.
+# Onsets of a class closer than this are one, as labels of a lane are (`labels.merge_window_s`), and estimates as well:
+# two toms struck at once are one stroke on the toms.
 _ONE_STROKE_S = 0.015
 
 FloatArray = NDArray[np.float64]
@@ -87,9 +89,9 @@ class LaneCounts:
     fn: IntArray
 
     @classmethod
-    def zeros(cls, n_lanes: int = N_LANES) -> "LaneCounts":
+    def zeros(cls) -> "LaneCounts":
         """Nothing counted yet."""
-        nothing = np.zeros(n_lanes, dtype=np.int64)
+        nothing = np.zeros(N_LANES, dtype=np.int64)
         return cls(nothing, nothing, nothing)
 
     def __add__(self, other: "LaneCounts") -> "LaneCounts":
@@ -153,20 +155,6 @@ class Matches:
     def counts(self) -> LaneCounts:
         """True positives, false positives and false negatives of each lane."""
         return self._counts(self.lane)
-
-    def class_counts(self) -> LaneCounts:
-        """True positives, false positives and false negatives of each of `CLASSES`, shape (n_classes,).
-
-        A class has all onsets of its lanes that count, those less than 15 ms after another merged with it, on both
-        sides; then its estimates are matched to its references as those of a lane are.
-        """
-        counts = []
-        for names in CLASSES.values():
-            lanes = [LANES.index(name) for name in names]
-            reference_s, estimate_s = (_strokes(onsets, lanes) for onsets in (self.reference, self.estimate))
-            n_pairs = len(_match(reference_s, estimate_s, tolerance_s=self.tolerance_s))
-            counts.append((n_pairs, len(estimate_s) - n_pairs, len(reference_s) - n_pairs))
-        return LaneCounts(*np.array(counts, dtype=np.int64).T)
 
     def timing_errors_s(self) -> FloatArray:
         """Estimate minus reference in seconds, shape (n_pairs,): positive where the estimate is late.
@@ -268,12 +256,8 @@ def counted(
     bool arrays, shapes (n_references,) and (n_estimates,)
     """
     keep_reference = ~ignore.cover(reference_s, lane=lane)
-    kept_s = reference_s[keep_reference]
-    # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
-    first = np.searchsorted(kept_s, estimate_s - tolerance_s, side="left")
-    end = np.searchsorted(kept_s, estimate_s + tolerance_s, side="right")
-    keep_estimate = (first < end) | ~ignore.cover(estimate_s, lane=lane, margin_s=tolerance_s)
-    return keep_reference, keep_estimate
+    is_near = _near(estimate_s, reference_s[keep_reference], tolerance_s=tolerance_s)
+    return keep_reference, is_near | ~ignore.cover(estimate_s, lane=lane, margin_s=tolerance_s)
 
 
 def match_onsets(reference: Onsets, estimate: Onsets, ignore: IgnoreWindows, *, tolerance_s: float) -> Matches:
@@ -305,6 +289,27 @@ def match_onsets(reference: Onsets, estimate: Onsets, ignore: IgnoreWindows, *, 
 def count_matches(reference: Onsets, estimate: Onsets, ignore: IgnoreWindows, *, tolerance_s: float) -> LaneCounts:
     """True positives, false positives and false negatives of one recording; see `match_onsets`."""
     return match_onsets(reference, estimate, ignore, tolerance_s=tolerance_s).counts()
+
+
+def count_classes(reference: Onsets, estimate: Onsets, ignore: IgnoreWindows, *, tolerance_s: float) -> LaneCounts:
+    """True positives, false positives and false negatives of each of `CLASSES` in one recording, shape (n_classes,).
+
+    A class has the onsets of all its lanes, those less than 15 ms after another merged with it, on both sides. Which
+    references count is decided lane by lane. An estimate is left out if it lies in a window of any lane of the class
+    and near no reference of the class that counts.
+    """
+    counts = []
+    for names in CLASSES.values():
+        lanes = [LANES.index(name) for name in names]
+        covered = [(reference.lane == lane) & ignore.cover(reference.time_s, lane=lane) for lane in lanes]
+        reference_s = _strokes(reference.where(~np.any(covered, axis=0)), lanes)
+        estimate_s = _strokes(estimate, lanes)
+        covered = [ignore.cover(estimate_s, lane=lane, margin_s=tolerance_s) for lane in lanes]
+        is_near = _near(estimate_s, reference_s, tolerance_s=tolerance_s)
+        estimate_s = estimate_s[is_near | ~np.any(covered, axis=0)]
+        n_pairs = len(_match(reference_s, estimate_s, tolerance_s=tolerance_s))
+        counts.append((n_pairs, len(estimate_s) - n_pairs, len(reference_s) - n_pairs))
+    return LaneCounts(*np.array(counts, dtype=np.int64).T)
 
 
 def count_by_group(counts: Iterable[tuple[str, LaneCounts]]) -> dict[str, LaneCounts]:
@@ -388,6 +393,14 @@ def _strokes(onsets: Onsets, lanes: Sequence[int]) -> FloatArray:
     """Times of the onsets in `lanes`, each group of those that follow each other within 15 ms as its first."""
     time_s = np.sort(onsets.time_s[np.isin(onsets.lane, lanes)])
     return time_s[np.diff(time_s, prepend=-np.inf) >= _ONE_STROKE_S]
+
+
+def _near(times_s: FloatArray, others_s: FloatArray, *, tolerance_s: float) -> BoolArray:
+    """Which of the times have one of `others_s`, increasing, within the tolerance."""
+    # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
+    first = np.searchsorted(others_s, times_s - tolerance_s, side="left")
+    end = np.searchsorted(others_s, times_s + tolerance_s, side="right")
+    return first < end
 
 
 def _match(reference_s: FloatArray, estimate_s: FloatArray, *, tolerance_s: float) -> IntArray:

@@ -78,18 +78,23 @@ class ChannelLayerNorm(nn.LayerNorm):
         return F.layer_norm(wide, self.normalized_shape, weight, bias, self.eps).permute(0, 3, 1, 2)
 
 
-class ChannelDropout(nn.Dropout2d):
-    """`torch.nn.Dropout2d`, three times as fast on a CPU where channels lie side by side in memory.
+class ChannelDropout(nn.Module):
+    """`torch.nn.Dropout2d`, but where channels lie side by side in memory, whole rows are multiplied at a time.
 
-    There one row of a frame, all bands and channels, is multiplied at a time, not the few channels of one band.
+    A row is one frame, all bands and channels. PyTorch would go through the few channels of one band after the other.
     """
 
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
     def forward(self, x: Tensor) -> Tensor:  # (batch, channels, frames, bands)
-        if not (self.training and self.p > 0 and x.is_contiguous(memory_format=torch.channels_last)):
-            plain: Tensor = super().forward(x)
-            return plain
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            return F.dropout2d(x, self.p, self.training)
+        if not self.training:
+            return x
         n_batch, n_channels, _, n_bands = x.shape
-        kept = x.new_empty(n_batch, 1, 1, n_channels).bernoulli_(1.0 - self.p).div_(1.0 - self.p)
+        kept = F.dropout(x.new_ones(n_batch, 1, 1, n_channels), self.p)
         rows = x.permute(0, 2, 3, 1).flatten(2)  # (batch, frames, bands · channels)
         rows = rows * kept.expand(-1, -1, n_bands, -1).flatten(2)
         result: Tensor = rows.unflatten(2, (n_bands, n_channels)).permute(0, 3, 1, 2)

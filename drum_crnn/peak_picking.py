@@ -27,39 +27,8 @@ class PeakPickingParams(ParamsSection):
 
     # Frames on either side that a peak must not be beaten by; two onsets of a lane are further apart than this.
     max_radius: int = Field(ge=1)
-    # Whether the likeliest of the three toms gets the activation of all of them; older model files do not say.
+    # Whether peaks of the likeliest tom get the activation of all three (`pooled_toms`); older model files do not say.
     pool_toms: bool = False
-
-
-def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.floating]:
-    """Give the likeliest tom what the model says of all three.
-
-    That a tom was struck is easily heard, and which of three is often a guess: then no lane alone reaches its
-    threshold, and the stroke is lost. A stroke is on one tom, so the probabilities of the lanes add up to that of any
-    tom. The lane with the highest activation within `max_radius` frames, which is the same one all around a stroke,
-    gets the sum, at most 1; the two others keep what they have, so that two toms struck at once are still two.
-
-    Parameters
-    ----------
-    activation : float array, shape (n_frames, n_lanes)
-        Probabilities in [0, 1] of all frames of a recording.
-
-    Returns
-    -------
-    float array, shape (n_frames, n_lanes)
-        Of the same dtype; `activation` itself if `params.pool_toms` is false.
-    """
-    if activation.ndim != 2 or activation.shape[1] != N_LANES:
-        raise ValueError(f"activations have shape (frames, {N_LANES}), not {activation.shape}")
-    if not params.pool_toms or not len(activation):
-        return activation
-    toms = activation[:, _TOMS]
-    nearby = maximum_filter1d(toms, size=2 * params.max_radius + 1, axis=0)
-    is_likeliest = np.arange(len(_TOMS)) == nearby.argmax(axis=1)[:, None]
-    total = np.minimum(toms.sum(axis=1, keepdims=True), 1)
-    pooled = activation.copy()
-    pooled[:, _TOMS] = np.where(is_likeliest, total, toms)
-    return pooled
 
 
 def find_peaks(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.int64]:
@@ -133,3 +102,36 @@ def pick_peaks(activation: NDArray[np.floating], *, threshold: float, params: Pe
     peaks = find_peaks(activation, params=params)
     # As float64: a threshold must not be rounded to the activations' precision before it is compared with them.
     return peaks[activation[peaks].astype(np.float64) >= threshold]
+
+
+def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.floating]:
+    """Raise the peaks of the likeliest tom to what the model says of all three.
+
+    That a tom was struck is easily heard, and which of three is often a guess: then no lane alone reaches its
+    threshold, and the stroke is lost. A stroke is on one tom, so the probabilities of the lanes add up to that of any
+    tom. A peak of the lane with the highest activation within `max_radius` frames is raised to the sum at its frame, at
+    most 1. Nothing else changes: peaks stay where they are, and two toms struck at once are still two.
+
+    Parameters
+    ----------
+    activation : float array, shape (n_frames, n_lanes)
+        Probabilities in [0, 1] of all frames of a recording.
+
+    Returns
+    -------
+    float array, shape (n_frames, n_lanes)
+        Of the same dtype; `activation` itself if `params.pool_toms` is false.
+    """
+    if activation.ndim != 2 or activation.shape[1] != N_LANES:
+        raise ValueError(f"activations have shape (frames, {N_LANES}), not {activation.shape}")
+    if not params.pool_toms or not len(activation):
+        return activation
+    toms = activation[:, _TOMS]
+    likeliest = maximum_filter1d(toms, size=2 * params.max_radius + 1, axis=0).argmax(axis=1)
+    total = np.minimum(toms.sum(axis=1), 1)
+    pooled = activation.copy()
+    for index, lane in enumerate(_TOMS):
+        peaks = find_peaks(toms[:, index], params=params)
+        peaks = peaks[likeliest[peaks] == index]
+        pooled[peaks, lane] = total[peaks]
+    return pooled

@@ -1,9 +1,10 @@
 """A bidirectional GRU that is fast to train on a CPU.
 
-`torch.nn.GRU` has kernels of its own for GPUs alone. On a CPU it is several dozen small operations a frame and
-direction, and most of its time goes into starting them. Here both directions take each step together, whatever does not
-depend on the step before is computed for all frames at once, and the backward pass is written out: six operations a
-step forwards and four backwards. Weights, names and results are those of `torch.nn.GRU`, up to rounding.
+`torch.nn.GRU` has kernels of its own for GPUs alone. On a CPU it is a few dozen small operations a frame and direction,
+forwards and backwards, and much of its time goes into starting them. Here both directions take each step together,
+whatever does not depend on the step before is computed for all frames at once, and the backward pass is written out:
+six operations a step forwards and four backwards. Weights, names and results are those of `torch.nn.GRU`, up to
+rounding.
 
 References
 ----------
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 __all__ = ["BidirectionalGru"]
 
@@ -23,8 +25,8 @@ __all__ = ["BidirectionalGru"]
 class BidirectionalGru(nn.GRU):
     """A GRU over (batch, frames, features) in both directions.
 
-    On a GPU it is `torch.nn.GRU`; elsewhere it does the same, faster. The hidden state is kept in the type of the
-    weights, under autocast too.
+    On a CPU, where it is faster, states are float32 under autocast too. Elsewhere, and in a compiled model, it is
+    `torch.nn.GRU`: a compiler would unroll the steps into one enormous graph.
     """
 
     def __init__(self, n_inputs: int, n_units: int, *, n_layers: int, dropout: float) -> None:
@@ -37,13 +39,9 @@ class BidirectionalGru(nn.GRU):
             dropout=dropout if n_layers > 1 else 0.0,
         )
 
-    def forward(  # type: ignore[override]  # packed sequences are not needed
-        self, x: Tensor, hx: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """As `torch.nn.GRU`: outputs, shape (batch, frames, 2 · units), and the last states; `hx` has to be None."""
-        if hx is not None:
-            raise ValueError("a recording begins in silence: the state before it cannot be given")
-        if x.device.type != "cpu":
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # states begin at zero
+        """As `torch.nn.GRU`: outputs, shape (batch, frames, 2 · units), and the last states."""
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         last = []
         for layer in range(self.num_layers):
@@ -60,8 +58,6 @@ class BidirectionalGru(nn.GRU):
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-# The compiler would unroll the steps into one enormous graph.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _both_directions(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -118,6 +114,7 @@ class _Recurrence(torch.autograd.Function):
         return states[:, 1:]
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight, of_state_new, gates, new, states = ctx.saved_tensors

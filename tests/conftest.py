@@ -20,10 +20,13 @@ def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def as_in_training() -> Iterator[None]:
+def as_in_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread, as a rank has; and afterwards no trace of the settings that a training makes for its process."""
     import torch
 
+    import drum_crnn.training
+
+    monkeypatch.setattr(drum_crnn.training, "keep_freed_memory", lambda: None)  # it could not be taken back
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,5 +1,6 @@
 """Freed memory: a process that keeps it does not ask the system for it again."""
 
+import platform
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's allocator")
 def test_pages_are_fetched_once():
     def faults(how):
         return int(subprocess.run([sys.executable, "-c", _SCRIPT, how], capture_output=True, check=True).stdout)

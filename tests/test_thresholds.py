@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drum_crnn.errors import DrumCrnnError
+from drum_crnn.inference import Activations, onsets_of
 from drum_crnn.lanes import LANES, N_LANES
 from drum_crnn.metrics import count_matches
 from drum_crnn.onsets import IgnoreWindows, Onsets
-from drum_crnn.peak_picking import PeakPickingParams, pick_peaks
+from drum_crnn.peak_picking import PeakPickingParams
 from drum_crnn.thresholds import (
     LanePeaks,
     ThresholdCurve,
@@ -146,20 +147,21 @@ class TestSweep:
 
 
 class TestPeaksOfLanes:
-    def test_sweep_of_activations_equals_picking_peaks_and_counting(self) -> None:
+    @pytest.mark.parametrize("pool_toms", [False, True])
+    def test_sweep_of_activations_equals_transcribing_and_counting(self, pool_toms: bool) -> None:
         rng = np.random.default_rng(1)
         activation = rng.random((600, N_LANES), dtype=np.float32)
         reference = Onsets.in_order(rng.uniform(0, 6, 200), rng.integers(0, N_LANES, 200), np.full(200, 64))
         ignore = IgnoreWindows(np.arange(5.0), np.arange(5.0) + 0.2, rng.integers(0, N_LANES, 5))
-        picking = PeakPickingParams(max_radius=3)
+        picking = PeakPickingParams(max_radius=3, pool_toms=pool_toms)
         lanes = peaks_of_lanes(activation, reference, ignore, frame_rate=100, min_activation=0.3, params=picking)
         curves = [sweep_lane([peaks], tolerance_s=0.05) for peaks in lanes]
         for threshold in (0.3, 0.5, 0.77, 0.97):
-            frames = [pick_peaks(activation[:, lane], threshold=threshold, params=picking) for lane in range(N_LANES)]
-            estimate = Onsets.in_order(
-                np.concatenate(frames) / 100,
-                np.repeat(np.arange(N_LANES), [len(of_lane) for of_lane in frames]),
-                np.full(sum(map(len, frames)), 64),
+            estimate = onsets_of(
+                Activations(activation, np.full_like(activation, 64.0)),
+                thresholds=[threshold] * N_LANES,
+                peak_picking=picking,
+                frame_rate=100,
             )
             expected = count_matches(reference, estimate, ignore, tolerance_s=0.05)
             for lane, swept in enumerate(curves):

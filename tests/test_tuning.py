@@ -85,7 +85,7 @@ def test_thresholds_lie_in_the_middle_between_onsets_and_ghosts(tuning: Tuning) 
     assert document["thresholds"]["kick"] == pytest.approx((0.4 + 0.6) / 2, abs=1e-6)
     assert document["thresholds"]["snare"] == pytest.approx((0.2 + 0.3) / 2, abs=1e-6)
     assert list(document["thresholds"]) == list(LANES)
-    assert document["peak_picking"] == {"max_radius": 4}
+    assert document["peak_picking"] == PEAKS.model_dump()
     assert document["validation_f1"] == {
         "sum": 1.0,
         **{lane: 1.0 if lane in ("kick", "snare", "hihat") else None for lane in LANES},

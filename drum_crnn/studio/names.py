@@ -132,8 +132,8 @@ def assign_notes(named: Iterable[tuple[str, int | None]]) -> list[int | None]:
 
     Names decide. A note the kit's author wrote beside the name decides only where the name leaves it open: a "Stick"
     may be a cross-stick or two sticks, a "Cymbal" a crash or a ride. Toms that are only numbered go from high to
-    low: two of them beside a low or floor tom are high and mid, three are high, mid and low. The highest rack tom is
-    the high one, whatever it is called: nobody can hear that a kit's only rack tom was meant as its second.
+    low: two of them beside a low or floor tom are high and mid, three are high, mid and low. Where no tom is high, mid
+    ones are: nobody can hear that a kit's only rack tom was meant as its second.
 
     Parameters
     ----------

@@ -218,8 +218,8 @@ def _one_tom_a_lane(rng: np.random.Generator, sounds: Mapping[int, Sound], proba
     played: dict[int, Sound] = {}
     for lane in (LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom")):
         notes = [note for note in sorted(sounds) if LANE_OF_NOTE[note] == lane]
-        is_one, which = rng.random(2)
-        if notes and is_one < probability:
+        chance, which = rng.random(2)
+        if notes and chance < probability:
             drawn = sounds[notes[int(which * len(notes))]]
             played |= {note: replace(drawn, note=note) for note in notes}
     return played
