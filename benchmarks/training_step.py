@@ -54,8 +54,9 @@ def main() -> None:
         return
     print_machine()
     model = build()
-    gru = nn.GRU(model.gru.input_size, model.gru.hidden_size, batch_first=True, bidirectional=True)
-    gru.load_state_dict(model.gru.state_dict())
+    ours_gru = model.gru
+    gru = nn.GRU(ours_gru.input_size, ours_gru.hidden_size, ours_gru.num_layers, batch_first=True, bidirectional=True)
+    gru.load_state_dict(ours_gru.state_dict())
     model.gru = gru  # type: ignore[assignment]  # that is the comparison
     theirs = step_of(model, arguments.excerpts)
     pairs = [(timed(ours), timed(theirs)) for _ in range(ROUNDS * STEPS)]
