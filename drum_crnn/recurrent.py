@@ -114,9 +114,11 @@ class _Recurrence(torch.autograd.Function):
         return states[:, 1:]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(  # type: ignore[override]  # the decorators hide its signature
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         weight, of_state_new, gates, new, states = ctx.saved_tensors
         n_units = new.shape[-1]
         r, z = gates.split(n_units, dim=-1)
