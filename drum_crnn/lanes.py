@@ -4,10 +4,12 @@ The tables cover General MIDI percussion and the Roland TD-17 notes of the Groov
 the edge of its hi-hat pad: a tenth of all notes of Groove).
 """
 
-__all__ = ["LANES", "LANE_OF_NOTE", "N_LANES", "OUTPUT_NOTES", "UNMAPPED_NOTES"]
+__all__ = ["LANES", "LANE_OF_NOTE", "N_LANES", "OUTPUT_NOTES", "TOM_LANES", "UNMAPPED_NOTES"]
 
 LANES: tuple[str, ...] = ("kick", "snare", "hihat", "high_tom", "mid_tom", "low_tom", "crash", "ride")
 N_LANES = len(LANES)
+# Indices of the three toms, from high to low.
+TOM_LANES: tuple[int, ...] = tuple(LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom"))
 
 # General MIDI note (channel 10) by which each lane is written; each maps back to its own lane.
 OUTPUT_NOTES: tuple[int, ...] = (36, 38, 42, 50, 47, 43, 49, 51)

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.ndimage import maximum_filter1d
 
-from drum_crnn.lanes import LANES, N_LANES
+from drum_crnn.lanes import N_LANES, TOM_LANES
 from drum_crnn.params import ParamsSection
 
 __all__ = ["PeakPickingParams", "find_peaks", "pick_peaks", "pooled_toms"]
-
-_TOMS = [LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom")]
 
 
 class PeakPickingParams(ParamsSection):
@@ -126,11 +124,11 @@ def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) 
         raise ValueError(f"activations have shape (frames, {N_LANES}), not {activation.shape}")
     if not params.pool_toms or not len(activation):
         return activation
-    toms = activation[:, _TOMS]
+    toms = activation[:, TOM_LANES]
     likeliest = maximum_filter1d(toms, size=2 * params.max_radius + 1, axis=0).argmax(axis=1)
     total = np.minimum(toms.sum(axis=1), 1)
     pooled = activation.copy()
-    for index, lane in enumerate(_TOMS):
+    for index, lane in enumerate(TOM_LANES):
         peaks = find_peaks(toms[:, index], params=params)
         peaks = peaks[likeliest[peaks] == index]
         pooled[peaks, lane] = total[peaks]

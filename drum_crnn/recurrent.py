@@ -82,7 +82,7 @@ class _Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]  # torch has no types for it
     def forward(ctx: Any, of_inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         n_directions, n_steps, n_batch, n_gates = of_inputs.shape
         n_units = n_gates // 3
@@ -115,7 +115,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]  # torch has no types for it
     def backward(  # type: ignore[override]  # the decorators hide its signature
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,14 +12,13 @@ from typing import NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from drum_crnn.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.lanes import LANE_OF_NOTE, LANES, TOM_LANES
 from drum_crnn.midi import Note
 from drum_crnn.params import Effect, StrictModel
 
 __all__ = ["Played", "PlayingVariation", "cut", "vary_playing"]
 
 _HIHAT, _KICK, _SNARE, _RIDE = (LANES.index(lane) for lane in ("hihat", "kick", "snare", "ride"))
-_TOMS = tuple(LANES.index(lane) for lane in ("high_tom", "mid_tom", "low_tom"))
 _NOTE_OF_TOM = (50, 47, 43)
 _DROPS = {_HIHAT: "drop_hats", _KICK: "drop_kicks", _SNARE: "drop_snares"}
 _RIDE_BOW, _RIDE_BELL, _CRASHES, _OPEN_HAT, _CLOSED_HAT, _PEDAL = 51, 53, (49, 57), 46, 42, 44
@@ -143,8 +142,8 @@ def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: Playin
                 number = _RIDE_BELL
         elif lane == _SNARE and numbers[2] < share("tom_snares"):
             number = toms[int(numbers[3] * 3)]
-        elif lane in _TOMS and amounts["shuffle_toms"] is not None:
-            number = _NOTE_OF_TOM[int(tom_order[_TOMS.index(lane)])]
+        elif lane in TOM_LANES and amounts["shuffle_toms"] is not None:
+            number = _NOTE_OF_TOM[int(tom_order[TOM_LANES.index(lane)])]
         velocity = round(note.velocity + lift * (110 - note.velocity))
         time_s = note.time_s / tempo
         played.append(Note(time_s, number, velocity))

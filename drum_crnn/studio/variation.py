@@ -14,7 +14,7 @@ import numpy as np
 import scipy.signal
 from pydantic import model_validator
 
-from drum_crnn.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.lanes import LANE_OF_NOTE, LANES, TOM_LANES
 from drum_crnn.params import Effect, StrictModel
 from drum_crnn.studio.equaliser import equalised
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, energy_of, resample, substitute
@@ -216,7 +216,7 @@ def _blended(sounds: Mapping[int, Sound], added: Mapping[int, Sound], level_db: 
 def _one_tom_a_lane(rng: np.random.Generator, sounds: Mapping[int, Sound], probability: float) -> dict[int, Sound]:
     """The sounds of the tom lanes of which one tom plays all notes."""
     played: dict[int, Sound] = {}
-    for lane in (LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom")):
+    for lane in TOM_LANES:
         notes = [note for note in sorted(sounds) if LANE_OF_NOTE[note] == lane]
         chance, which = rng.random(2)
         if notes and chance < probability:
