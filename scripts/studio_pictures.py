@@ -65,11 +65,12 @@ class Shown:
 
 OF_KITS = (
     Shown("mix_kits", (1.0, 1.0), "mix_kits: every piece from the TR-808"),
-    Shown("gain", (-6.0, 6.0), "gain: each piece by −6 to 6 dB", seed=15),
+    Shown("gain", (-4.5, 4.5), "gain: each piece by −4.5 to 4.5 dB", seed=54),
     Shown("blend", (0.0, 0.0), "blend: the TR-808 as loud, 0 dB"),
     Shown("eq", (9.0, 9.0), "eq: four bands a piece within ±9 dB", seed=3),
     Shown("pitch", (-3.0, -3.0), "pitch: −3 semitones"),
     Shown("decay_s", (0.15, 0.15), "decay_s: 0.15 s"),
+    Shown("ring", (3.0, 3.0), "ring: 3 dB"),
     Shown("gated_reverb", (2.0, 2.0), "gated_reverb: 2 dB"),
 )
 OF_PRODUCTION = (
@@ -145,7 +146,7 @@ def alone(variation: Variation, shown: Shown) -> Variation:
     values[shown.name] = {"enabled": True, "probability": 1.0, "range": shown.range}
     if shown.name == "room":
         values["room_decay_s"] = (1.2, 1.2)
-    if isinstance(variation, PlayingVariation):
+    if isinstance(variation, PlayingVariation | KitVariation):
         values |= {"enabled": True, "probability": 1.0}
     return variation.model_validate(values)
 

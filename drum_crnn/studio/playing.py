@@ -21,6 +21,7 @@ __all__ = ["Played", "PlayingVariation", "cut", "vary_playing"]
 _HIHAT, _KICK, _SNARE, _RIDE = (LANES.index(lane) for lane in ("hihat", "kick", "snare", "ride"))
 _NOTE_OF_TOM = (50, 47, 43)
 _DROPS = {_HIHAT: "drop_hats", _KICK: "drop_kicks", _SNARE: "drop_snares"}
+_CROSS_STICK = 37
 _RIDE_BOW, _RIDE_BELL, _CRASHES, _OPEN_HAT, _CLOSED_HAT, _PEDAL = 51, 53, (49, 57), 46, 42, 44
 
 
@@ -44,6 +45,8 @@ class PlayingVariation(StrictModel):
         Share of the notes that are left out.
     tom_snares : Effect
         Share of the snare's notes that go to a tom.
+    cross_sticks : Effect
+        Share of the snare's notes that are played as cross-sticks.
     shuffle_toms : Effect
         Gives the three tom lanes to each other; the amount means nothing.
     added_crashes : Effect
@@ -68,6 +71,7 @@ class PlayingVariation(StrictModel):
     drop_kicks: Effect
     drop_snares: Effect
     tom_snares: Effect
+    cross_sticks: Effect
     shuffle_toms: Effect
     added_crashes: Effect
     drop_ghosts: Effect
@@ -140,8 +144,11 @@ def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: Playin
                 number = crash
             elif numbers[3] < share("ride_bell"):
                 number = _RIDE_BELL
-        elif lane == _SNARE and numbers[2] < share("tom_snares"):
-            number = toms[int(numbers[3] * 3)]
+        elif lane == _SNARE:
+            if numbers[2] < share("tom_snares"):
+                number = toms[int(numbers[3] * 3)]
+            elif numbers[3] < share("cross_sticks"):
+                number = _CROSS_STICK
         elif lane in TOM_LANES and amounts["shuffle_toms"] is not None:
             number = _NOTE_OF_TOM[int(tom_order[TOM_LANES.index(lane)])]
         velocity = round(note.velocity + lift * (110 - note.velocity))

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 import scipy.signal
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, TOM_LANES
 from drum_crnn.params import Effect, StrictModel
@@ -25,6 +25,8 @@ __all__ = ["PIECES", "KitVariation", "PieceShape", "VariedManner", "has_piece", 
 # The toms of a kit stay together, or a low one might be higher than a high one; so do crash, splash and china.
 PIECES: tuple[str, ...] = ("kick", "snare", "hihat", "toms", "crash", "ride")
 _PIECE_OF_NOTE = {note: "toms" if LANES[lane].endswith("_tom") else LANES[lane] for note, lane in LANE_OF_NOTE.items()}
+# Modes of an ideal circular membrane, as multiples of the lowest: zeros of Bessel functions over the first (2.405).
+_MODES = (1.0, 1.594, 2.136, 2.296, 2.653, 2.918)
 _GATED = ("snare", "toms")  # the pieces that were once recorded with a gate on their room
 
 
@@ -33,6 +35,8 @@ class KitVariation(StrictModel):
 
     Attributes
     ----------
+    enabled, probability
+        Whether kits are varied, and in how many recordings.
     mix_kits : Effect
         Pieces from other kits; the amount is the probability that a piece is drawn from the whole group again.
     one_tom : Effect
@@ -44,9 +48,13 @@ class KitVariation(StrictModel):
     eq : Effect
         dB by which each of four bands of a piece may be raised or lowered: half the width of what is drawn.
     pitch : Effect
-        Semitones, a piece; as on tape, higher is shorter.
+        Semitones, a piece but the toms; as on tape, higher is shorter.
+    tom_pitch : Effect
+        Semitones, the toms of a kit together.
     decay_s : Effect
         Seconds in which a piece is made to fall by 60 dB, besides its own decay: muffled drums.
+    ring : Effect
+        dB of the tone of an undamped snare drum against the hit.
     gated_reverb : Effect
         dB of a dense reverb on snare or toms that is cut off after 0.12 to 0.3 s, against the hit.
     velocity_power : Effect
@@ -57,13 +65,17 @@ class KitVariation(StrictModel):
         Steps of velocity, from hit to hit, by which the choice of the sample differs: half the width of what is drawn.
     """
 
+    enabled: bool
+    probability: float = Field(ge=0, le=1)
     mix_kits: Effect
     one_tom: Effect
     gain: Effect
     blend: Effect
     eq: Effect
     pitch: Effect
+    tom_pitch: Effect
     decay_s: Effect
+    ring: Effect
     gated_reverb: Effect
     velocity_power: Effect
     hit_gain: Effect
@@ -76,6 +88,7 @@ class KitVariation(StrictModel):
             ("one_tom", 0, 1),
             ("eq", 0, 24),
             ("pitch", -24, 24),
+            ("tom_pitch", -24, 24),
             ("decay_s", 0.02, math.inf),
             ("velocity_power", 0.1, 10),
             ("hit_gain", 0, 40),
@@ -94,8 +107,9 @@ class PieceShape:
     eq_db: float | None = None
     semitones: float | None = None
     decay_s: float | None = None
+    ring_db: float | None = None
     gated_reverb_db: float | None = None
-    seed: int = 0  # of equaliser and reverb
+    seed: int = 0  # of equaliser, ring and reverb
 
     def __call__(self, hit: FloatArray) -> FloatArray:
         """Change one hit, shape (n_samples,); its attack stays at index 0."""
@@ -105,6 +119,8 @@ class PieceShape:
             hit = equalised(np.random.default_rng([self.seed, 0]), hit, self.eq_db)
         if self.decay_s is not None:
             hit = hit * np.exp(np.arange(hit.size) * (-np.log(1000.0) / (self.decay_s * SAMPLE_RATE)))
+        if self.ring_db is not None:
+            hit = _with_ring(np.random.default_rng([self.seed, 2]), hit, self.ring_db)
         if self.gated_reverb_db is not None:
             hit = _with_gated_reverb(np.random.default_rng([self.seed, 1]), hit, self.gated_reverb_db)
         return np.asarray(hit * 10 ** (self.gain_db / 20), dtype=np.float32)
@@ -140,7 +156,7 @@ class VariedManner(Manner):
 
 def vary_kit(
     rng: np.random.Generator, main: Kit, others: Sequence[Kit], seconds: Sequence[Kit], params: KitVariation
-) -> tuple[Kit, VariedManner]:
+) -> tuple[Kit, VariedManner | None]:
     """Draw a varied kit.
 
     Parameters
@@ -156,9 +172,10 @@ def vary_kit(
     -------
     Kit
         Pieces of other kits are as loud as the main kit's own: levels differ between makers of samples.
-    VariedManner
-        How to play it.
+    VariedManner or None
+        How to play it; None where the kit stays as it is. Either way, as many numbers are taken from `rng`.
     """
+    acts = rng.random() < params.probability and params.enabled
     probability = params.mix_kits.draw(rng) or 0.0
     sounds: dict[int, Sound] = {}
     shapes = {}
@@ -167,9 +184,10 @@ def vary_kit(
         is_foreign = rng.random() < probability
         chosen = theirs if theirs and (is_foreign or not own) else own
         level_db = _level_db(own) - _level_db(chosen) if own and chosen else 0.0
-        gain, blend, eq, pitch, decay, gate = (
+        pitch = (params.tom_pitch if piece == "toms" else params.pitch).draw(rng)
+        gain, blend, eq, decay, ring, gate = (
             effect.draw(rng)
-            for effect in (params.gain, params.blend, params.eq, params.pitch, params.decay_s, params.gated_reverb)
+            for effect in (params.gain, params.blend, params.eq, params.decay_s, params.ring, params.gated_reverb)
         )
         if blend is not None and chosen and (added := _piece(second, piece)):
             chosen = _blended(chosen, added, blend)
@@ -178,6 +196,7 @@ def vary_kit(
             eq_db=eq,
             semitones=pitch,
             decay_s=decay,
+            ring_db=ring if piece == "snare" else None,
             gated_reverb_db=gate if piece in _GATED else None,
             seed=int(rng.integers(1 << 31)),
         )
@@ -185,7 +204,10 @@ def vary_kit(
     sounds.update(_one_tom_a_lane(rng, sounds, params.one_tom.draw(rng) or 0.0))
     power = params.velocity_power.draw(rng) or 2.0
     hit_gain, hit_layer = params.hit_gain.draw(rng) or 0.0, params.hit_layer.draw(rng) or 0.0
-    manner = VariedManner(shapes, power, hit_gain, hit_layer, np.random.default_rng(rng.integers(1 << 63)))
+    seed = rng.integers(1 << 63)
+    if not acts:
+        return main, None
+    manner = VariedManner(shapes, power, hit_gain, hit_layer, np.random.default_rng(seed))
     return Kit(main.name, dict(sorted(sounds.items()))), manner
 
 
@@ -229,6 +251,24 @@ def _level_db(sounds: Mapping[int, Sound]) -> float:
     """Level of a piece at full velocity: of its loudest sound."""
     energy = max(sum(energy_of(layer) for layer in sound.layers_at(127)) for sound in sounds.values())
     return 10.0 * float(np.log10(max(energy, 1e-12)))
+
+
+def _with_ring(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:
+    """The hit, and with it the falling tone of its heads, which nothing damps."""
+    lowest_hz, decay_s = 440.0 * 2 ** rng.uniform(-1.5, 0.0), rng.uniform(0.15, 0.9)
+    time_s = np.arange(round(decay_s * SAMPLE_RATE)) / SAMPLE_RATE
+    tone = np.zeros_like(time_s)
+    for ratio, loudness, phase in zip(_MODES, rng.uniform(0.1, 1.0, len(_MODES)), rng.random(len(_MODES)), strict=True):
+        # Higher modes ring shorter.
+        envelope = np.exp(time_s * (-np.log(1000.0) * ratio / decay_s))
+        tone += loudness / ratio * envelope * np.sin(2 * np.pi * (lowest_hz * ratio * time_s + phase))
+    tone *= np.minimum(1.0, time_s / 0.002)  # no click
+    window = SAMPLE_RATE // 10
+    energy, of_tone = float(np.square(hit[:window]).sum()), float(np.square(tone[:window]).sum())
+    result = np.zeros(max(hit.size, tone.size))
+    result[: hit.size] = hit
+    result[: tone.size] += tone * np.sqrt(energy / max(of_tone, 1e-12)) * 10 ** (level_db / 20)
+    return np.asarray(result, dtype=np.float32)
 
 
 def _with_gated_reverb(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:

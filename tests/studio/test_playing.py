@@ -53,6 +53,7 @@ def steady(note: int, n: int = 2000, *, velocity: int = 90) -> list[Note]:
         *(("drop_kicks", note, 90, set()) for note in (35, 36)),
         *(("drop_snares", note, 90, set()) for note in (37, 38, 40)),
         *(("tom_snares", note, 90, TOMS) for note in (37, 38, 40)),
+        *(("cross_sticks", note, 90, {37}) for note in (38, 40)),
         *(("drop_ghosts", note, 49, set()) for note in (37, 38, 40)),
     ],
 )
@@ -231,7 +232,7 @@ def test_an_effect_keeps_to_its_drums(notes, effect, seed):
         "hihat" if "hats" in effect or effect == "drop_pedals" else "",
         "ride" if effect in ("crash_ride", "ride_bell", "ride_hats") else "",
         "crash" if "crash" in effect else "",
-        "snare" if "snares" in effect or effect == "drop_ghosts" else "",
+        "snare" if "snares" in effect or effect in ("drop_ghosts", "cross_sticks") else "",
         "kick" if effect == "drop_kicks" else "",
         *(("high_tom", "mid_tom", "low_tom") if effect in ("shuffle_toms", "tom_snares", "tom_hats") else ()),
     }

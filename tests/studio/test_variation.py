@@ -15,7 +15,8 @@ from drum_crnn.studio.kits import Kit, Layer, Sound, energy_of
 from drum_crnn.studio.sampler import mix
 from drum_crnn.studio.variation import PIECES, KitVariation, PieceShape, has_piece, vary_kit
 
-EFFECTS = list(effects_of("kit"))
+RANGES = {name: effect["range"] for name, effect in effects_of("kit").items() if isinstance(effect, dict)}
+EFFECTS = list(RANGES)
 # What each effect has to be in order to do nothing.
 NEUTRAL = {
     "mix_kits": 0.0,
@@ -24,7 +25,9 @@ NEUTRAL = {
     "blend": -300.0,
     "eq": 0.0,
     "pitch": 0.0,
+    "tom_pitch": 0.0,
     "decay_s": 1e9,
+    "ring": -300.0,
     "gated_reverb": -300.0,
     "velocity_power": 2.0,
     "hit_gain": 0.0,
@@ -89,23 +92,39 @@ def test_with_everything_off_a_kit_is_as_it_is():
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_an_effect_alone_changes_something_and_switched_off_nothing(effect):
     plain = audio_of(vary())
-    assert not np.array_equal(audio_of(vary(1, **{effect: effects_of("kit")[effect]["range"][1]})), plain)
+    assert not np.array_equal(audio_of(vary(1, **{effect: RANGES[effect][1]})), plain)
     for switch in ({"enabled": False}, {"probability": 0.0}):
         assert np.array_equal(audio_of(vary(1, **{effect: switch})), plain)
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_a_switch_leaves_what_the_others_do(effect):
-    everything = {name: value["range"][1] for name, value in effects_of("kit").items()}
+    everything = {name: amounts[1] for name, amounts in RANGES.items()}
     others = audio_of(vary(3, **everything | {effect: {"enabled": False}}))
     assert np.array_equal(others, audio_of(vary(3, **everything | {effect: {"probability": 0.0}})))
     assert np.allclose(others, audio_of(vary(3, **everything | {effect: NEUTRAL[effect]})), atol=1e-4)
     assert not np.array_equal(others, audio_of(vary(3, **everything)))
 
 
+def test_the_main_switch_and_its_probability():
+    for off in ({"enabled": False}, {"probability": 0.0}):
+        assert vary(**RANGES, **off) == (MAIN, None)
+    n_varied = sum(vary(seed, **RANGES, probability=0.3)[1] is not None for seed in range(400))
+    assert n_varied == pytest.approx(120, abs=4 * np.sqrt(400 * 0.3 * 0.7))
+
+
+def test_as_many_numbers_are_drawn_whatever_is_switched():
+    """What a recording draws after its kit does not depend on it."""
+    following = set()
+    for changes in ({}, RANGES, {"enabled": False}, {"probability": 0.0}, {"ring": 0.0}):
+        rng = np.random.default_rng(5)
+        vary_kit(rng, MAIN, OTHERS, SECONDS, varied(KitVariation, "kit", **changes))
+        following.add(rng.random())
+    assert len(following) == 1
+
+
 def test_the_seed_decides():
-    everything = {name: value["range"] for name, value in effects_of("kit").items()}
-    one, again, other = (audio_of(vary(seed, **everything)) for seed in (1, 1, 2))
+    one, again, other = (audio_of(vary(seed, **RANGES)) for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
 
@@ -113,7 +132,7 @@ def test_the_seed_decides():
 def test_kits_are_left_alone():
     samples = [layer.sample.audio for kit in (MAIN, *OTHERS) for sound in kit.sounds.values() for layer in sound.layers]
     before = [audio.copy() for audio in samples]
-    audio_of(vary(3, **{name: value["range"] for name, value in effects_of("kit").items()}))
+    audio_of(vary(3, **RANGES))
     assert all(np.array_equal(audio, old) for audio, old in zip(samples, before, strict=True))
 
 
@@ -301,30 +320,58 @@ def test_one_tom_plays_a_lane():
     assert drawn == {50, 48, 43, 41}
 
 
-def test_gated_reverb_is_for_snare_and_toms():
-    _, manner = vary(gated_reverb=0.0)
+@pytest.mark.parametrize("level_db", [-20.0, 0.0])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_ring_is_a_falling_tone_as_loud_as_it_says(level_db, seed):
+    snap = np.random.default_rng(0).normal(0.0, 0.1, SAMPLE_RATE // 5).astype(np.float32)
+    wet = PieceShape(ring_db=level_db, seed=seed)(snap).astype(np.float64)
+    tone = wet.copy()
+    tone[: snap.size] -= snap
+    first = slice(0, SAMPLE_RATE // 10)
+    ratio = np.sum(tone[first] ** 2) / np.sum(snap[first].astype(float) ** 2)
+    assert 10 * np.log10(ratio) == pytest.approx(level_db, abs=0.01)
+    assert 0.15 <= tone.size / SAMPLE_RATE <= 0.9
+    assert abs(tone[-100:]).max() < 0.003 * abs(tone).max()
+    spectrum = np.abs(np.fft.rfft(tone, 1 << 17)) ** 2
+    frequency = np.fft.rfftfreq(1 << 17, 1 / SAMPLE_RATE)
+    assert spectrum[(frequency > 140) & (frequency < 1400)].sum() > 0.98 * spectrum.sum()
+    assert spectrum.max() > 200 * np.median(spectrum[frequency < 1400])  # a tone and no noise
+
+
+@pytest.mark.parametrize(
+    ("effect", "amount", "pieces"),
+    [
+        ("gated_reverb", 0.0, {"snare", "toms"}),
+        ("ring", 0.0, {"snare"}),
+        ("tom_pitch", 2.0, {"toms"}),
+        ("pitch", 2.0, set(PIECES) - {"toms"}),
+    ],
+)
+def test_an_effect_is_for_its_pieces(effect, amount, pieces):
+    _, manner = vary(**{effect: amount})
     dry = {piece: MAIN.sounds[note].layers[0].sample for piece, note in NOTE_OF_PIECE.items()}
     wet = {piece: manner.audio(note, dry[piece]) for piece, note in NOTE_OF_PIECE.items()}
     changed = {piece for piece in PIECES if not np.array_equal(wet[piece], dry[piece].audio)}
-    assert changed == {"snare", "toms"}
+    assert changed == pieces
 
 
 @given(
     eq_db=st.none() | st.floats(0, 12),
     semitones=st.none() | st.floats(-5, 5),
     decay_s=st.none() | st.floats(0.05, 3),
+    ring_db=st.none() | st.floats(-20, 3),
     reverb_db=st.none() | st.floats(-20, 3),
 )
-def test_the_attack_stays_where_it_is(eq_db, semitones, decay_s, reverb_db):
+def test_the_attack_stays_where_it_is(eq_db, semitones, decay_s, ring_db, reverb_db):
     click = np.zeros(8820, np.float32)
     click[1:4] = 1.0
     click[4:] = 0.05 * np.sin(np.arange(8816) / 3) * np.exp(-np.arange(8816) / 2000)
-    shape = PieceShape(eq_db=eq_db, semitones=semitones, decay_s=decay_s, gated_reverb_db=reverb_db)
+    shape = PieceShape(eq_db=eq_db, semitones=semitones, decay_s=decay_s, ring_db=ring_db, gated_reverb_db=reverb_db)
     assert np.argmax(np.abs(shape(click))) <= 0.001 * SAMPLE_RATE
 
 
 def test_pieces_are_drawn_one_by_one():
-    _, manner = vary(gain=[-20.0, 20.0], pitch=[-3.0, 3.0])
+    _, manner = vary(gain=[-20.0, 20.0], pitch=[-3.0, 3.0], tom_pitch=[-3.0, 3.0])
     assert len({shape.gain_db for shape in manner.shapes.values()}) == len(PIECES)
     assert len({shape.semitones for shape in manner.shapes.values()}) == len(PIECES)
     assert all(-20 <= shape.gain_db <= 20 for shape in manner.shapes.values())
