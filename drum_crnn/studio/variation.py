@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 import scipy.signal
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, TOM_LANES
@@ -263,12 +264,7 @@ def _with_ring(rng: np.random.Generator, hit: FloatArray, level_db: float) -> Fl
         envelope = np.exp(time_s * (-np.log(1000.0) * ratio / decay_s))
         tone += loudness / ratio * envelope * np.sin(2 * np.pi * (lowest_hz * ratio * time_s + phase))
     tone *= np.minimum(1.0, time_s / 0.002)  # no click
-    window = SAMPLE_RATE // 10
-    energy, of_tone = float(np.square(hit[:window]).sum()), float(np.square(tone[:window]).sum())
-    result = np.zeros(max(hit.size, tone.size))
-    result[: hit.size] = hit
-    result[: tone.size] += tone * np.sqrt(energy / max(of_tone, 1e-12)) * 10 ** (level_db / 20)
-    return np.asarray(result, dtype=np.float32)
+    return _with_added(hit, tone, level_db, n_compared=SAMPLE_RATE // 10)
 
 
 def _with_gated_reverb(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:
@@ -278,8 +274,13 @@ def _with_gated_reverb(rng: np.random.Generator, hit: FloatArray, level_db: floa
     wet = scipy.signal.oaconvolve(hit[: SAMPLE_RATE // 20], response)[:n_gate]
     fade = SAMPLE_RATE // 100
     wet[-fade:] *= np.linspace(1.0, 0.0, fade)
-    energy, wet_energy = float(np.square(hit[:n_gate]).sum()), float(np.square(wet).sum())
-    result = np.zeros(max(hit.size, wet.size))
+    return _with_added(hit, wet, level_db, n_compared=n_gate)
+
+
+def _with_added(hit: FloatArray, added: NDArray[np.floating], level_db: float, *, n_compared: int) -> FloatArray:
+    """The hit and another sound from its beginning on, at a level against the hit in the first `n_compared` samples."""
+    energy, of_added = (float(np.square(sound[:n_compared]).sum()) for sound in (hit, added))
+    result = np.zeros(max(hit.size, added.size))
     result[: hit.size] = hit
-    result[: wet.size] += wet * np.sqrt(energy / max(wet_energy, 1e-12)) * 10 ** (level_db / 20)
+    result[: added.size] += added * np.sqrt(energy / max(of_added, 1e-12)) * 10 ** (level_db / 20)
     return np.asarray(result, dtype=np.float32)
