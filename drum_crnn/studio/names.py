@@ -51,7 +51,7 @@ _SPELLINGS = (
     (r"\bphh?\b", " hat pedal "),
     (r"semi ?open(ed)?|half ?open(ed)?", " half "),
     (r"bass ?drums?|\bbd\b|\bbass\b|\bkicks?\b|\bkik\b", " kick "),
-    (r"\bsd\b|\bsn\b|\bsnares?\b", " snare "),
+    (r"\bsd\b|\bsnr?\b|\bsnares?\b", " snare "),
     (r"side ?sticks?|cross ?sticks?|x ?sticks?|rim ?clicks?|\brim\b(?! ?shot)", " crossstick "),
     (r"rim ?shots?", " rimshot "),
     (r"\b(hi|high|mid|lo|low|floor) ?toms?\b", r" \1 tom "),

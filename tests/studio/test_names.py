@@ -21,6 +21,7 @@ def test_every_note_of_every_lane_has_a_drum():
         ("Snare Rock", "snare"),
         ("Snare1", "snare"),
         ("SD_03", "snare"),
+        ("Snr_Acou_01", "snare"),
         ("Snare Rimshot (Pearl Free Floating Maple 14x3.5)", "rimshot"),
         ("Rim Click (Pearl)", "cross_stick"),
         ("Pearl Side Stick", "cross_stick"),
