@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help repro test lint format benchmarks clean venv venv-dev
+.PHONY: help repro test lint format benchmarks bundle clean venv venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,11 @@ benchmarks: ## list the benchmarks; each prints a table and its figures
 	@for file in $$(grep -l __main__ benchmarks/*.py); do \
 	    echo "$(BIN)/python -m benchmarks.$$(basename "$$file" .py)"; \
 	done
+
+# Anew, so that it holds what the dvc.lock of now names and no more.
+bundle: venv ## put the small outs of dvc.lock into .dvc/bundled, the remote that is in git
+	rm -rf .dvc/bundled
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc push --remote bundled
 
 clean: ## remove caches; data, models, metrics and .venv stay
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info

@@ -31,7 +31,7 @@ def main() -> None:
     """Print the recall of each lane in each range of audibility, and how many notes there are."""
     root, model = CorpusParams.load().root, ModelFile.load(Path("models/drum_crnn.safetensors"))
     if model.thresholds is None or model.peak_picking is None:
-        raise DrumCrnnError("models/drum_crnn.safetensors holds no thresholds; run `dvc repro export`")
+        raise DrumCrnnError("models/drum_crnn.safetensors holds no thresholds; run `dvc repro models`")
     store = FeatureStore.open(Path("data/features"))
     wanted = set(Splits.read(Path("data/splits.csv")).side("validation"))
     catalog = Catalog(tuple(entry for entry in Catalog.read(Path("data/catalog.csv")) if entry.recording in wanted))

@@ -121,17 +121,21 @@ def scores(
 @app.command()
 @friendly
 def preset(
-    name: Annotated[str, typer.Argument(help="A file in presets/, without its suffix.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Files in presets/, without their suffix, such as a corpus, a size and a machine."),
+    ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE besides, such as render.seed=2; may be given again.")
     ] = None,
     params_file: Annotated[Path, typer.Option(help="The file to change.")] = PARAMS_FILE,
 ) -> None:
-    """Lay the values of a preset over params.yaml; its comments stay. `git checkout params.yaml` takes them back."""
-    from drum_crnn.presets import apply_preset
+    """Lay the values of presets over params.yaml; its comments stay. `git checkout params.yaml` takes them back."""
+    from drum_crnn.presets import apply_presets
 
-    changed = apply_preset(params_file, Path("presets") / f"{name}.yaml", set_ or [])
-    say(f"{params_file}: {len(changed)} values set ({', '.join(changed)}); now `dvc repro`, or `dvc exp run -n {name}`")
+    changed = apply_presets(params_file, [Path("presets") / f"{name}.yaml" for name in names], set_ or [])
+    say(f"{params_file}: {len(changed)} values set ({', '.join(changed)})")
+    say(f"now `dvc repro`, or `dvc exp run -n {'-'.join(names)}`; `git checkout {params_file}` takes it back")
 
 
 @corpus_app.command()

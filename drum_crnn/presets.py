@@ -12,16 +12,18 @@ from ruamel.yaml.scalarfloat import ScalarFloat
 from drum_crnn.atomic import write_text
 from drum_crnn.errors import DrumCrnnError
 
-__all__ = ["apply_preset"]
+__all__ = ["apply_presets"]
 
 _LINE_WIDTH = 4096  # no line is broken that was not
 
 
-def apply_preset(params_file: Path, preset_file: Path, settings: Sequence[str] = ()) -> list[str]:
-    """Change the values in `params_file` that `preset_file` names, and keep everything else, comments too.
+def apply_presets(params_file: Path, preset_files: Sequence[Path], settings: Sequence[str] = ()) -> list[str]:
+    """Change the values in `params_file` that `preset_files` name, and keep everything else, comments too.
 
     Parameters
     ----------
+    preset_files : sequence of Path
+        Laid over one after the other, so that later ones win.
     settings : sequence of str
         Further changes, "KEY=VALUE" with the key as dots write it and the value as YAML does.
 
@@ -35,8 +37,10 @@ def apply_preset(params_file: Path, preset_file: Path, settings: Sequence[str] =
     DrumCrnnError
         If a file is missing or no YAML, or a key is not in `params_file`.
     """
-    params, preset = _read(params_file), _with_plain_numbers(_read(preset_file))
-    changed = list(_lay_over(params, preset, "", source=str(preset_file), params_file=params_file))
+    params, changed = _read(params_file), []
+    for preset_file in preset_files:
+        preset = _with_plain_numbers(_read(preset_file))
+        changed += _lay_over(params, preset, "", source=str(preset_file), params_file=params_file)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:

@@ -1,5 +1,6 @@
 """Presets: what they name changes, in a params.yaml whose comments and other values stay."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ from drum_crnn.features import FeatureParams
 from drum_crnn.labelling import LabelParams
 from drum_crnn.model import ModelParams
 from drum_crnn.params import ParamsSection
-from drum_crnn.presets import apply_preset
+from drum_crnn.presets import apply_presets
 from drum_crnn.splitting import SplitParams
 from drum_crnn.studio.rendering import RenderParams
 from drum_crnn.training import TrainParams
@@ -72,7 +73,7 @@ def comments(text: str) -> list[str]:
 
 def test_what_a_preset_names_changes_and_nothing_else(params: Path) -> None:
     before = values(params)
-    changed = apply_preset(params, preset(params, "render:\n  seed: 7\n  hours: {test: 9.0}\ntrain:\n  rate: 0.1\n"))
+    changed = apply_presets(params, [preset(params, "render:\n  seed: 7\n  hours: {test: 9.0}\ntrain:\n  rate: 0.1\n")])
     assert changed == ["render.seed", "render.hours.test", "train.rate"]
     after = values(params)
     assert after["render"].pop("seed") == 7
@@ -83,19 +84,21 @@ def test_what_a_preset_names_changes_and_nothing_else(params: Path) -> None:
 
 
 def test_an_empty_group_leaves_the_text_as_it_is(params: Path) -> None:
-    assert apply_preset(params, preset(params, "render: {}\n")) == []
+    assert apply_presets(params, [preset(params, "render: {}\n")]) == []
     assert re.sub(" +", " ", params.read_text()) == re.sub(" +", " ", PARAMS)
 
 
 def test_comments_survive(params: Path) -> None:
-    apply_preset(
+    apply_presets(
         params,
-        preset(
-            params,
-            "render:\n  seed: 123456\n  performances: /a/path\n  kits: [a, b, c]\n  split: [1.0, 0.0]\n"
-            "  sessions:\n    - {name: other, sides: [test], segment_s: 30.0}\n  effect: {probability: 0.25}\n"
-            "  playing: {enabled: false}\ntrain:\n  rate: 0.5\n",
-        ),
+        [
+            preset(
+                params,
+                "render:\n  seed: 123456\n  performances: /a/path\n  kits: [a, b, c]\n  split: [1.0, 0.0]\n"
+                "  sessions:\n    - {name: other, sides: [test], segment_s: 30.0}\n  effect: {probability: 0.25}\n"
+                "  playing: {enabled: false}\ntrain:\n  rate: 0.5\n",
+            )
+        ],
     )
     text = params.read_text()
     lost = set(comments(PARAMS)) - set(comments(text))
@@ -108,7 +111,7 @@ def test_comments_survive(params: Path) -> None:
 
 
 def test_numbers_are_written_so_that_every_reader_takes_them_for_numbers(params: Path) -> None:
-    apply_preset(params, preset(params, "render: {split: [1e-3, 2E5]}\ntrain:\n  rate: 1e-3\n"))
+    apply_presets(params, [preset(params, "render: {split: [1e-3, 2E5]}\ntrain:\n  rate: 1e-3\n")])
     assert values(params)["train"]["rate"] == 0.001
     assert values(params)["render"]["split"] == [0.001, 2e5]
 
@@ -117,13 +120,13 @@ def test_a_group_is_no_single_value(params: Path) -> None:
     before = params.read_text()
     for setting in ("render=5", "render.seed.other=1"):
         with pytest.raises(DrumCrnnError, match=r"of .*\.yaml is a (group of keys|single value)"):
-            apply_preset(params, preset(params, "train: {rate: 0.5}\n"), [setting])
+            apply_presets(params, [preset(params, "train: {rate: 0.5}\n")], [setting])
     assert params.read_text() == before
 
 
 def test_lists_are_taken_whole_and_groups_are_merged(params: Path) -> None:
     text = "render:\n  kits: [one]\n  split: []\n  effect: {range: [2.0, 3.0]}\n  sessions: [{name: x, takes: 2}]\n"
-    apply_preset(params, preset(params, text))
+    apply_presets(params, [preset(params, text)])
     after = values(params)["render"]
     assert after["kits"] == ["one"]
     assert after["split"] == []
@@ -132,7 +135,7 @@ def test_lists_are_taken_whole_and_groups_are_merged(params: Path) -> None:
 
 
 def test_null_survives_and_can_be_given(params: Path) -> None:
-    assert apply_preset(params, preset(params, "render:\n  hours: {test: null}\n")) == ["render.hours.test"]
+    assert apply_presets(params, [preset(params, "render:\n  hours: {test: null}\n")]) == ["render.hours.test"]
     after = values(params)["render"]
     assert after["hours"] == {"train": None, "test": None}
     assert after["playing"] is None
@@ -144,21 +147,21 @@ def test_null_survives_and_can_be_given(params: Path) -> None:
 
 
 def test_what_is_null_may_become_a_group_and_the_other_way_round(params: Path) -> None:
-    apply_preset(params, preset(params, "render:\n  playing: {enabled: true}\n  effect: null\n"))
+    apply_presets(params, [preset(params, "render:\n  playing: {enabled: true}\n  effect: null\n")])
     assert values(params)["render"]["playing"] == {"enabled": True}
     assert values(params)["render"]["effect"] is None
 
 
 def test_numbers_and_text_are_read_as_they_were_meant(params: Path) -> None:
     """YAML 1.1, which reads the file later, takes `yes` for true and `2e-05` for text."""
-    apply_preset(params, preset(params, "{}"), ["render.seed=3", "render.performances=/a b/c"])
+    apply_presets(params, [preset(params, "{}")], ["render.seed=3", "render.performances=/a b/c"])
     assert values(params)["render"]["seed"] == 3
     assert values(params)["render"]["performances"] == "/a b/c"
     assert values(params)["train"] == {"rate": 0.00001, "quoted": "yes"}
     for text, number in (("0.00002", 2e-5), ("2e-5", 2e-5), ("1e16", 1e16), ("0.25", 0.25), ("-1.5e-7", -1.5e-7)):
-        apply_preset(params, preset(params, "{}"), [f"train.rate={text}"])
+        apply_presets(params, [preset(params, "{}")], [f"train.rate={text}"])
         assert values(params)["train"]["rate"] == number
-    apply_preset(params, preset(params, "train: {rate: 0.00003}\n"))
+    apply_presets(params, [preset(params, "train: {rate: 0.00003}\n")])
     assert values(params)["train"]["rate"] == 0.00003
 
 
@@ -173,14 +176,14 @@ def test_numbers_and_text_are_read_as_they_were_meant(params: Path) -> None:
 )
 def test_an_unknown_key_is_named_and_nothing_is_written(params: Path, text: str, key: str) -> None:
     with pytest.raises(DrumCrnnError, match=rf"preset\.yaml: .*params\.yaml has no '{re.escape(key)}'; is it misspelt"):
-        apply_preset(params, preset(params, text))
+        apply_presets(params, [preset(params, text)])
     assert params.read_text() == PARAMS
 
 
 def test_settings_come_after_the_preset(params: Path) -> None:
-    changed = apply_preset(
+    changed = apply_presets(
         params,
-        preset(params, "render: {seed: 5}\n"),
+        [preset(params, "render: {seed: 5}\n")],
         ["render.seed=6", "render.hours.train=1.5", "render.kits=[x, y]", "render.effect.enabled=false"],
     )
     assert changed == [
@@ -204,19 +207,19 @@ def test_settings_come_after_the_preset(params: Path) -> None:
 )
 def test_a_wrong_setting_is_explained_and_nothing_is_written(params: Path, setting: str, message: str) -> None:
     with pytest.raises(DrumCrnnError, match=message):
-        apply_preset(params, preset(params, "render: {seed: 5}\n"), [setting])
+        apply_presets(params, [preset(params, "render: {seed: 5}\n")], [setting])
     assert params.read_text() == PARAMS
 
 
 def test_files_that_are_missing_or_no_params(params: Path) -> None:
     folder = params.parent
     with pytest.raises(DrumCrnnError, match=r"big\.yaml: there is no such file; .* has: params"):
-        apply_preset(params, folder / "big.yaml")
+        apply_presets(params, [folder / "big.yaml"])
     with pytest.raises(DrumCrnnError, match=r"nothing\.yaml: there is no such file"):
-        apply_preset(folder / "nothing.yaml", preset(params, "{}"))
+        apply_presets(folder / "nothing.yaml", [preset(params, "{}")])
     for text, message in (("a: [1\n", "cannot be read as YAML"), ("- 1\n", "should hold sections")):
         with pytest.raises(DrumCrnnError, match=message):
-            apply_preset(params, preset(params, text))
+            apply_presets(params, [preset(params, text)])
     assert params.read_text() == PARAMS
 
 
@@ -232,7 +235,7 @@ def test_the_projects_presets_fit_the_projects_params(tmp_path: Path, file: Path
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
     before = values(path)
-    changed = apply_preset(path, file, ["render.performances=/somewhere"])
+    changed = apply_presets(path, [file])
     for section in SECTIONS:
         section.load(path)
     assert set(comments(before_text := (ROOT / "params.yaml").read_text())) <= set(comments(path.read_text()))
@@ -244,7 +247,7 @@ def test_the_projects_presets_fit_the_projects_params(tmp_path: Path, file: Path
         *parents, last = key.split(".")
         for parent in parents:
             place, given, old = place[parent], given[parent], old[parent]
-        assert place.pop(last) == (given[last] if key != "render.performances" else "/somewhere")
+        assert place.pop(last) == given[last]
         old.pop(last)
     assert json.dumps(after) == json.dumps(before)
 
@@ -266,12 +269,45 @@ def test_no_kit_is_held_out_of_all_kits() -> None:
     }.items()
 
 
+def test_corpus_size_and_machine_come_together(tmp_path: Path) -> None:
+    """From the default to E-GMD on two GPUs: what each of the three names is there, whatever their order."""
+    texts = set()
+    for names in itertools.permutations(("egmd", "base", "two_gpus")):
+        path = tmp_path / "params.yaml"
+        path.write_bytes((ROOT / "params.yaml").read_bytes())
+        files = [ROOT / "presets" / f"{name}.yaml" for name in names]
+        changed = apply_presets(path, files, ["corpus.root=/data/e-gmd-v1.0.0"])
+        assert len(changed) == len(set(changed))
+        texts.add(path.read_text())
+    assert len(texts) == 1
+    after = values(path)
+    assert after["corpus"]["root"] == "/data/e-gmd-v1.0.0"
+    assert after["labels"]["midi"] == "canonical"
+    for section in SECTIONS:
+        section.load(path)
+
+
+def test_the_small_size_is_that_of_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes((ROOT / "params.yaml").read_bytes())
+    apply_presets(path, [ROOT / "presets" / "base.yaml", ROOT / "presets" / "small.yaml"])
+    assert values(path) == values(ROOT / "params.yaml")
+
+
+def test_later_presets_win(params: Path) -> None:
+    first, second = params.parent / "first.yaml", params.parent / "second.yaml"
+    first.write_text("render: {seed: 5}\ntrain: {rate: 0.1}\n")
+    second.write_text("render: {seed: 6}\n")
+    assert apply_presets(params, [first, second]) == ["render.seed", "train.rate"]
+    assert (values(params)["render"]["seed"], values(params)["train"]["rate"]) == (6, 0.1)
+
+
 def test_applied_twice_it_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
-    apply_preset(path, ROOT / "presets" / "studio.yaml")
+    apply_presets(path, [ROOT / "presets" / "studio.yaml"])
     once = path.read_text()
-    apply_preset(path, ROOT / "presets" / "studio.yaml")
+    apply_presets(path, [ROOT / "presets" / "studio.yaml"])
     assert path.read_text() == once
 
 

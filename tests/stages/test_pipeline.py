@@ -1,7 +1,6 @@
 """The whole DAG on a miniature corpus, through real `dvc` processes."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,32 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc_runs import ENVIRONMENT, run, stages_run
 from miniature import ROOT, copy_project
 
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "OMP_NUM_THREADS": "1",
-    "GIT_AUTHOR_NAME": "test",
-    "GIT_AUTHOR_EMAIL": "test@example.org",
-    "GIT_COMMITTER_NAME": "test",
-    "GIT_COMMITTER_EMAIL": "test@example.org",
-}
-
-
-def run(project: Path, *command: str) -> str:
-    done = subprocess.run(
-        command, cwd=project, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
-
-
-def stages_run(output: str) -> list[str]:
-    return re.findall(r"^Running stage '([\w-]+)'", output, flags=re.MULTILINE)
-
-
-ALL_STAGES = {"render", "catalog", "extract", "label", "split", "train", "tune-thresholds", "export", "evaluate"}
+ALL_STAGES = {"render", "catalog", "extract", "label", "split", "train", "tune-thresholds", "models", "evaluate"}
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +65,7 @@ def test_an_experiment_reruns_what_reads_its_section(project: Path) -> None:
     output = run(project, "dvc", "exp", "run", "--name", "other-seed", "-S", "evaluate.seed=7")
     assert stages_run(output) == ["evaluate"]
     output = run(project, "dvc", "exp", "run", "--name", "slower", "-S", "train.learning_rate=0.0005")
-    assert set(stages_run(output)) == {"train", "tune-thresholds", "export", "evaluate"}
+    assert set(stages_run(output)) == {"train", "tune-thresholds", "models", "evaluate"}
     shown = run(project, "dvc", "exp", "show", "--csv")
     assert "slower" in shown
     assert "other-seed" in shown
@@ -148,7 +125,7 @@ def stage(project: Path, name: str, *arguments: str) -> "subprocess.CompletedPro
         ("label", ("data", "nowhere.csv", "l.h5", "a.csv"), r"error: nowhere\.csv: there is no such file"),
         ("split", ("nowhere.csv", "s.csv"), r"error: nowhere\.csv: there is no such file"),
         ("render", ("r", "k.csv", "--params-file", "nowhere.yaml"), r"error: nowhere\.yaml: there is no such file"),
-        ("export", ("nowhere.safetensors", "t.json", "m"), r"error: nowhere\.safetensors: there is no such model"),
+        ("models", ("nowhere.safetensors", "t.json", "m"), r"error: nowhere\.safetensors: there is no such model"),
         ("train", ("features", "l.h5", "s.csv", "m", "metrics"), r"error: features: holds no feature shards"),
         ("evaluate", ("m", "f", "l", "nowhere.csv", "c", "e", "t"), r"error: nowhere\.csv: there is no such file"),
     ],

@@ -1,4 +1,4 @@
-"""Stage `export`: weights and thresholds in one self-contained model file."""
+"""Stage `models`: weights and thresholds in one self-contained model file."""
 
 from pathlib import Path
 

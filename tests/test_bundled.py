@@ -1,0 +1,120 @@
+"""The remote that is in git: a fresh clone has the default model without a network and without training."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc_runs import ENVIRONMENT, run
+from miniature import ROOT
+
+BUNDLED = ROOT / ".dvc" / "bundled"
+MODEL = "models/drum_crnn.safetensors"
+
+
+def is_pushed(path: str, dag: dict[str, Any]) -> bool:
+    for definition in dag.values():
+        for out in definition.get("outs", []):
+            options = out.get(path, {}) if isinstance(out, dict) else {}
+            if options.get("push") is False or options.get("cache") is False:
+                return False
+    return True
+
+
+def bundled_outs() -> Iterator[tuple[str, str]]:
+    """Path and MD5 of each out of dvc.lock that a push puts into a remote."""
+    dag = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for stage in yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values():
+        for out in stage["outs"]:
+            if is_pushed(out["path"], dag) and not out["path"].startswith("metrics/"):
+                yield out["path"], out["md5"]
+
+
+def test_it_holds_what_dvc_lock_names_and_nothing_else() -> None:
+    """`make bundle` makes it so, after results have changed."""
+    there = {"".join(path.parts[-2:]) for path in BUNDLED.rglob("*") if path.is_file()}
+    named = dict(bundled_outs())
+    assert MODEL in named
+    assert {path for path, md5 in named.items() if md5 not in there} == set(), "not bundled; `make bundle`"
+    assert there == set(named.values())
+
+
+def test_its_objects_are_whole_small_and_no_recordings() -> None:
+    objects = [path for path in BUNDLED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in objects) < 8e6
+    for path in objects:
+        content = path.read_bytes()
+        assert hashlib.md5(content).hexdigest() == "".join(path.parts[-2:])
+        assert not content.startswith((b"RIFF", b"fLaC", b"ID3", b"OggS", b"MThd"))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone of this repository as it stands, committed or not."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not in a git repository")
+    folder = tmp_path_factory.mktemp("bundled")
+    origin, clone = folder / "origin", folder / "clone"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    for path in filter(lambda path: (ROOT / path).is_file(), listed):
+        (origin / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, origin / path)
+    run(origin, "git", "init", "--quiet")
+    run(origin, "git", "add", "--all")
+    run(origin, "git", "commit", "--quiet", "--message", "all of it")
+    run(origin, "git", "tag", "drum-crnn@v2.0.0")
+    run(folder, "git", "clone", "--quiet", "--bare", "origin", "bare.git")
+    run(folder, "git", "clone", "--quiet", "bare.git", "clone")
+    return clone
+
+
+@pytest.mark.xdist_group("bundled")
+def test_a_fresh_clone_has_the_model_without_training(clone: Path) -> None:
+    run(clone, "dvc", "pull", "models")
+    assert (clone / MODEL).is_file()
+    run(clone, "dvc", "pull", "--allow-missing")
+    for path, md5 in bundled_outs():
+        assert hashlib.md5((clone / path).read_bytes()).hexdigest() == md5, path
+    assert "Data and pipelines are up to date" in run(clone, "dvc", "repro", "--pull", "--allow-missing")
+    assert run(clone, "git", "status", "--porcelain") == ""
+
+
+@pytest.mark.xdist_group("bundled")
+def test_a_push_to_ones_own_remote_does_not_touch_it(clone: Path) -> None:
+    run(clone, "dvc", "pull", "--allow-missing")
+    mine = clone.parent / "mine"
+    run(clone, "dvc", "remote", "add", "--local", "--default", "mine", str(mine))
+    (clone / MODEL).chmod(0o644)
+    (clone / MODEL).write_bytes((clone / MODEL).read_bytes() + b" ")  # another model
+    run(clone, "dvc", "commit", "--force", "models")
+    run(clone, "dvc", "push")
+    assert len([path for path in mine.rglob("*") if path.is_file()]) == len(dict(bundled_outs()))
+    run(clone, "git", "checkout", "--quiet", "dvc.lock")
+    assert run(clone, "git", "status", "--porcelain") == ""
+
+
+@pytest.mark.xdist_group("bundled")
+def test_the_released_model_can_be_had_by_the_address_of_the_repository(clone: Path) -> None:
+    url, path = (clone.parent / "bare.git").as_uri(), "models/released/drum_crnn.safetensors"
+    here = (ROOT / path).read_bytes()
+    run(clone.parent, "dvc", "get", url, path, "--out", "by-path.safetensors")
+    run(clone.parent, "dvc", "artifacts", "get", url, "drum-crnn", "--rev", "drum-crnn@v2.0.0", "--out", "by-name")
+    assert (clone.parent / "by-path.safetensors").read_bytes() == here
+    [by_name] = [file for file in [clone.parent / "by-name", *(clone.parent / "by-name").glob("*")] if file.is_file()]
+    assert by_name.read_bytes() == here
+
+
+def test_nobody_is_told_of_what_is_done_here() -> None:
+    """No analytics, no check for updates; and no default remote on a network."""
+    config = (ROOT / ".dvc" / "config").read_text()
+    assert re.search(r"analytics = false\n\s+check_update = false\n", config)
+    assert "://" not in config
+    assert ENVIRONMENT.get("DVC_NO_ANALYTICS") is None  # so the file is what decides
