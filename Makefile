@@ -49,4 +49,4 @@ venv venv-dev:
 	@command -v "$(PYTHON)" >/dev/null || { \
 	    echo "error: $(PYTHON) was not found; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3 ..." >&2; \
 	    exit 1; }
-	@"$(PYTHON)" scripts/bootstrap.py $(SEARCH) $(if $(filter venv-dev,$@),--extra dev)
+	@"$(PYTHON)" scripts/bootstrap.py $(SEARCH) --extra plots $(if $(filter venv-dev,$@),--extra dev)

@@ -1,4 +1,4 @@
-"""Scores of an exported model on the test side: numbers, tables, and what DVC plots."""
+"""Scores of an exported model on the test side: numbers, tables, a picture, and what DVC plots."""
 
 import functools
 import json
@@ -36,6 +36,7 @@ from drum_crnn.metrics import (
 )
 from drum_crnn.model_file import ModelFile
 from drum_crnn.params import ParamsSection
+from drum_crnn.rolls import draw_rolls
 from drum_crnn.splits import Splits
 from drum_crnn.tables import write_records
 
@@ -77,7 +78,8 @@ def evaluate(
 ) -> None:
     """Score the model on the test side.
 
-    Writes `scores_json`, few and flat numbers for comparing experiments, and a directory of CSV tables.
+    Writes `scores_json`, few and flat numbers for comparing experiments, and a directory of CSV tables with a picture
+    of what was played and heard in a few recordings (see `drum_crnn.rolls`).
 
     Raises
     ------
@@ -213,7 +215,7 @@ def _write_tables(
     kit_rows = _group_rows("kit", kits)
     for row in kit_rows:
         row["in_training"] = "heard" if row["kit"] in heard_kits else "unheard"
-    write_records(directory / "kits.csv", kit_rows)
+    write_records(directory / "kits.csv", sorted(kit_rows, key=lambda row: str(row["in_training"])))
     write_records(
         directory / "styles.csv",
         _group_rows("style", count_by_group((s.entry.style, s.matches.counts()) for s in scored)),
@@ -229,19 +231,8 @@ def _write_tables(
             for j, heard in enumerate(names)
         ],
     )
-    write_records(directory / "confusion_pairs.csv", _confusion_pairs(confusion))
     write_records(directory / "timing.csv", _timing_rows(scored))
-
-
-def _confusion_pairs(confusion: NDArray[np.int64]) -> list[dict[str, str]]:
-    """One row an onset, as DVC's confusion template wants them; thinned so that a page can draw it."""
-    names = (*LANES, NOTHING)
-    scale = max(1.0, float(confusion.sum()) / 5000.0)
-    rows = []
-    for i, played in enumerate(names):
-        for j, heard in enumerate(names):
-            rows += [{"played": played, "heard": heard}] * math.ceil(float(confusion[i, j]) / scale)
-    return rows
+    draw_rolls([(s.entry.recording, s.matches) for s in scored]).save(directory / "rolls.png", optimize=True)
 
 
 def _lane_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -> list[dict[str, Any]]:

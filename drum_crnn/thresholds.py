@@ -182,19 +182,6 @@ class ThresholdCurve:
         tp = np.concatenate([[0], self.tp])[n_above]
         return LaneCounts(tp, np.concatenate([[0], self.fp])[n_above], self.n_references - tp)
 
-    def table(self, n: int) -> list[dict[str, float]]:
-        """Rows of threshold, precision, recall and F for a plot, at the thresholds 1/n, 2/n, ..., 1.
-
-        Rows below the lowest peak are left out, and so are all rows of a lane in which there is nothing.
-        """
-        grid = np.arange(1, n + 1) / n
-        lowest = self.threshold[-1] if len(self.threshold) else 0.0
-        grid = grid[grid >= lowest]
-        counts = self.at(grid)
-        columns = {"threshold": grid, "precision": counts.precision(), "recall": counts.recall(), "f": counts.f()}
-        rows = [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
-        return [row for row in rows if not math.isnan(row["f"])]
-
 
 class BestPoint(NamedTuple):
     """The best F of a curve, and where it is.

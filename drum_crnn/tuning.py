@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+
 from drum_crnn.atomic import write_text
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
@@ -31,7 +33,9 @@ from drum_crnn.thresholds import (
 __all__ = ["tune_thresholds", "validation_curves"]
 
 _LOWEST_PLOTTED = 0.05
-_PLOTTED_POINTS = 50
+# A plotted curve has a point at each fiftieth of the threshold, and one wherever recall has grown by a twentieth: most
+# peaks of a sure model lie within the last of those fiftieths, and with them most of its precision–recall curve.
+_STEPS_OF_THRESHOLD, _STEPS_OF_RECALL = 50, 20
 
 
 def validation_curves(
@@ -102,9 +106,9 @@ def tune_thresholds(
         "validation_f1": {name: None if math.isnan(f) else round(float(f), 6) for name, f in scores.items()},
     }
     rows = [
-        {"lane": lane} | {name: f"{value:.5f}" for name, value in row.items()}
-        for lane, curve in zip(LANES, curves, strict=True)
-        for row in curve.table(_PLOTTED_POINTS)
+        {"lane": lane} | row
+        for lane, curve, chosen in zip(LANES, curves, tuned.threshold, strict=True)
+        for row in _plotted(curve, float(chosen))
     ]
     write_records(curves_csv, rows)
     write_table(
@@ -113,3 +117,31 @@ def tune_thresholds(
         ((*names, f"{f:.5f}", f"{f_own:.5f}") for *names, f, f_own in transfers(curves_of, params=thresholds)),
     )
     write_text(target, json.dumps(document, indent=2) + "\n")
+
+
+def _plotted(curve: ThresholdCurve, chosen: float) -> list[dict[str, str]]:
+    """Rows of threshold, precision, recall, F, and whether it is the threshold that was chosen; thresholds increase.
+
+    Rows below the lowest peak are left out, and so is a lane without references. Where a threshold leaves no estimates,
+    precision is empty.
+    """
+    if curve.n_references == 0:
+        return []
+    grid = np.arange(1, _STEPS_OF_THRESHOLD + 1) / _STEPS_OF_THRESHOLD
+    wanted_tp = np.arange(1, _STEPS_OF_RECALL + 1) / _STEPS_OF_RECALL * curve.n_references
+    reaches = np.searchsorted(curve.tp, wanted_tp)
+    of_recall = curve.threshold[reaches[reaches < len(curve.threshold)]]
+    lowest = curve.threshold[-1] if len(curve.threshold) else 0.0
+    threshold = np.unique(np.concatenate([grid[grid >= lowest], of_recall, [chosen]]))
+    counts = curve.at(threshold)
+    columns = (threshold, counts.tp + counts.fp, counts.precision(), counts.recall(), counts.f())
+    return [
+        {
+            "threshold": f"{at:.5f}",
+            "precision": f"{precision:.5f}" if n_estimates else "",
+            "recall": f"{recall:.5f}",
+            "f": f"{f:.5f}",
+            "chosen": str(int(at == chosen)),
+        }
+        for at, n_estimates, precision, recall, f in zip(*columns, strict=True)
+    ]

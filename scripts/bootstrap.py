@@ -100,6 +100,8 @@ def main() -> int:
             wait_for_others(lock.fileno())
             prepare(project, extras=set(options.extra))
         tell_dvc_about_git(project.root)
+        if "plots" in options.extra:
+            let_plots_open_offline(project)
     except BootstrapError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -202,6 +204,13 @@ def tell_dvc_about_git(root: Path) -> None:
         config.write_text("\n".join(kept) + "\n", encoding="utf-8")
     else:
         config.unlink()
+
+
+def let_plots_open_offline(project: Project) -> None:
+    """Run scripts/offline_plots.py, which does nothing once it has done its work; if it fails, plots need a network."""
+    script = project.root / "scripts" / "offline_plots.py"
+    if script.exists() and subprocess.run([project.python, script], check=False).returncode != 0:
+        say("pages of `dvc plots` will load their scripts from the network: see above for the reason")
 
 
 def say(message: str) -> None:

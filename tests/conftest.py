@@ -32,3 +32,17 @@ def as_in_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     torch.set_num_threads(before)
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature project in a git repository, after its first `dvc repro`."""
+    from miniature import copy_project
+    from pipeline import ALL_STAGES, run, stages_run
+
+    project = copy_project(tmp_path_factory.mktemp("pipeline") / "project", train={"epochs": 1})
+    run(project, "git", "init", "--quiet")
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", "a project")
+    assert set(stages_run(run(project, "dvc", "repro"))) == ALL_STAGES
+    return project

@@ -64,7 +64,7 @@ def copy_project(target: Path, **changes: dict[str, Any]) -> Path:
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, target / name)
-    (target / ".dvc").mkdir()
+    shutil.copytree(ROOT / ".dvc" / "plots", target / ".dvc" / "plots", ignore=shutil.ignore_patterns("offline.html"))
     for name in ("config", ".gitignore"):
         shutil.copy(ROOT / ".dvc" / name, target / ".dvc" / name)
     write_params(target / "params.yaml", **changes)

@@ -39,6 +39,7 @@ dependencies = ["needed>=1"]
 
 [project.optional-dependencies]
 dev = ["tool>=1"]
+plots = []
 """
 
 # While `block` exists, an install is under way.
@@ -249,7 +250,7 @@ def test_disk_too_full(sandbox: Sandbox) -> None:
 def test_unknown_extra(sandbox: Sandbox) -> None:
     code, output = sandbox.bootstrap("--extra", "deb")
     assert code == 1
-    assert "has no extra 'deb'; known: dev" in only_error(output)
+    assert "has no extra 'deb'; known: dev, plots" in only_error(output)
 
 
 def test_broken_pyproject(sandbox: Sandbox) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from dvc_runs import ENVIRONMENT, run
 from miniature import ROOT
+from pipeline import ENVIRONMENT, run
 
 BUNDLED = ROOT / ".dvc" / "bundled"
 MODEL = "models/drum_crnn.safetensors"

@@ -1,4 +1,4 @@
-"""Commands as users type them: real processes, such as `dvc`, in a project's folder."""
+"""A miniature project as people use it: by commands."""
 
 import os
 import re
@@ -18,7 +18,6 @@ ENVIRONMENT = {
 
 
 def run(project: Path, *command: str) -> str:
-    """What a command that must succeed says on both channels."""
     done = subprocess.run(
         command, cwd=project, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -27,5 +26,7 @@ def run(project: Path, *command: str) -> str:
 
 
 def stages_run(output: str) -> list[str]:
-    """The stages that a `dvc repro` or `dvc exp run` says it ran, in this order."""
     return re.findall(r"^Running stage '([\w-]+)'", output, flags=re.MULTILINE)
+
+
+ALL_STAGES = {"render", "catalog", "extract", "label", "split", "train", "tune-thresholds", "models", "evaluate"}
