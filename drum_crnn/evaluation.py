@@ -98,7 +98,7 @@ def evaluate(
         ModelFile.load(model), FeatureStore.open(features), Labels.read(labels), [entries[name] for name in test]
     )
     heard_kits = {row.kit for row in sides.rows if row.side == "train"}
-    write_text(scores_json, json.dumps(_scores(scored, heard_kits, params), indent=2) + "\n")
+    write_text(scores_json, json.dumps(_scores(scored, heard_kits), indent=2) + "\n")
     with replace_directory(tables) as directory:
         _write_tables(directory, scored, heard_kits, params)
 
@@ -143,25 +143,18 @@ def _interval(scored: Sequence[ScoredRecording], statistic: Any, params: Evaluat
     )
 
 
-def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str], params: EvaluateParams) -> dict[str, float | None]:
-    """Few and flat: what people compare experiments by. A score that is undefined is null."""
+def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str]) -> dict[str, float | None]:
+    """Few and flat: what people compare experiments by, each a column of `dvc exp show`; the rest is in the tables.
+
+    A score that is undefined is null.
+    """
     total = _total(s.matches.counts() for s in scored)
-    strict = _total(s.strict.counts() for s in scored)
     unheard = [s for s in scored if s.entry.kit not in heard_kits]
-    low, high = _interval(scored, LaneCounts.sum_f, params)
-    pooled = total.pooled()
     scores = {
         "f1": total.sum_f(),
-        "f1_low": low,
-        "f1_high": high,
-        "f1_25ms": strict.sum_f(),
+        **{f"f1_{lane}": value for lane, value in zip(LANES, total.f(), strict=True)},
         "f1_lane_mean": total.mean_f(),
         "f1_unheard_kits": _total(s.matches.counts() for s in unheard).sum_f(),
-        "precision": pooled.precision()[0],
-        "recall": pooled.recall()[0],
-        **{f"f1_{lane}": value for lane, value in zip(LANES, total.f(), strict=True)},
-        **_class_scores(scored),
-        "velocity_f1": _total(s.matches.velocity_counts() for s in scored).sum_f(),
         "velocity_mae": velocity_mae([s.matches for s in scored])[0],
     }
     conditions = _conditions(scored)
@@ -189,9 +182,9 @@ def _conditions(scored: Sequence[ScoredRecording]) -> dict[str, list[ScoredRecor
 
 
 def _condition_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -> list[dict[str, Any]]:
-    """As `_group_rows`, with what the figures to reach are about: intervals, the strict tolerance, velocity."""
+    """As `_group_rows`, with intervals, the strict tolerance, classes and velocity; a last row of all together."""
     rows = []
-    for name, of_it in _conditions(scored).items():
+    for name, of_it in (*_conditions(scored).items(), ("all", scored)):
         [row] = _group_rows("condition", {name: _total(s.matches.counts() for s in of_it)})
         low, high = _interval(of_it, LaneCounts.sum_f, params)
         more: dict[str, Any] = {"f1_low": low, "f1_high": high}
