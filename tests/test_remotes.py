@@ -79,20 +79,24 @@ class Clone:
         return self.path(relative).read_bytes()
 
     def run(self, *command: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        said = done.stdout + done.stderr
-        about = f"{shlex.join(command)}:\n{said}\nThe server's log:\n{self.remote.log()}"
+        """What a command printed; what it should not have done comes with the server's log."""
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.root,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=300,
+            )
+        except subprocess.TimeoutExpired as expired:
+            pytest.fail(f"{expired}:\n{expired.output}\nThe server's log:\n{self.remote.log()}")
+        about = f"{shlex.join(command)}:\n{done.stdout}\nThe server's log:\n{self.remote.log()}"
         assert (done.returncode != 0) == fails, about
-        return said
+        return done.stdout
 
     def another(self, folder: Path) -> "Clone":
         """Its clone in a new folder, with the same remote."""
