@@ -142,9 +142,9 @@ def preset(
 @friendly
 def scan(
     root: Annotated[Path, typer.Argument(help="Where the corpus was unpacked.")],
-    fingerprint: Annotated[Path, typer.Option(help="The file to write: corpus.watch.")] = Path(
-        "data/corpus_fingerprint.csv"
-    ),
+    fingerprint: Annotated[
+        Path | None, typer.Option(help="The file to write: corpus.watch. By default beside ROOT: ROOT.fingerprint.csv.")
+    ] = None,
     memory: Annotated[Path, typer.Option(help="Where checksums are remembered.")] = Path(".cache/corpus_memory.csv"),
 ) -> None:
     """Take the fingerprint of a corpus, so that DVC notices changes without hashing or copying it.
@@ -153,8 +153,11 @@ def scan(
     """
     from drum_crnn.fingerprint import scan as scan_corpus
 
-    scan_corpus(root, fingerprint, memory)
-    say(f"{fingerprint} written; set corpus.root to {root} and corpus.watch to {fingerprint} in params.yaml")
+    # Absolute, and outside the repository: experiments of a queue run in folders that have nothing that git ignores.
+    root = root.resolve()
+    watch = (fingerprint or root.with_name(f"{root.name}.fingerprint.csv")).resolve()
+    scan_corpus(root, watch, memory)
+    say(f"{watch} written; in params.yaml, set corpus.root: {root} and corpus.watch: {watch}")
 
 
 @corpus_app.command()
