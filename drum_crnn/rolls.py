@@ -16,17 +16,18 @@ from drum_crnn.lanes import LANES
 from drum_crnn.metrics import Matches
 from drum_crnn.onsets import Onsets
 
-__all__ = ["draw_rolls"]
+__all__ = ["EXTRA", "FOUND", "MISSED", "draw_rolls"]
 
 _SECONDS = 8  # of each recording, from the whole second before its first onset on
 _PIXELS_A_SECOND = 80
-_LEFT, _RIGHT, _HALF, _GAP = 84, 16, 9, 4
-_ROW = 2 * _HALF + _GAP
+_LEFT, _RIGHT, _HALF, _GAP = 84, 16, 8, 4
+_LOWER = _HALF + 1  # where the lower half begins
+_ROW = _LOWER + _HALF + _GAP
 _LEGEND, _TITLE, _AXIS, _BETWEEN = 62, 24, 18, 16
 _MARK_WIDTH = 3
 _BACKGROUND, _TEXT, _GRID, _STRIPE = (255, 255, 255), (40, 40, 40), (205, 205, 205), (243, 244, 247)
 # Of Okabe and Ito, which those who confuse red and green can tell apart as well.
-_MATCHED, _MISSED, _EXTRA = (0, 114, 178), (230, 159, 0), (204, 60, 120)
+FOUND, MISSED, EXTRA = (0, 114, 178), (230, 159, 0), (204, 60, 120)
 
 
 def draw_rolls(scored: Sequence[tuple[str, Matches]]) -> Image.Image:
@@ -75,12 +76,12 @@ def _draw_legend(draw: ImageDraw.ImageDraw) -> None:
     y = 34
     x = _write(draw, 6, y, "in each row: played above, heard below")
     for colour, word, upper, lower in (
-        (_MATCHED, "found", True, True),
-        (_MISSED, "missed", True, False),
-        (_EXTRA, "extra", False, True),
+        (FOUND, "found", True, True),
+        (MISSED, "missed", True, False),
+        (EXTRA, "extra", False, True),
     ):
         x += 26
-        for is_drawn, top in ((upper, y - 1), (lower, y - 1 + _HALF)):
+        for is_drawn, top in ((upper, y - 1), (lower, y - 1 + _LOWER)):
             if is_drawn:
                 draw.rectangle((x, top, x + _MARK_WIDTH - 1, top + _HALF - 1), fill=colour)
         x = _write(draw, x + 9, y, word)
@@ -102,11 +103,11 @@ def _draw_roll(draw: ImageDraw.ImageDraw, top: int, title: str, matches: Matches
         x = _LEFT + second * _PIXELS_A_SECOND
         draw.line((x, top, x, bottom + 3), fill=_GRID)
         _write(draw, x, bottom + 4, f"{start_s + second} s", anchor="ma")
-    for onsets, found, half, other in (
-        (reference, matches.pairs[:, 0], 0, _MISSED),
-        (estimate, matches.pairs[:, 1], 1, _EXTRA),
+    for onsets, found, down, other in (
+        (reference, matches.pairs[:, 0], 0, MISSED),
+        (estimate, matches.pairs[:, 1], _LOWER, EXTRA),
     ):
-        _draw_onsets(draw, onsets, np.isin(np.arange(len(onsets)), found), start_s, top + half * _HALF, other)
+        _draw_onsets(draw, onsets, np.isin(np.arange(len(onsets)), found), start_s, top + down, other)
 
 
 def _draw_onsets(
@@ -121,7 +122,7 @@ def _draw_onsets(
     for time_s, lane, found in zip(onsets.time_s[is_seen], onsets.lane[is_seen], is_found[is_seen], strict=True):
         x = _LEFT + round((float(time_s) - start_s) * _PIXELS_A_SECOND) - _MARK_WIDTH // 2
         y = top + int(lane) * _ROW + _GAP // 2
-        draw.rectangle((x, y, x + _MARK_WIDTH - 1, y + _HALF - 1), fill=_MATCHED if found else other)
+        draw.rectangle((x, y, x + _MARK_WIDTH - 1, y + _HALF - 1), fill=FOUND if found else other)
 
 
 def _write(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, *, anchor: str = "la", size: int = 13) -> int:

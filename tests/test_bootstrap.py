@@ -475,6 +475,18 @@ def test_a_project_without_dvc_is_left_alone(tmp_path: Path, bootstrap: ModuleTy
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plots_are_let_open_offline_and_their_failure_stops_nothing(sandbox: Sandbox) -> None:
+    script = sandbox.root / "scripts" / "offline_plots.py"
+    script.write_text("import sys; print('made by', sys.executable)")
+    assert str(sandbox.venv / "bin" / "python") in sandbox.run("make", "venv", f"PYTHON={sys.executable}")[1]
+    script.write_text("raise SystemExit('error: no room')")
+    code, output = sandbox.bootstrap("--extra", "plots")
+    assert code == 0
+    assert "error: no room" in output
+    assert "will load their scripts from the network" in output
+    assert "no room" not in sandbox.bootstrap()[1]  # not asked for
+
+
 # --- make -----------------------------------------------------------------------------------------
 
 

@@ -131,7 +131,6 @@ class TestSweep:
     def test_no_recordings_no_rows(self) -> None:
         swept = sweep_lane([], tolerance_s=0.05)
         assert (len(swept.threshold), swept.n_references) == (0, 0)
-        assert swept.table(10) == []
 
     @given(st.lists(lane_peaks(), min_size=1, max_size=4))
     def test_merged_curves_equal_the_curve_of_all(self, recordings: list[LanePeaks]) -> None:
@@ -328,10 +327,3 @@ class TestTune:
     def test_params_refuse_a_floor_above_the_ceiling(self) -> None:
         with pytest.raises(DrumCrnnError, match="floor"):
             params(floor=0.8, ceiling=0.3)
-
-
-def test_table_rows_are_the_scores_at_round_thresholds() -> None:
-    rows = curve((0.9, 1, 0), (0.5, 3, 1), (0.3, 4, 8), n_references=4).table(10)
-    assert [row["threshold"] for row in rows] == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    assert [row["recall"] for row in rows] == [1.0, 0.75, 0.75, 0.25, 0.25, 0.25, 0.25, 0.0]
-    assert rows[2] == {"threshold": 0.5, "precision": 0.75, "recall": 0.75, "f": 0.75}

@@ -1,6 +1,7 @@
 """Thresholds chosen from known activations; the test side is never looked at."""
 
 import csv
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,31 @@ def test_curves_cover_the_lanes_that_have_onsets(tuning: Tuning) -> None:
     assert float(at["kick", 0.5]["f"]) == 1.0
     assert float(at["kick", 0.4]["precision"]) == pytest.approx(6 / 11, abs=1e-5)
     assert float(at["kick", 0.82]["recall"]) == pytest.approx(1 / 6, abs=1e-5)
-    assert all(0.0 <= float(row[name]) <= 1.0 for row in curves for name in ("precision", "recall", "f"))
+    # Above the loudest kick there is no estimate: nothing was wrong, and nothing found.
+    assert (at["kick", 0.9]["precision"], float(at["kick", 0.9]["recall"]), float(at["kick", 0.9]["f"])) == ("", 0, 0)
+    assert all(0.0 <= float(row[name]) <= 1.0 for row in curves for name in ("precision", "recall", "f") if row[name])
+    for lane in ("kick", "snare", "hihat"):
+        thresholds = [float(row["threshold"]) for row in curves if row["lane"] == lane]
+        assert thresholds == sorted(thresholds)
+
+
+def test_chosen_thresholds_are_on_their_curves(tuning: Tuning) -> None:
+    document, curves = tuning.run(floor=0.123)
+    chosen = {row["lane"]: float(row["threshold"]) for row in curves if row["chosen"] == "1"}
+    assert chosen == {
+        lane: pytest.approx(document["thresholds"][lane], abs=1e-5) for lane in ("kick", "snare", "hihat")
+    }
+
+
+def test_a_curve_is_thinned_and_keeps_its_shape(tuning: Tuning) -> None:
+    """A model that is sure: recall falls from 1 to 0 within the last fiftieth of the threshold."""
+    n = 300
+    make_labels({"v1": onsets(*((0.01 * i, KICK) for i in range(n))), "v2": onsets()}).write(tuning.root / "labels.h5")
+    tuning.hearing.heard = {"v1": [(0.01 * i, KICK, 0.981 + 0.019 * i / n, 90) for i in range(9, n, 9)], "v2": []}
+    _, curves = tuning.run()
+    recalls = [float(row["recall"]) for row in curves]
+    assert len(curves) < 80
+    assert max(before - after for before, after in itertools.pairwise(recalls)) < 0.06
 
 
 def test_export_takes_what_tuning_writes(tuning: Tuning, tmp_path: Path) -> None:

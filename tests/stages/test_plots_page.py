@@ -21,8 +21,8 @@ DECLARED: list[Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf
 CHARTS: dict[str, dict[str, Any]] = {
     name: definition for entry in DECLARED if isinstance(entry, dict) for name, definition in entry.items()
 }
-# Lanes of which the validation side of the miniature project has onsets.
-VALIDATION_LANES = 5
+# Lanes of which the validation side of the miniature project has onsets, and those that have an F on its test side.
+VALIDATION_LANES, TEST_LANES = 5, 6
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH (Debian: apt install chromium)")
@@ -125,7 +125,7 @@ def test_every_plot_is_drawn_without_a_network(plotted: Path, tmp_path: Path) ->
     assert page.marks("Loss", "line") == 2
     assert page.marks("Loss", "symbol") == 2  # one epoch
     assert page.marks("F_by_epoch", "line") == VALIDATION_LANES + 1
-    assert page.marks("F_of_each_lane", "rect") == 9
+    assert page.marks("F_of_each_lane", "rect") == TEST_LANES + 1  # and all
     assert page.marks("Precision_and_recall", "line") >= VALIDATION_LANES
     assert page.marks("F_by_threshold", "line") == VALIDATION_LANES
     assert page.marks("Played_and_heard", "rect") == 81
@@ -146,7 +146,7 @@ def test_two_revisions_are_overlaid_and_their_pictures_side_by_side(plotted: Pat
     assert list(page.parts) == [place_of(name) for name in (*CHARTS, PICTURE)]
     assert page.marks("Loss", "line") == 2 * 2
     assert page.marks("F_by_epoch", "line") == 2 * (VALIDATION_LANES + 1)
-    assert page.marks("F_of_each_lane", "rect") == 2 * 9
+    assert page.marks("F_of_each_lane", "rect") == 2 * (TEST_LANES + 1)
     assert page.marks("Played_and_heard", "rect") == 2 * 81
     for name in map(place_of, CHARTS):  # a legend, or a heading, names both
         assert ">HEAD<" in page.parts[name]
