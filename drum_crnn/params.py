@@ -6,6 +6,7 @@ key, or text where a number should stand is an error that names the section, the
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -83,9 +84,18 @@ class ParamsSection(StrictModel):
             raise DrumCrnnError("\n".join(f"{source}: {cls.section}{fault}" for fault in faults)) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with the numbers of version 1.2, in which DVC writes what `dvc exp run -S` is given: 1e-05 is one."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file; run from the project's root or name it") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,6 @@
 """Settings of the whole test run."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,8 +36,8 @@ def as_in_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A miniature project in a git repository, after its first `dvc repro`."""
+def first_repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature project in a git repository, after its first `dvc repro`; not to be written to."""
     from miniature import copy_project
     from pipeline import ALL_STAGES, run, stages_run
 
@@ -46,3 +47,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(project, "git", "commit", "--quiet", "--message", "a project")
     assert set(stages_run(run(project, "dvc", "repro"))) == ALL_STAGES
     return project
+
+
+@pytest.fixture(scope="module")
+def project(first_repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that project for the tests of one file, which change it one after the other."""
+    return shutil.copytree(first_repro, tmp_path_factory.mktemp("copy") / "project", symlinks=True)

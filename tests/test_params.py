@@ -73,6 +73,15 @@ def message_of(load: Callable[[str], StudyParams], values: Any) -> str:
     return "\n".join(line[line.index("params.yaml") :] for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-05", 1e-5), ("5E-3", 5e-3), ("1e+2", 100.0), (".5e1", 5.0), ("2.e1", 20.0)]
+)
+def test_numbers_are_read_as_dvc_writes_them(load: Callable[[str], StudyParams], text: str, number: float) -> None:
+    """`dvc exp run -S study.learning_rate=0.00001` writes 1e-05, which to YAML 1.1 is text."""
+    good = yaml.safe_dump({"study": GOOD}).replace("0.001", text)
+    assert load(good).learning_rate == number
+
+
 def test_a_sound_section_is_loaded_and_others_are_not_looked_at(load: Callable[[str], StudyParams]) -> None:
     params = load(yaml.safe_dump({"study": GOOD, "other": {"anything": "goes"}}))
     assert params == StudyParams(
@@ -99,10 +108,10 @@ def test_a_sound_section_is_loaded_and_others_are_not_looked_at(load: Callable[[
             "known: learning_rate, epochs, processes, limit, channels, folder, mask",
         ),
         (
-            {"learning_rate": "1e-3"},
-            "params.yaml: study.learning_rate: '1e-3' is text to YAML, not a number; write 0.001",
+            {"learning_rate": "0.001"},
+            "params.yaml: study.learning_rate: '0.001' is text to YAML, not a number; write 0.001",
         ),
-        ({"epochs": "1e1"}, "params.yaml: study.epochs: '1e1' is text to YAML, not a number; write 10"),
+        ({"epochs": "10"}, "params.yaml: study.epochs: '10' is text to YAML, not a number; write 10"),
         ({"channels": [16, "32"]}, "params.yaml: study.channels[1]: '32' is text to YAML, not a number; write 32"),
         ({"learning_rate": "fast"}, 'params.yaml: study.learning_rate: Input should be a valid number (found "fast")'),
         ({"learning_rate": 0.0}, "params.yaml: study.learning_rate: Input should be greater than 0 (found 0.0)"),
