@@ -1,4 +1,4 @@
-"""A picture of transcriptions: what was heard against what was played, in the best, the median and the worst one.
+"""A picture of transcriptions: what was heard against what was played, of the best, the median and the worst of them.
 
 Each lane is a row of two halves: what was played above, what was heard below. Onsets that belong together are in one
 colour in both halves, missed ones in another in the upper half alone, extra ones in a third in the lower half alone; so
