@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help repro test lint format benchmarks bundle clean venv venv-dev
+.PHONY: help repro experiments test lint format benchmarks bundle clean venv venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -17,6 +17,10 @@ help: ## list the targets
 repro: venv ## run what is out of date of the pipeline; print scores per lane and the model's path
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 	@$(BIN)/drum-crnn scores
+
+# The hashes of inputs would be columns too. One command for the README's long line.
+experiments: venv ## list experiments: parameters that differ, and scores
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc exp show --only-changed --drop '^(data|models|drum_crnn|stages)/|Created|State|Executor'
 
 test: venv-dev lint ## run the linter, the formatter's check, the type checker and all tests
 	$(BIN)/python -m pytest
