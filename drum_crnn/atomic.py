@@ -1,15 +1,31 @@
-"""Outputs appear whole or not at all: write beside the target, then rename."""
+"""Outputs appear whole or not at all: write beside the target, then rename.
 
+A process that is killed cannot clean up. What it leaves carries the number of the process in its name, and is removed
+by the next one that writes into the same folder.
+"""
+
+import contextlib
+import errno
+import functools
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from drum_crnn.errors import DrumCrnnError
 
-__all__ = ["replace_directory", "replace_file", "write_text"]
+__all__ = ["NO_SPACE", "PARTIAL", "remove_leftovers", "replace_directory", "replace_file", "write_text"]
+
+# Disk full, quota used up, limit of the size of a file reached.
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+PARTIAL = ".partial-"  # what the names of unfinished files and folders begin with; .gitignore knows it
 
 
 @contextmanager
@@ -22,19 +38,20 @@ def replace_file(target: Path) -> Iterator[Path]:
     Raises
     ------
     DrumCrnnError
-        If `target` is a directory, or nothing can be written where it should be.
+        If `target` is a directory, nothing can be written where it should be, or the disk is full.
     """
     if target.is_dir():
         raise DrumCrnnError(f"{target}: is a folder, but a file is to be written there; name another file")
     with _saying_so(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        _make_parent(target)
+        handle, name = tempfile.mkstemp(prefix=_prefix(target.stem), suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        with _saying_so(target, full_disk_alone=True):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         with _saying_so(target):
             temporary.replace(target)
@@ -51,15 +68,16 @@ def replace_directory(target: Path) -> Iterator[Path]:
     Raises
     ------
     DrumCrnnError
-        If `target` is a file, or nothing can be written where it should be.
+        If `target` is a file, nothing can be written where it should be, or the disk is full.
     """
     if target.exists() and not target.is_dir():
         raise DrumCrnnError(f"{target}: is a file, but a folder is to be written there; name another folder")
     with _saying_so(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary, aside = (Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)) for _ in range(2))
+        _make_parent(target)
+        temporary, aside = (Path(tempfile.mkdtemp(prefix=_prefix(target.name), dir=target.parent)) for _ in range(2))
     try:
-        yield temporary
+        with _saying_so(target, full_disk_alone=True):
+            yield temporary
         temporary.chmod(0o777 & ~_umask())
         with _saying_so(target):
             if target.exists():
@@ -76,12 +94,59 @@ def write_text(target: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine were writing into a folder when they were killed."""
+    start = re.compile(re.escape(f"{PARTIAL}{_host()}-") + r"(\d+)-")
+    for path in folder.glob(f"{PARTIAL}*"):
+        found = start.match(path.name)
+        if found is None or _is_running(int(found[1])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # another user's
+                path.unlink()
+
+
+@functools.cache
+def _remove_leftovers_once(folder: Path) -> None:
+    remove_leftovers(folder)
+
+
+def _make_parent(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers_once(target.parent)
+
+
+def _prefix(name: str) -> str:
+    return f"{PARTIAL}{_host()}-{os.getpid()}-{name}-"
+
+
+def _host() -> str:
+    """The machine by name: a folder may be shared with others, whose processes are not known here."""
+    return re.sub(r"\W", "", platform.node())
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 @contextmanager
-def _saying_so(target: Path) -> Iterator[None]:
-    """Name the target where the system refuses it: a missing permission is nobody's bug."""
+def _saying_so(target: Path, *, full_disk_alone: bool = False) -> Iterator[None]:
+    """Name the target where the system refuses it: a full disk or a missing permission is nobody's bug."""
     try:
         yield
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise DrumCrnnError(
+                f"{target}: cannot be written: {error.strerror}; make room, and give the same command again; "
+                "what was there before is untouched"
+            ) from None
+        if full_disk_alone:
+            raise
         raise DrumCrnnError(f"{target}: cannot be written: {error.strerror}; name another place") from None
 
 

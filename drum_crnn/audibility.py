@@ -43,7 +43,7 @@ def read_audibility(midi: Path, notes: Sequence[Note]) -> list[float] | None:
     path = audibility_path(midi)
     if not path.is_file():
         return None
-    rows = read_table(path, _COLUMNS, _parse, key=None, what="table of audibility", again="render the corpus again")
+    rows = read_table(path, _COLUMNS, _parse, key=None, what="table of audibility", stage="render")
     # By note and velocity: notes of one moment may have changed places when their times were rounded to ticks.
     of_note: dict[tuple[int, int], list[float]] = {}
     for note, velocity, audibility_db in reversed(rows):

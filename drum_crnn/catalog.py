@@ -107,7 +107,7 @@ class Catalog:
             _parse,
             key=lambda entry: entry.recording,
             what="catalog",
-            again="run `dvc repro catalog` to write it anew",
+            stage="catalog",
         )
         return cls(tuple(entries))
 

@@ -25,14 +25,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     # Into memory first: torch's own writer reports a full disk as a RuntimeError without the reason.
     content = io.BytesIO()
     torch.save(state, content)
-    try:
-        with replace_file(path) as temporary:
-            temporary.write_bytes(content.getbuffer())
-    except OSError as error:
-        raise DrumCrnnError(
-            f"{path}: cannot be written: {error.strerror}; the checkpoint before it is untouched: make room, and give "
-            "the same command again to go on from there"
-        ) from None
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(content: bytes, path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""How commands meet people: a typer application whose errors are sentences."""
+"""How commands meet people: errors that are sentences, progress, and lines of text."""
 
-import errno
 import functools
 import os
 import sys
@@ -11,15 +10,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from drum_crnn.atomic import NO_SPACE
 from drum_crnn.errors import DrumCrnnError
 
 T = TypeVar("T")
 
-__all__ = ["default_workers", "friendly", "progress_bar", "say", "stage_app", "track", "warn"]
-
-
-# Disk full, quota used up, limit of the size of a file reached.
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+__all__ = ["default_workers", "friendly", "progress_bar", "say", "track", "warn"]
 
 
 def friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -33,19 +29,12 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
-            if error.errno not in _NO_SPACE:
+            if error.errno not in NO_SPACE:
                 raise
             typer.echo(f"error: {error.strerror}; make room, and give the same command again", err=True)
             raise typer.Exit(1) from None
 
     return wrapper
-
-
-def stage_app(main: Callable[..., None]) -> typer.Typer:
-    """A typer application with the single command `main`."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(friendly(main))
-    return app
 
 
 def warn(message: str) -> None:

@@ -17,7 +17,6 @@ import csv
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -28,6 +27,7 @@ from pydantic import Field
 from drum_crnn.audio import AudioInfo, probe, read_blocks
 from drum_crnn.console import track
 from drum_crnn.errors import DrumCrnnError
+from drum_crnn.interruption import worker_pool
 from drum_crnn.lanes import LANE_OF_NOTE, UNMAPPED_NOTES
 from drum_crnn.midi import read_midi
 from drum_crnn.params import ParamsSection
@@ -218,7 +218,7 @@ def check_recordings(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers:
         for group in track(groups.values(), description=description):
             checked.extend(check(group))
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        with worker_pool(workers) as pool:
             results = pool.map(check, groups.values(), chunksize=4)
             for result in track(results, description=description, total=len(groups)):
                 checked.extend(result)

@@ -1,6 +1,8 @@
 """The exceptions that are meant for people."""
 
-__all__ = ["DrumCrnnError", "Interrupted"]
+from pathlib import Path
+
+__all__ = ["DrumCrnnError", "Interrupted", "damaged"]
 
 
 class DrumCrnnError(Exception):
@@ -18,3 +20,15 @@ class Interrupted(DrumCrnnError):  # noqa: N818  # nothing went wrong
 
     # EX_TEMPFAIL of sysexits.h: "the user is invited to try again later".
     exit_code = 75
+
+
+def damaged(file: Path, why: object, stage: str, *, line: int | None = None) -> DrumCrnnError:
+    """What to say of an output of a stage that is not as the stage wrote it.
+
+    DVC goes by sizes and times, so it may neither see the damage nor that its own copy has it too.
+    """
+    place = file if line is None else f"{file}:{line}"
+    return DrumCrnnError(
+        f"{place}: is damaged ({why}); delete {file}, then run `dvc repro {stage}`; where that brings back the same "
+        "damage, run `drum-crnn verify --remove` first"
+    )

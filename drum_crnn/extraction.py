@@ -4,11 +4,9 @@ The bytes of a shard follow from its recordings, the parameters and the code alo
 from which of its recordings had been computed before.
 """
 
-import concurrent.futures
 import contextlib
 import hashlib
 import math
-import multiprocessing
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,13 +20,15 @@ from threadpoolctl import threadpool_limits
 
 import drum_crnn.audio
 import drum_crnn.features
-from drum_crnn.atomic import replace_file
+from drum_crnn.atomic import PARTIAL, remove_leftovers
 from drum_crnn.audio import read_blocks
 from drum_crnn.catalog import Catalog, CatalogEntry
 from drum_crnn.console import progress_bar
 from drum_crnn.errors import DrumCrnnError
 from drum_crnn.feature_store import SHARD_FORMAT, Shard
 from drum_crnn.features import FeatureParams, LogMel
+from drum_crnn.hdf5 import replace_hdf5
+from drum_crnn.interruption import worker_pool
 from drum_crnn.timing import n_frames_of
 
 __all__ = ["ExtractionReport", "extract_corpus"]
@@ -86,14 +86,19 @@ def extract_corpus(
     ]
     wanted = {job.path for job in jobs}
     for path in target.iterdir():
-        is_ours = path.match("shard-*.h5") or path.match(".shard-*.h5")  # the latter: left by a run that was killed
-        if not is_ours:
+        if path.match("shard-*.h5"):
+            if path not in wanted:
+                path.unlink()
+        elif not path.name.startswith(PARTIAL):
             raise DrumCrnnError(f"{path}: is no feature shard; move it away, or name another folder for the features")
-        if path not in wanted:
-            path.unlink()
     # Longest first, so that no worker is left alone with a long shard at the end.
     jobs.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
-    return _run_jobs(jobs, n_workers)
+    remove_leftovers(target)
+    try:
+        return _run_jobs(jobs, n_workers)
+    except BaseException:
+        remove_leftovers(target)  # of workers, which are dead by now
+        raise
 
 
 def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int) -> ExtractionReport:
@@ -107,9 +112,7 @@ def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int) -> ExtractionReport:
         reports: Iterator[ExtractionReport] = map(_write_shard, jobs)
         if n_workers > 1:
             # Forked workers would inherit locks of threads that numpy and HDF5 may have started.
-            context = multiprocessing.get_context("spawn")
-            pool = concurrent.futures.ProcessPoolExecutor(max_workers=n_workers, mp_context=context)
-            reports = stack.enter_context(pool).map(_write_shard, jobs)
+            reports = stack.enter_context(worker_pool(n_workers, method="spawn")).map(_write_shard, jobs)
         for done in reports:
             n_computed += done.n_computed
             n_kept += done.n_kept
@@ -147,7 +150,7 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
         offsets = np.zeros(len(job.entries) + 1, np.int64)
         np.cumsum([_n_frames(entry, job.params) for entry in job.entries], out=offsets[1:])
         n_kept, computed_s = 0, 0.0
-        with replace_file(job.path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+        with replace_hdf5(job.path) as file:
             file.attrs["format"] = SHARD_FORMAT
             file.attrs["signature"] = np.bytes_(signature)
             file.attrs["params"] = np.bytes_(job.params.model_dump_json())

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.errors import DrumCrnnError, damaged
 from drum_crnn.features import FeatureParams
 
 __all__ = ["SHARD_FORMAT", "FeatureStore", "Shard"]
@@ -43,8 +43,8 @@ class Shard:
             offsets = self._file["offset"][:]
             self.spans = {name: (int(offsets[i]), int(offsets[i + 1])) for i, name in enumerate(names)}
             self._frames = self._file["frames"]
-        except (OSError, KeyError, ValueError) as error:
-            raise _damaged(path, error) from None
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise damaged(path, error, "extract") from None
 
     def read(self, recording: str, start: int = 0, stop: int | None = None) -> HalfArray:
         if start < 0:
@@ -54,14 +54,10 @@ class Shard:
         try:
             return self._frames[first + start : first + max(start, stop)]  # type: ignore[no-any-return]
         except OSError as error:
-            raise _damaged(self.path, error) from None
+            raise damaged(self.path, error, "extract") from None
 
     def close(self) -> None:
         self._file.close()
-
-
-def _damaged(path: Path, error: Exception) -> DrumCrnnError:
-    return DrumCrnnError(f"{path}: is damaged ({error}); delete the file, then run `dvc repro extract`")
 
 
 class FeatureStore:

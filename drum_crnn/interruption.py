@@ -1,24 +1,37 @@
 """Being stopped: by a signal, or because whoever started this process is gone.
 
-A long computation asks a `StopRequest` between two of its steps, and ends where what it has done is safe.
+A long computation asks a `StopRequest` between two of its steps, and ends where what it has done is safe. One that can
+be given up anywhere, since its outputs appear whole or not at all, is ended by an exception.
 """
 
 import contextlib
 import fcntl
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 import psutil
 
 from drum_crnn.console import warn
 from drum_crnn.errors import DrumCrnnError, Interrupted
 
-__all__ = ["StopRequest", "alone_in", "ignore_stop_signals", "stop_on_signals", "stop_when_orphaned"]
+__all__ = [
+    "StopRequest",
+    "alone_in",
+    "ignore_stop_signals",
+    "raise_on_signals",
+    "stop_on_signals",
+    "stop_when_orphaned",
+    "worker_pool",
+]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LAST_S = 120.0  # for an orphan to finish a step and save
@@ -46,16 +59,38 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def note(number: int, _: FrameType | None) -> None:
         request.signal = signal.Signals(number)
 
+    with _handling(note):
+        yield request
+
+
+@contextlib.contextmanager
+def raise_on_signals() -> Iterator[None]:
+    """Raise `Interrupted` on SIGTERM, Ctrl-C and SIGHUP, so that whatever is half done is cleaned up on the way out.
+
+    More of these signals are ignored then. Where and which, as in `stop_on_signals`.
+    """
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        ignore_stop_signals()
+        name = signal.Signals(number).name
+        raise Interrupted(f"stopped by {name}; nothing half done is left, and the same command goes on")
+
+    with _handling(stop):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        previous = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+        previous = {number: before for number in _SIGNALS if (before := signal.getsignal(number)) != signal.SIG_IGN}
     for number in previous:
-        signal.signal(number, note)
+        signal.signal(number, handler)
     try:
-        yield request
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 def ignore_stop_signals(_: int = 0) -> None:
@@ -82,12 +117,68 @@ def stop_when_orphaned(*, always: bool, poll_s: float = 0.5) -> None:
     def watch() -> None:
         while is_alive():
             time.sleep(poll_s)
-        warn("the process that started this one is gone, so it stops")
         os.kill(os.getpid(), signal.SIGTERM)
+        with contextlib.suppress(OSError):  # whoever read what this process says may be gone as well
+            warn("the process that started this one is gone, so it stops")
         time.sleep(_LAST_S)
         os._exit(Interrupted.exit_code)  # it waits for something that will never come, such as a rank that is gone
 
     threading.Thread(target=watch, name="orphan watch", daemon=True).start()
+
+
+@contextlib.contextmanager
+def worker_pool(
+    n_workers: int,
+    *,
+    method: str | None = None,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[Any, ...] = (),
+) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end when this process does, however it ends, and at once when the block raises.
+
+    Those of a bare `ProcessPoolExecutor` wait for ever for a parent that was killed.
+
+    Parameters
+    ----------
+    method : str, optional
+        How they start: `fork` or `spawn`; by default as Python does.
+    initializer, initargs
+        What each worker calls first.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a worker was killed.
+    """
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(n_workers, context, _begin_work, (initializer, initargs)) as pool:
+        try:
+            yield pool
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            time.sleep(0.2)  # for its thread to drop cancelled jobs: Python 3.11 stumbles over them when workers die
+            for process in multiprocessing.active_children():
+                process.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise DrumCrnnError(
+                    "a worker process was killed: if it was for want of memory, `--workers 1` behind the stage's "
+                    "command needs less"
+                ) from None
+            raise
+
+
+def _begin_work(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    ignore_stop_signals()
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(Interrupted.exit_code)
 
 
 def _watch_parents() -> Callable[[], bool]:

@@ -15,7 +15,6 @@ Every note is accounted for, under one of `REASONS`.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -28,6 +27,7 @@ from drum_crnn.audibility import audibility_path, read_audibility
 from drum_crnn.catalog import Catalog, CatalogEntry
 from drum_crnn.console import track, warn
 from drum_crnn.errors import DrumCrnnError
+from drum_crnn.interruption import worker_pool
 from drum_crnn.labels import AccountRow, Labels
 from drum_crnn.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
 from drum_crnn.midi import Note, canonical_midi, read_midi
@@ -114,7 +114,7 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
         for group in track(groups, description=description):
             of_recording.update(label(group))
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        with worker_pool(workers) as pool:
             for labelled in track(pool.map(label, groups, chunksize=4), description=description, total=len(groups)):
                 of_recording.update(labelled)
     return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])

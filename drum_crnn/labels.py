@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.atomic import replace_file
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.errors import DrumCrnnError, damaged
+from drum_crnn.hdf5 import replace_hdf5
 from drum_crnn.lanes import LANES
 from drum_crnn.onsets import IgnoreWindows, Onsets
 from drum_crnn.tables import write_table
@@ -19,7 +19,8 @@ __all__ = ["UNHEARD", "AccountRow", "Labels"]
 # Reasons of the accounting for which a note counts neither as onset nor as silence because nobody hears it.
 UNHEARD = ("soft", "inaudible")
 
-_FORMAT = 1
+_FORMAT = 2
+_LANES = ",".join(LANES)
 _CHUNK = 1 << 16
 
 FloatArray = NDArray[np.float64]
@@ -102,24 +103,23 @@ class Labels:
         DrumCrnnError
             If the file is missing, is none of ours, or was written with another list of lanes.
         """
-        again = "run `dvc repro label` to write it anew"
         if not path.is_file():
-            raise DrumCrnnError(f"{path}: there is no such file; {again}")
+            raise DrumCrnnError(f"{path}: there is no such file; run `dvc repro label`")
         try:
             with h5py.File(path, "r") as file:
-                if file.attrs.get("format") != _FORMAT or file.attrs.get("lanes") != ",".join(LANES):
-                    raise DrumCrnnError(f"{path}: was written by another version of drum_crnn; {again}")
+                if file.attrs.get("format") != _FORMAT or file.attrs.get("lanes") != np.bytes_(_LANES):
+                    raise DrumCrnnError(f"{path}: was written by another version of drum_crnn; run `dvc repro label`")
                 arrays = {name: file[name][:] for name in _DTYPES}
                 recordings = bytes(file["recordings"][:]).decode("utf-8").split("\n") if len(file["recordings"]) else []
-        except (OSError, KeyError) as error:
-            raise DrumCrnnError(f"{path}: is no file of labels ({error}); {again}") from None
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise damaged(path, error, "label") from None
         return cls(tuple(recordings), **arrays)
 
     def write(self, path: Path) -> None:
-        """Write as HDF5: equal labels give equal bytes."""
-        with replace_file(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        """Write as HDF5: equal labels give equal bytes. All content is under checksums, as in a feature shard."""
+        with replace_hdf5(path) as file:
             file.attrs["format"] = _FORMAT
-            file.attrs["lanes"] = ",".join(LANES)
+            file.attrs["lanes"] = np.bytes_(_LANES)
             _write_array(file, "recordings", np.frombuffer("\n".join(self.recordings).encode("utf-8"), dtype=np.uint8))
             for name, dtype in _DTYPES.items():
                 _write_array(file, name, np.asarray(getattr(self, name), dtype=dtype))
@@ -159,6 +159,7 @@ def _write_array(file: h5py.File, name: str, values: NDArray[Any]) -> None:
         # Kits of one performance repeat its labels within deflate's 32 KiB, so they cost next to nothing. Shuffling
         # the bytes would tear these repeats apart.
         options: dict[str, Any] = {"chunks": (min(len(values), _CHUNK),), "compression": "gzip", "compression_opts": 4}
+        options["fletcher32"] = True
     else:
         options = {}
     # No time of creation: it would be the one thing that differs between equal runs.

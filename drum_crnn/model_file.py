@@ -1,16 +1,18 @@
 """Model files: safetensors with the weights, and one JSON text with all that is needed to use them."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from drum_crnn.atomic import replace_file
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.errors import DrumCrnnError, damaged
 from drum_crnn.features import FeatureParams
 from drum_crnn.lanes import LANES
 from drum_crnn.model import DrumCrnn, ModelParams
@@ -19,6 +21,7 @@ from drum_crnn.peak_picking import PeakPickingParams
 __all__ = ["ModelFile", "export_model"]
 
 _METADATA_KEY = "drum_crnn"  # one key alone: safetensors writes several in an order that differs from run to run
+_CHECKSUM_KEY = "sha256"  # of everything else; files of the first releases have none
 _FORMAT = 1
 
 
@@ -50,8 +53,12 @@ class ModelFile:
         if self.thresholds is not None:
             about["thresholds"] = dict(zip(LANES, self.thresholds, strict=True))
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        about[_CHECKSUM_KEY] = _checksum(about, weights)
+        content = save(weights, {_METADATA_KEY: json.dumps(about, sort_keys=True)})
         with replace_file(path) as temporary:
-            save_file(weights, temporary, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)})
+            temporary.write_bytes(
+                content
+            )  # safetensors' own writer would not say in Python's terms that a disk is full
 
     @classmethod
     def load(cls, path: Path, *, device: torch.device | None = None) -> Self:
@@ -71,7 +78,10 @@ class ModelFile:
         except KeyError:
             raise DrumCrnnError(f"{path}: is a safetensors file, but not a model of drum_crnn") from None
         except (SafetensorError, OSError, ValueError) as error:
-            raise DrumCrnnError(f"{path}: is not a readable model file ({error}); fetch or export it again") from None
+            raise _unreadable(path, error) from None
+        checksum = about.pop(_CHECKSUM_KEY, None) if isinstance(about, dict) else None
+        if checksum is not None and checksum != _checksum(about, weights):
+            raise _unreadable(path, "it does not match its checksum")
         if not isinstance(about, dict) or about.get("format") != _FORMAT or about.get("lanes") != list(LANES):
             raise DrumCrnnError(f"{path}: was written by another version of drum_crnn; export it again with this one")
         features = FeatureParams.check(about.get("features"), source=str(path))
@@ -81,12 +91,16 @@ class ModelFile:
         except RuntimeError as error:
             raise DrumCrnnError(f"{path}: its weights do not fit its description ({error})") from None
         model.eval()
-        peaks, thresholds = about.get("peak_picking"), about.get("thresholds")
+        peaks = about.get("peak_picking")
+        try:
+            thresholds = None if about.get("thresholds") is None else _thresholds(about["thresholds"])
+        except ValueError as error:
+            raise _unreadable(path, error) from None
         return cls(
             model if device is None else model.to(device),
             features,
             None if peaks is None else PeakPickingParams.check(peaks, source=str(path)),
-            None if thresholds is None else _thresholds(thresholds, path),
+            thresholds,
         )
 
 
@@ -104,22 +118,40 @@ def export_model(weights: Path, thresholds: Path, target: Path) -> None:
     except FileNotFoundError:
         raise DrumCrnnError(f"{thresholds}: there is no such file; `dvc repro tune-thresholds` makes it") from None
     except (OSError, ValueError) as error:
-        raise DrumCrnnError(f"{thresholds}: is not readable JSON ({error}); tune the thresholds again") from None
+        raise damaged(thresholds, f"it is not readable JSON: {error}", "tune-thresholds") from None
     if not isinstance(document, dict):
-        raise DrumCrnnError(f"{thresholds}: holds no thresholds; tune them again")
-    values = _thresholds(document.get("thresholds"), thresholds)
-    peak_picking = PeakPickingParams.check(document.get("peak_picking"), source=str(thresholds))
+        raise damaged(thresholds, "it holds no thresholds", "tune-thresholds")
+    try:
+        values = _thresholds(document.get("thresholds"))
+        peak_picking = PeakPickingParams.check(document.get("peak_picking"), source=thresholds.name)
+    except (ValueError, DrumCrnnError) as error:
+        raise damaged(thresholds, error, "tune-thresholds") from None
     ModelFile(model.model, model.features, peak_picking, values).save(target)
 
 
-def _thresholds(of_lane: Any, path: Path) -> tuple[float, ...]:
-    """The threshold of each lane, as JSON has them by name."""
+def _checksum(about: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _unreadable(path: Path, why: object) -> DrumCrnnError:
+    return DrumCrnnError(
+        f"{path}: is not a readable model file ({why}); fetch it again, or delete it and run `dvc repro`; where that "
+        "brings back the same damage, run `drum-crnn verify --remove` first"
+    )
+
+
+def _thresholds(of_lane: Any) -> tuple[float, ...]:
+    """The threshold of each lane, as JSON has them by name; ValueError if one is missing or out of range."""
     try:
         values = tuple(float(of_lane[lane]) for lane in LANES)
     except KeyError as error:
-        raise DrumCrnnError(f"{path}: holds no threshold of lane {error}; tune them again") from None
+        raise ValueError(f"it holds no threshold of lane {error}") from None
     except (TypeError, ValueError) as error:
-        raise DrumCrnnError(f"{path}: holds no threshold for each lane ({error}); tune them again") from None
+        raise ValueError(f"it holds no threshold for each lane: {error}") from None
     if not all(0 < value <= 1 for value in values):
-        raise DrumCrnnError(f"{path}: a threshold should be above 0 and at most 1; tune them again")
+        raise ValueError("a threshold should be above 0 and at most 1")
     return values

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Self
 
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.errors import DrumCrnnError, damaged
 from drum_crnn.tables import read_table, write_table
 
 __all__ = ["SIDES", "SplitRow", "Splits", "check_no_leak", "leak_error"]
@@ -69,10 +69,13 @@ class Splits:
             _parse,
             key=lambda row: row.recording,
             what="split",
-            again="run `dvc repro split` to write it anew",
+            stage="split",
         )
         splits = cls(tuple(rows))
-        check_no_leak(splits)
+        try:
+            check_no_leak(splits)
+        except DrumCrnnError as error:
+            raise damaged(path, error, "split") from None
         return splits
 
     def write(self, path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from drum_crnn.atomic import write_text
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.errors import DrumCrnnError, damaged
 
 __all__ = ["read_table", "write_records", "write_table"]
 
@@ -36,7 +36,7 @@ def read_table(
     *,
     key: Callable[[T], str] | None,
     what: str,
-    again: str,
+    stage: str,
 ) -> list[T]:
     """Read a table that `write_table` wrote.
 
@@ -48,8 +48,8 @@ def read_table(
         Makes a row of its fields, of which there are as many as columns; raises ValueError if they are not right.
     key : callable or None
         What must differ from row to row; None for nothing.
-    what, again : str
-        For messages: what the table is, and how to write it anew.
+    what, stage : str
+        For messages: what the table is, and the stage that writes it.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def read_table(
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             if next(reader, None) != list(columns):
-                raise DrumCrnnError(f"{path}:1: is no {what} (its columns are {', '.join(columns)}); {again}")
+                raise ValueError(f"it is no {what}, whose columns are {', '.join(columns)}")
             for fields in reader:
                 if len(fields) != len(columns):
                     raise ValueError(f"has {len(fields)} fields, expected {len(columns)}")
@@ -73,11 +73,11 @@ def read_table(
                     known.add(key(row))
                 rows.append(row)
     except FileNotFoundError:
-        raise DrumCrnnError(f"{path}: there is no such file; {again}") from None
+        raise DrumCrnnError(f"{path}: there is no such file; run `dvc repro {stage}`") from None
     except OSError as error:
         raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DrumCrnnError(f"{path}: is not UTF-8 text; {again}") from None
+        raise damaged(path, "it is not UTF-8 text", stage) from None
     except (ValueError, csv.Error) as error:
-        raise DrumCrnnError(f"{path}:{reader.line_num}: {error}; {again}") from None
+        raise damaged(path, error, stage, line=max(reader.line_num, 1)) from None
     return rows

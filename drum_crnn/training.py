@@ -190,8 +190,6 @@ def train(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingPara
     Interrupted
         If it was asked to stop, by a signal or because DVC is gone; everything that was done is saved.
     """
-    if not is_launched():
-        stop_when_orphaned(always=False)
     launch(train_rank, inputs, outputs, params, processes=params.train.processes)
 
 

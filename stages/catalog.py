@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from drum_crnn.cataloguing import build_catalog
-from drum_crnn.console import default_workers, say, stage_app
+from drum_crnn.console import default_workers, say
 from drum_crnn.corpus import Corpus, CorpusParams
 from drum_crnn.params import PARAMS_FILE
+from drum_crnn.stage import stage_app
 
 
 def main(

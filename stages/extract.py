@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from drum_crnn.catalog import Catalog
-from drum_crnn.console import default_workers, say, stage_app
+from drum_crnn.console import default_workers, say
 from drum_crnn.extraction import extract_corpus
 from drum_crnn.features import FeatureParams
 from drum_crnn.params import PARAMS_FILE
+from drum_crnn.stage import stage_app
 
 
 def main(

@@ -4,10 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 from drum_crnn.catalog import Catalog
-from drum_crnn.console import say, stage_app
+from drum_crnn.console import say
 from drum_crnn.params import PARAMS_FILE
 from drum_crnn.splits import SIDES
 from drum_crnn.splitting import SplitParams, make_splits
+from drum_crnn.stage import stage_app
 
 
 def main(catalog_csv: Path, splits_csv: Path, params_file: Path = PARAMS_FILE) -> None:

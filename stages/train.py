@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from drum_crnn.console import stage_app
 from drum_crnn.params import PARAMS_FILE
+from drum_crnn.stage import stage_app
 from drum_crnn.training import TrainingInputs, TrainingOutputs, TrainingParams, train
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from drum_crnn.console import stage_app
 from drum_crnn.params import PARAMS_FILE
 from drum_crnn.peak_picking import PeakPickingParams
+from drum_crnn.stage import stage_app
 from drum_crnn.thresholds import ThresholdParams
 from drum_crnn.tuning import tune_thresholds
 

@@ -21,7 +21,9 @@ from drum_crnn.params import ParamsSection
 
 # Imports go down, or stay within a layer. A folder stands for all modules in it.
 LAYERS: dict[int, tuple[str, ...]] = {
-    1: ("atomic", "console", "errors", "interruption", "lanes", "memory", "params", "tables", "timing"),
+    1: (
+        "atomic", "console", "errors", "hdf5", "interruption", "lanes", "memory", "params", "stage", "tables", "timing",
+    ),
     2: (
         "audibility", "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction",
         "feature_store", "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking",

@@ -93,10 +93,10 @@ def test_a_file_of_other_notes_is_refused(tmp_path: Path, others: list[Note]) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"a\.audibility\.csv:1: is no table of audibility .*; render the corpus again"),
-        ("time_s,note,velocity,audibility_db\n0.0,36,100\n", r":2: has 3 fields"),
+        ("", r"a\.audibility\.csv:1: is damaged \(it is no table of audibility, .*`dvc repro render`"),
+        ("time_s,note,velocity,audibility_db\n0.0,36,100\n", r":2: is damaged \(has 3 fields"),
         ("time_s,note,velocity,audibility_db\n0.0,36,100,loud\n", r":2: .*loud"),
-        ("time_s,note,velocity,audibility_db\n0.0,36,100,nan\n", r":2: 'audibility_db' is nan"),
+        ("time_s,note,velocity,audibility_db\n0.0,36,100,nan\n", r":2: is damaged \('audibility_db' is nan"),
         ("time_s,note,velocity,audibility_db\n0.0,36.5,100,1.0\n", r":2: .*36\.5"),
     ],
 )

@@ -127,7 +127,6 @@ def test_shards_that_nobody_wants_are_removed(root: Path, catalog: Catalog, tmp_
     extract(root, catalog, target)
     before = bytes_of(target)
     (target / "shard-0099.h5").write_bytes(b"left by another n_shards")
-    (target / ".shard-0001-x8d.h5").write_bytes(b"left by a killed run")
     extract(root, catalog, target)
     assert bytes_of(target) == before
 

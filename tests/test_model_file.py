@@ -36,9 +36,10 @@ def write_thresholds(path: Path, **changes: Any) -> Path:
 
 
 def rewritten(path: Path, **changes: Any) -> Path:
-    """The same file with other words in its description."""
+    """The same file with other words in its description, and no checksum, as the first releases were."""
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["drum_crnn"])
+        del about["sha256"]
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     save_file(tensors, path, metadata={"drum_crnn": json.dumps(about | changes)})
     return path
@@ -109,6 +110,32 @@ def test_truncated_model(weights: Path, keep: int) -> None:
     weights.write_bytes(weights.read_bytes()[:keep])
     with pytest.raises(DrumCrnnError, match=r"crnn\.safetensors: is not a readable model file"):
         ModelFile.load(weights)
+
+
+def test_a_file_of_the_first_releases_has_no_checksum_and_is_read(tmp_path: Path) -> None:
+    path = rewritten(exported(tmp_path / "model.safetensors"))
+    assert ModelFile.load(path).thresholds == (0.01,) * len(LANES)
+
+
+def test_any_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
+    """In the weights and in the thresholds alike."""
+    path = exported(tmp_path / "model.safetensors")
+    content, whole = path.read_bytes(), ModelFile.load(path)
+    n_noticed, places = 0, [*range(0, len(content), 97), *range(8)]
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            loaded = ModelFile.load(path)
+        except DrumCrnnError as error:
+            n_noticed += 1
+            assert str(error).startswith(f"{path}: is ")  # noqa: PT017  # not every bit is noticed
+        else:  # the name of the checksum itself
+            assert loaded.thresholds == whole.thresholds
+            for name, tensor in whole.model.state_dict().items():
+                assert torch.equal(loaded.model.state_dict()[name], tensor)
+    assert n_noticed > 0.99 * len(places)
 
 
 def test_somebody_elses_safetensors(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ def test_splits_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert path.read_text().startswith("recording,performance,kit,side\n")
     text = path.read_text()
     for content, message in (
-        ("", r":1: is no split"),
-        (text + "a,b\n", r":11: has 2 fields, expected 4"),
-        (text + "x,p,kit,Test\n", r":11: 'side' is 'Test'"),
-        (text + text.splitlines()[1] + "\n", r":11: repeats the recording"),
+        ("", r":1: is damaged \(it is no split"),
+        (text + "a,b\n", r":11: is damaged \(has 2 fields, expected 4"),
+        (text + "x,p,kit,Test\n", r":11: is damaged \('side' is 'Test'"),
+        (text + text.splitlines()[1] + "\n", r":11: is damaged \(repeats the recording"),
     ):
         path.write_text(content)
         with pytest.raises(DrumCrnnError, match=r"splits\.csv" + message):

@@ -15,7 +15,7 @@ def read(path: Path) -> list[tuple[str, int]]:
         lambda fields: (fields[0], int(fields[1])),
         key=lambda row: row[0],
         what="list",
-        again="make it again",
+        stage="list",
     )
 
 
@@ -36,19 +36,19 @@ def test_records(tmp_path: Path) -> None:
 
 def test_without_a_key_rows_may_repeat(tmp_path: Path) -> None:
     write_table(tmp_path / "t.csv", COLUMNS, [("b", 1), ("a", 2), ("b", 1)])
-    rows = read_table(tmp_path / "t.csv", COLUMNS, tuple, key=None, what="list", again="make it again")
+    rows = read_table(tmp_path / "t.csv", COLUMNS, tuple, key=None, what="list", stage="list")
     assert rows == [("b", "1"), ("a", "2"), ("b", "1")]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"t\.csv:1: is no list \(its columns are name, count\); make it again"),
-        (b"name\na\n", r"t\.csv:1: is no list"),
-        (b"name,count\na,1\nb\n", r"t\.csv:3: has 1 fields, expected 2"),
+        (b"", r"t\.csv:1: is damaged \(it is no list, .* name, count\); delete .*t\.csv, then run `dvc repro list`"),
+        (b"name\na\n", r"t\.csv:1: is damaged \(it is no list"),
+        (b"name,count\na,1\nb\n", r"t\.csv:3: is damaged \(has 1 fields, expected 2"),
         (b"name,count\na,many\n", r"t\.csv:2: .*many"),
-        (b"name,count\na,1\na,2\n", r"t\.csv:3: repeats the recording 'a'"),
-        (b"name,count\n\xff\xfe,1\n", r"t\.csv: is not UTF-8 text"),
+        (b"name,count\na,1\na,2\n", r"t\.csv:3: is damaged \(repeats the recording 'a'"),
+        (b"name,count\n\xff\xfe,1\n", r"t\.csv: is damaged \(it is not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -59,5 +59,5 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: bytes, mes
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DrumCrnnError, match=r"t\.csv: there is no such file; make it again"):
+    with pytest.raises(DrumCrnnError, match=r"t\.csv: there is no such file; run `dvc repro list`"):
         read(tmp_path / "t.csv")

@@ -14,7 +14,7 @@ Everything drawn follows from the seed, the performance, the session, the take a
 number of workers nor the other recordings change a recording.
 """
 
-import concurrent.futures
+import io
 import itertools
 import math
 import re
@@ -34,6 +34,7 @@ from drum_crnn.audibility import write_audibility
 from drum_crnn.console import track
 from drum_crnn.corpus import CONDITION_COLUMN, EGMD_COLUMNS
 from drum_crnn.errors import DrumCrnnError
+from drum_crnn.interruption import worker_pool
 from drum_crnn.midi import SAMPLE_EXACT_TICKS, Note, write_midi
 from drum_crnn.params import ParamsSection, StrictModel
 from drum_crnn.studio import sampler
@@ -332,7 +333,7 @@ def _run_jobs(
     """The kit and duration in seconds of each recording; duration 0 where the kit plays none of the notes."""
     if n_workers == 1:
         return [_render_job(job, groups, params) for job in track(jobs, description="render")]
-    with concurrent.futures.ProcessPoolExecutor(n_workers, initializer=_keep, initargs=(groups, params)) as pool:
+    with worker_pool(n_workers, initializer=_keep, initargs=(groups, params)) as pool:
         done = pool.map(_render_job_in_worker, jobs, chunksize=4)
         return list(track(done, description="render", total=len(jobs)))
 
@@ -385,7 +386,9 @@ def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) ->
     audio = sampler.normalised(audio, peak_dbfs=peak_dbfs)
     job.stem.parent.mkdir(parents=True, exist_ok=True)
     samples = np.rint(audio * np.float32(32767.0)).astype(np.int16)
-    soundfile.write(f"{job.stem}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
+    wav = io.BytesIO()  # libsndfile reports a full disk as a "system error", and nothing more
+    soundfile.write(wav, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    job.stem.with_name(job.stem.name + ".wav").write_bytes(wav.getbuffer())
     midi = job.stem.with_name(job.stem.name + ".midi")
     write_midi(midi, mix.played, bpm=bpm, ticks_per_beat=SAMPLE_EXACT_TICKS)
     write_audibility(midi, mix.played, audibility_db.tolist())
