@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -136,6 +137,30 @@ def preset(
     changed = apply_presets(params_file, [Path("presets") / f"{name}.yaml" for name in names], set_ or [])
     say(f"{params_file}: {len(changed)} values set ({', '.join(changed)})")
     say(f"now `dvc repro`, or `dvc exp run -n {'-'.join(names)}`; `git checkout {params_file}` takes it back")
+
+
+@app.command()
+@friendly
+def verify(
+    remove: Annotated[bool, typer.Option("--remove", help="Delete it, so that it is made again.")] = False,
+) -> None:
+    """Look for damage that DVC does not see: read all outputs and its whole cache, and compare checksums."""
+    from drum_crnn.verification import find_damage
+
+    damaged = find_damage(Path())
+    for damage in damaged:
+        say(f"{os.path.relpath(damage.path)}: is damaged; it is {damage.what}")
+        if remove:
+            damage.path.unlink()
+    if not damaged:
+        say("every output and every object in DVC's cache is as it was written")
+    elif remove:
+        say(f"files removed: {len(damaged)}; now `dvc pull`, if there is a remote, and `dvc repro`")
+    else:
+        say(
+            f"files damaged: {len(damaged)}; `drum-crnn verify --remove` deletes them, then `dvc repro` makes them anew"
+        )
+        raise typer.Exit(1)
 
 
 @corpus_app.command()

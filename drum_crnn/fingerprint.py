@@ -153,9 +153,9 @@ def scan(root: Path, fingerprint_path: Path, memory_path: Path, *, workers: int 
 
 
 def hash_files(
-    root: Path, names: list[str], *, workers: int | None = None, description: str
+    root: Path, names: list[str], *, workers: int | None = None, description: str, algorithm: str = "sha256"
 ) -> Iterator[tuple[str, str]]:
-    """Name and SHA-256 (hexadecimal) of each file `root / name`, in the order given, with a progress bar.
+    """Name and checksum (hexadecimal) of each file `root / name`, in the order given, with a progress bar.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def hash_files(
         return
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         try:
-            digests = pool.map(lambda name: _sha256(root / name), names)
+            digests = pool.map(lambda name: _digest(root / name, algorithm), names)
             yield from zip(names, track(digests, description=description, total=len(names)), strict=True)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -181,10 +181,10 @@ def _absolute(base: str, name: str) -> str:
     return f"{base}{os.sep}{name}"
 
 
-def _sha256(path: Path) -> str:
+def _digest(path: Path, algorithm: str) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}; is the disk in order?") from None
 

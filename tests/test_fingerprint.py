@@ -111,20 +111,20 @@ def test_missing_files_are_counted_and_forgotten(root: Path, tmp_path: Path) -> 
 def test_an_interrupted_scan_keeps_what_it_has_read(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fingerprint._sha256
+    real = fingerprint._digest
     files = sorted(path for path in root.rglob("*") if path.is_file())
 
-    def interrupted(path: Path) -> str:
+    def interrupted(path: Path, algorithm: str) -> str:
         if path == files[5]:
             raise KeyboardInterrupt
-        return real(path)
+        return real(path, algorithm)
 
     out, memory = tmp_path / "out.csv", tmp_path / "memory.csv"
-    monkeypatch.setattr(fingerprint, "_sha256", interrupted)
+    monkeypatch.setattr(fingerprint, "_digest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scan(root, out, memory, workers=1)
     assert not out.exists()
-    monkeypatch.setattr(fingerprint, "_sha256", real)
+    monkeypatch.setattr(fingerprint, "_digest", real)
     assert scan(root, out, memory).n_hashed == len(files) - 5
 
 
