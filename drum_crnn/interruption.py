@@ -157,8 +157,11 @@ def worker_pool(
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             time.sleep(0.2)  # for its thread to drop cancelled jobs: Python 3.11 stumbles over them when workers die
-            for process in multiprocessing.active_children():
+            workers = multiprocessing.active_children()
+            for process in workers:
                 process.kill()
+            for process in workers:
+                process.join()
             if isinstance(error, BrokenProcessPool):
                 raise DrumCrnnError(
                     "a worker process was killed: if it was for want of memory, `--workers 1` behind the stage's "

@@ -158,6 +158,8 @@ def test_every_command_is_a_stage_and_every_stage_a_command() -> None:
     assert {file_of(stage) for stage in DAG} == set(STAGES)
     for stage, definition in DAG.items():
         assert definition["cmd"].split()[:3] == ["python", "-m", f"stages.{file_of(stage).stem}"]
+        # What makes it end with the dvc that started it.
+        assert "app = stage_app(main)" in (ROOT / file_of(stage)).read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("stage", DAG)
