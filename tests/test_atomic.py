@@ -1,14 +1,18 @@
 """Outputs appear whole or not at all."""
 
+import errno
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from miniature import ROOT
 
-from drum_crnn.atomic import replace_directory, replace_file, write_text
+from drum_crnn.atomic import remove_leftovers, replace_directory, replace_file, write_text
 from drum_crnn.errors import DrumCrnnError
 
 
@@ -115,3 +119,43 @@ def test_a_target_that_cannot_be_is_named(tmp_path: Path) -> None:
             raise AssertionError("nothing should be computed for it")
     assert names(tmp_path) == ["file", "folder"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from drum_crnn.atomic import replace_directory, replace_file
+target = Path(sys.argv[1])
+with replace_file(target / "file.csv") as file, replace_directory(target / "folder") as folder:
+    file.write_text("half of")
+    (folder / "inside").write_text("half of")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, check=False)
+    left = sorted(tmp_path.iterdir())
+    assert len(left) == 3  # a file, a folder, and where the old folder would have gone
+    assert all(path.name.startswith(".partial-") for path in left)
+    elsewhere = tmp_path / left[0].name.replace(".partial-", ".partial-another")
+    elsewhere.write_text("of a process of another machine")
+    with replace_file(tmp_path / "file.csv") as own:
+        own.write_text("of a process that runs")
+        remove_leftovers(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([own, elsewhere])
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, check=False)
+    command = "import sys, drum_crnn.atomic as a, pathlib as p; a.write_text(p.Path(sys.argv[1]), 'any')"
+    subprocess.run([sys.executable, "-c", command, str(tmp_path / "any")], cwd=ROOT, check=True)
+    assert names(tmp_path) == sorted(["any", "file.csv", elsewhere.name])
+
+
+def test_a_full_disk_is_said_with_the_target(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    said = r"target: cannot be written: No space left on device; make room"
+    for replace in (replace_file, replace_directory):
+        with pytest.raises(DrumCrnnError, match=said), replace(tmp_path / "target"):
+            raise full
+    with pytest.raises(OSError, match="broken"), replace_file(tmp_path / "target"):
+        raise OSError(errno.EIO, "broken")
+    assert names(tmp_path) == []

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from miniature import ROOT
 
 from drum_crnn.errors import DrumCrnnError, Interrupted
-from drum_crnn.interruption import StopRequest, alone_in, stop_on_signals
+from drum_crnn.interruption import StopRequest, alone_in, stop_on_signals, worker_pool
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -131,3 +132,31 @@ def test_an_orphan_of_a_shell_goes_on_unless_it_is_a_rank(tmp_path: Path) -> Non
     while report.read_text() != "stopped":
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def die(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def fail(number: int) -> int:
+    if number == 0:
+        raise DrumCrnnError("no")
+    time.sleep(600)
+    return number
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_killed_worker_is_a_sentence(method: str) -> None:
+    with pytest.raises(DrumCrnnError, match="a worker process was killed"), worker_pool(2, method=method) as pool:
+        list(pool.map(die, range(10)))
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_ends_the_workers_at_once() -> None:
+    with pytest.raises(DrumCrnnError, match="no"), worker_pool(2) as pool:
+        list(pool.map(fail, range(10)))
+    assert not multiprocessing.active_children()
+    with worker_pool(2) as pool:
+        assert list(pool.map(abs, [-1, 2])) == [1, 2]
