@@ -56,9 +56,8 @@ class ModelFile:
         about[_CHECKSUM_KEY] = _checksum(about, weights)
         content = save(weights, {_METADATA_KEY: json.dumps(about, sort_keys=True)})
         with replace_file(path) as temporary:
-            temporary.write_bytes(
-                content
-            )  # safetensors' own writer would not say in Python's terms that a disk is full
+            # Not by safetensors' own writer, which would not say in Python's terms that a disk is full.
+            temporary.write_bytes(content)
 
     @classmethod
     def load(cls, path: Path, *, device: torch.device | None = None) -> Self:
