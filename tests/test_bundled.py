@@ -1,12 +1,11 @@
 """The remote that is in git: a fresh clone has the default model without a network and without training."""
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,39 +16,52 @@ BUNDLED = ROOT / ".dvc" / "bundled"
 MODEL = "models/drum_crnn.safetensors"
 
 
-def is_pushed(path: str, dag: dict[str, Any]) -> bool:
-    for definition in dag.values():
-        for out in definition.get("outs", []):
-            options = out.get(path, {}) if isinstance(out, dict) else {}
-            if options.get("push") is False or options.get("cache") is False:
-                return False
-    return True
+def object_of(md5: str) -> Path:
+    return BUNDLED / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def bundled_outs() -> Iterator[tuple[str, str]]:
-    """Path and MD5 of each out of dvc.lock that a push puts into a remote."""
+def bundled_outs() -> dict[str, str]:
+    """The outs of dvc.lock that a push puts into a remote, folders file by file: path and MD5."""
     dag = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    kept_back = {
+        path
+        for definition in dag.values()
+        for out in (*definition.get("outs", []), *definition.get("metrics", []))
+        if isinstance(out, dict)
+        for path, options in out.items()
+        if not options.get("push", True) or not options.get("cache", True)
+    }
+    files = {}
     for stage in yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values():
         for out in stage["outs"]:
-            if is_pushed(out["path"], dag) and not out["path"].startswith("metrics/"):
-                yield out["path"], out["md5"]
+            path, md5 = out["path"], out["md5"]
+            if path in kept_back:
+                continue
+            files[path] = md5
+            if md5.endswith(".dir"):
+                assert object_of(md5).is_file(), f"{path} is not bundled; `make bundle`"
+                listed = json.loads(object_of(md5).read_text())
+                files |= {f"{path}/{file['relpath']}": file["md5"] for file in listed}
+    return files
+
+
+def objects() -> list[Path]:
+    return [path for path in BUNDLED.rglob("*") if path.is_file()]
 
 
 def test_it_holds_what_dvc_lock_names_and_nothing_else() -> None:
     """`make bundle` makes it so, after results have changed."""
-    there = {"".join(path.parts[-2:]) for path in BUNDLED.rglob("*") if path.is_file()}
-    named = dict(bundled_outs())
-    assert MODEL in named
+    there, named = {"".join(path.parts[-2:]) for path in objects()}, bundled_outs()
+    assert {MODEL, "metrics/evaluation/lanes.csv"} <= named.keys()
     assert {path for path, md5 in named.items() if md5 not in there} == set(), "not bundled; `make bundle`"
     assert there == set(named.values())
 
 
 def test_its_objects_are_whole_small_and_no_recordings() -> None:
-    objects = [path for path in BUNDLED.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in objects) < 8e6
-    for path in objects:
+    assert sum(path.stat().st_size for path in objects()) < 8e6
+    for path in objects():
         content = path.read_bytes()
-        assert hashlib.md5(content).hexdigest() == "".join(path.parts[-2:])
+        assert hashlib.md5(content).hexdigest() == "".join(path.parts[-2:]).removesuffix(".dir")
         assert not content.startswith((b"RIFF", b"fLaC", b"ID3", b"OggS", b"MThd"))
 
 
@@ -81,7 +93,9 @@ def test_a_fresh_clone_has_the_model_without_training(clone: Path) -> None:
     run(clone, "dvc", "pull", "models")
     assert (clone / MODEL).is_file()
     run(clone, "dvc", "pull", "--allow-missing")
-    for path, md5 in bundled_outs():
+    for path, md5 in bundled_outs().items():
+        if md5.endswith(".dir"):
+            continue
         assert hashlib.md5((clone / path).read_bytes()).hexdigest() == md5, path
     assert "Data and pipelines are up to date" in run(clone, "dvc", "repro", "--pull", "--allow-missing")
     assert run(clone, "git", "status", "--porcelain") == ""
@@ -96,7 +110,7 @@ def test_a_push_to_ones_own_remote_does_not_touch_it(clone: Path) -> None:
     (clone / MODEL).write_bytes((clone / MODEL).read_bytes() + b" ")  # another model
     run(clone, "dvc", "commit", "--force", "models")
     run(clone, "dvc", "push")
-    assert len([path for path in mine.rglob("*") if path.is_file()]) == len(dict(bundled_outs()))
+    assert len([path for path in mine.rglob("*") if path.is_file()]) == len(set(bundled_outs().values()))
     run(clone, "git", "checkout", "--quiet", "dvc.lock")
     assert run(clone, "git", "status", "--porcelain") == ""
 
