@@ -1,7 +1,6 @@
 """What befalls stages: their `dvc` or they themselves are killed, the disk is full, a bit of an output flips."""
 
 import json
-import os
 import resource
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pipeline
 import psutil
 import pytest
 import yaml
@@ -30,13 +30,7 @@ from drum_crnn.model_file import ModelFile, export_model
 from drum_crnn.peak_picking import PeakPickingParams
 from drum_crnn.splits import Splits
 
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "PYTHONPATH": str(ROOT),
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "OMP_NUM_THREADS": "1",
-}
+ENVIRONMENT = {**pipeline.ENVIRONMENT, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 DAG: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 WITH_WORKERS = {"render", "catalog", "extract", "label"}
 
