@@ -82,7 +82,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(origin, "git", "init", "--quiet")
     run(origin, "git", "add", "--all")
     run(origin, "git", "commit", "--quiet", "--message", "all of it")
-    run(origin, "gto", "register", "drum-crnn", "--version", "v2.0.0")
+    run(origin, "gto", "register", "drum-crnn", "--version", "v3.0.0")
     run(folder, "git", "clone", "--quiet", "--bare", "origin", "bare.git")
     run(folder, "git", "clone", "--quiet", "bare.git", "clone")
     return clone
@@ -120,7 +120,7 @@ def test_the_released_model_can_be_had_by_the_address_of_the_repository(clone: P
     url, path = (clone.parent / "bare.git").as_uri(), "models/released/drum_crnn.safetensors"
     here = (ROOT / path).read_bytes()
     run(clone.parent, "dvc", "get", url, path, "--out", "by-path.safetensors")
-    run(clone.parent, "dvc", "artifacts", "get", url, "drum-crnn", "--rev", "v2.0.0", "--out", "by-name")
+    run(clone.parent, "dvc", "artifacts", "get", url, "drum-crnn", "--rev", "v3.0.0", "--out", "by-name")
     assert (clone.parent / "by-path.safetensors").read_bytes() == here
     [by_name] = [file for file in [clone.parent / "by-name", *(clone.parent / "by-name").glob("*")] if file.is_file()]
     assert by_name.read_bytes() == here
