@@ -141,6 +141,35 @@ def preset(
 
 @app.command()
 @friendly
+def search(
+    space: Annotated[Path, typer.Argument(help="A file of keys of params.yaml, each with its choices or range.")],
+    trials: Annotated[int, typer.Option(min=1, help="How many there should be in the end.")] = 20,
+    jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
+    metric: Annotated[str, typer.Option(help="On the validation side: f1, f1_LANE, or loss (least is best).")] = "f1",
+    seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Of the experiments; by default that of the file.")] = None,
+) -> None:
+    """Search parameters: trials become experiments NAME-0, NAME-1, …, each proposed by what the earlier ones showed.
+
+    The same command goes on where it was stopped; with more trials, it adds some; when all are done, it lists them.
+    """
+    from drum_crnn.search import ranked, read_space
+    from drum_crnn.search import search as run_search
+
+    name = name or space.stem
+    found = run_search(read_space(space), name, n_trials=trials, n_jobs=jobs, metric=metric, seed=seed)
+    best = ranked(found, metric)
+    if not best:
+        raise DrumCrnnError("no trial has a score")
+    table = Table("trial", *found[best[0]].values, f"validation {metric}")
+    for number in best:
+        table.add_row(f"{name}-{number}", *found[number].values.values(), f"{found[number].score:.4f}")
+    Console().print(table)
+    say(f"the best, with its scores on the test side: dvc exp apply {name}-{best[0]} && dvc repro")
+
+
+@app.command()
+@friendly
 def verify(
     remove: Annotated[bool, typer.Option("--remove", help="Delete it, so that it is made again.")] = False,
 ) -> None:

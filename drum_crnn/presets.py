@@ -12,7 +12,7 @@ from ruamel.yaml.scalarfloat import ScalarFloat
 from drum_crnn.atomic import write_text
 from drum_crnn.errors import DrumCrnnError
 
-__all__ = ["apply_presets"]
+__all__ = ["apply_presets", "read_yaml"]
 
 _LINE_WIDTH = 4096  # no line is broken that was not
 
@@ -37,9 +37,9 @@ def apply_presets(params_file: Path, preset_files: Sequence[Path], settings: Seq
     DrumCrnnError
         If a file is missing or no YAML, or a key is not in `params_file`.
     """
-    params, changed = _read(params_file), []
+    params, changed = read_yaml(params_file), []
     for preset_file in preset_files:
-        preset = _with_plain_numbers(_read(preset_file))
+        preset = _with_plain_numbers(read_yaml(preset_file))
         changed += _lay_over(params, preset, "", source=str(preset_file), params_file=params_file)
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -89,7 +89,14 @@ def _with_plain_numbers(node: Any) -> Any:
     return float(node) if isinstance(node, ScalarFloat) else node
 
 
-def _read(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """The content of a file of sections or keys, with its comments, for changing it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is missing, no YAML, or has no keys.
+    """
     try:
         document = _yaml().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -27,8 +27,8 @@ LAYERS: dict[int, tuple[str, ...]] = {
     2: (
         "audibility", "audio", "augment", "catalog", "cataloguing", "corpus", "distributed", "extraction",
         "feature_store", "features", "fingerprint", "labelling", "labels", "metrics", "midi", "onsets", "peak_picking",
-        "pictures", "presets", "problems", "recipe", "released", "rolls", "splits", "splitting", "studio", "thresholds",
-        "verification",
+        "pictures", "presets", "problems", "recipe", "released", "rolls", "search", "splits", "splitting", "studio",
+        "thresholds", "verification",
     ),
     3: ("dataset", "inference", "listening", "loss", "model", "model_file", "recurrent", "shares"),
     4: ("checkpoint", "evaluation", "learner", "training", "training_log", "transcribe", "tuning"),
