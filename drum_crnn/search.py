@@ -103,7 +103,8 @@ def propose(space: Space, trials: Mapping[int, Trial], number: int, *, metric: s
                 key: text if isinstance(space[key], optuna.distributions.CategoricalDistribution) else json.loads(text)
                 for key, text in trial.values.items()
             }
-            study.add_trial(optuna.create_trial(params=params, distributions=dict(space), value=trial.score))
+            with contextlib.suppress(ValueError):  # it lies outside of the space, which was larger when it ran
+                study.add_trial(optuna.create_trial(params=params, distributions=dict(space), value=trial.score))
     values = study.ask(dict(space)).params
     for key, distribution in space.items():
         if isinstance(distribution, optuna.distributions.FloatDistribution) and distribution.step is None:

@@ -70,6 +70,16 @@ def test_later_proposals_are_nearer_to_what_was_good(tmp_path: Path, params: Pat
     assert sum(scores[20:]) > sum(scores[:20])
 
 
+def test_a_space_may_become_smaller(tmp_path: Path, params: Path) -> None:
+    larger = read_space(file_of(tmp_path, SPACE), params)
+    begun = proposals(larger, 12)
+    text = SPACE.replace("low: 1e-4", "low: 1e-3").replace("[8, 16, 32]", "[8, 16]")
+    for number, trial in proposals(read_space(file_of(tmp_path, text), params), 16, given=begun).items():
+        if number >= 12:
+            assert float(trial.values["train.learning_rate"]) >= 1e-3
+            assert trial.values["train.batch_size"] in ("8", "16")
+
+
 def test_what_is_best_depends_on_the_metric_and_trials_without_a_score_are_left_out() -> None:
     trials = {0: Trial({}, 0.5), 1: Trial({}, None), 2: Trial({}, 0.7), 3: Trial({}, 0.5)}
     assert ranked(trials, "f1") == [2, 0, 3]
