@@ -165,7 +165,7 @@ def search(
     for number in best:
         table.add_row(f"{name}-{number}", *found[number].values.values(), f"{found[number].score:.4f}")
     Console().print(table)
-    say(f"the best, with its scores on the test side: dvc exp apply {name}-{best[0]} && dvc repro")
+    say(f"to make the best the current state: dvc exp apply {name}-{best[0]}")
 
 
 @app.command()

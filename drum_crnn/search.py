@@ -1,8 +1,8 @@
 """A Bayesian search over parameters, whose trials are experiments of DVC, run by DVC's queue.
 
 Nothing is kept but those experiments: the values of a trial and its score are read back from them. So a search that was
-stopped, or killed, is continued by the same call. Trials are judged by the validation side, and run up to the stage
-`train` only; the test side is for the one that is chosen in the end.
+stopped, or killed, is continued by the same call. Trials are judged by the validation side. They run to the end all the
+same, since an experiment would else show the scores of the commit that it began with as if they were its own.
 """
 
 import contextlib
@@ -164,7 +164,7 @@ def search(space: Space, name: str, *, n_trials: int, n_jobs: int, metric: str, 
                     _cancel(queue, {names[number]: status[names[number]]})
                 with contextlib.redirect_stdout(io.StringIO()):  # DVC talks
                     settings = [f"{key}={text}" for key, text in values.items()]
-                    repo.experiments.run(queue=True, name=names[number], params=settings, targets=["train"])
+                    repo.experiments.run(queue=True, name=names[number], params=settings, targets=["evaluate"])
                 queued.add(number)
                 say(f"{names[number]}: queued with {_settings(values)}")
             if next(queue.iter_queued(), None) is not None:
