@@ -496,10 +496,12 @@ def test_make_alone_lists_the_targets(sandbox: Sandbox) -> None:
     assert [line.split()[1] for line in output.splitlines()] == [
         "help",
         "repro",
+        "experiments",
         "test",
         "lint",
         "format",
         "benchmarks",
+        "bundle",
         "clean",
     ]
 

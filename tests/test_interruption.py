@@ -155,8 +155,9 @@ def test_a_killed_worker_is_a_sentence(method: str) -> None:
 
 
 def test_an_error_ends_the_workers_at_once() -> None:
+    others = set(multiprocessing.active_children())
     with pytest.raises(DrumCrnnError, match="no"), worker_pool(2) as pool:
         list(pool.map(fail, range(10)))
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= others
     with worker_pool(2) as pool:
         assert list(pool.map(abs, [-1, 2])) == [1, 2]

@@ -169,10 +169,14 @@ def test_an_experiment_in_another_folder_finds_a_corpus_outside_the_repository(p
     (other / "params.yaml").write_text(yaml.safe_dump(params))
     run(other, "git", "init", "--quiet")
     committed(other)
-    assert set(stages_run(run(other, "dvc", "repro", "evaluate"))) == ALL_STAGES - {"render"}
+    assert set(stages_run(run(other, "dvc", "repro", "split"))) == {"catalog", "split"}
     committed(other)
-    done = run(other, "dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "evaluate.seed=3", "evaluate")
-    assert stages_run(done) == ["evaluate"]
+    done = run(other, "dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "split.seed=3", "split")
+    assert stages_run(done) == ["split"]
+    corpus.rename(tmp_path / "away")
+    watch.unlink()
+    with pytest.raises(AssertionError, match=r"corpus\.fingerprint\.csv"):
+        run(other, "dvc", "exp", "run", "--temp", "--name", "gone", "-S", "split.seed=4", "split")
 
 
 # ------------------------------------------------------------------------------------------------------- reproducible

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from miniature import ROOT, copy_project
-from pipeline import ENVIRONMENT, run, stages_run
+from pipeline import ENVIRONMENT, run
 
 
 @pytest.mark.xdist_group("pipeline")
@@ -36,20 +36,6 @@ def test_scores_are_shown_with_the_path_of_the_model(project: Path) -> None:
     shown = run(project, "drum-crnn", "scores")
     for word in ("kick", "low_tom", "all", "models/drum_crnn.safetensors"):
         assert word in shown
-
-
-@pytest.mark.xdist_group("pipeline")
-def test_an_experiment_reruns_what_reads_its_section(project: Path) -> None:
-    run(project, "git", "add", "--all")
-    run(project, "git", "commit", "--quiet", "--message", "results")
-    output = run(project, "dvc", "exp", "run", "--name", "other-seed", "-S", "evaluate.seed=7")
-    assert stages_run(output) == ["evaluate"]
-    output = run(project, "dvc", "exp", "run", "--name", "slower", "-S", "train.learning_rate=0.0005")
-    assert set(stages_run(output)) == {"train", "tune-thresholds", "models", "evaluate"}
-    shown = run(project, "dvc", "exp", "show", "--csv")
-    assert "slower" in shown
-    assert "other-seed" in shown
-    assert shown.splitlines()[0].count("f1") > 5
 
 
 @pytest.mark.xdist_group("pipeline")

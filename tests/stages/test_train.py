@@ -19,6 +19,7 @@ import torch
 from miniature import ROOT
 from training_runs import ENVIRONMENT, StageRuns, end, resumed_at, same_results, wait_until
 
+from drum_crnn.atomic import PARTIAL
 from drum_crnn.interruption import StopRequest, alone_in
 from drum_crnn.model_file import ModelFile
 
@@ -74,7 +75,7 @@ def test_killed_while_it_writes_a_checkpoint(tmp_path: Path, prepared_data: Path
     runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
     process, count = runs.start(), runs.checkpoints_seen()
     wait_until(lambda: count() >= 4, process)
-    while not any(runs.outputs.resume.glob("*/.checkpoint-*.pt")):
+    while not any(runs.outputs.resume.glob(f"*/{PARTIAL}*.pt")):
         assert process.poll() is None
     end(process, signal.SIGKILL)
     checkpoint = runs.checkpoint()
@@ -153,7 +154,7 @@ def test_no_room_for_a_checkpoint(tmp_path: Path, prepared_data: Path) -> None:
 
     done = runs.run(preexec_fn=limit)
     assert done.returncode == 1
-    assert "checkpoint.pt: cannot be written: File too large; the checkpoint before it is untouched" in done.stderr
+    assert "checkpoint.pt: cannot be written: File too large; make room, and give the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     assert checkpoint.read_bytes() == content
     assert resumed_at(finish(runs)) is not None

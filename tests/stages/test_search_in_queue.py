@@ -1,6 +1,5 @@
 """A search on the miniature project: it leaves experiments, nothing else, and goes on from them."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -24,29 +23,27 @@ def experiments(project: Path) -> dict[str, tuple[float, float]]:
     return found
 
 
-def test_trials_are_experiments_and_the_same_command_goes_on_from_them(project: Path) -> None:
+def test_trials_are_experiments_and_the_same_command_knows_them(project: Path) -> None:
     (project / "rate.yaml").write_text(SPACE)
     run(project, "git", "add", "--all")
     run(project, "git", "commit", "--quiet", "--message", "results, and what to search")
 
-    said = run(project, "drum-crnn", "search", "rate.yaml", "--trials", "2", "--jobs", "2")
+    said = run(project, "drum-crnn", "search", "rate.yaml", "--trials", "1")
     first = experiments(project)
-    assert first.keys() == {"rate-0", "rate-1"}
+    assert first.keys() == {"rate-0"}
     for name, (rate, f) in first.items():
         assert 1e-4 <= rate <= 1e-2
         assert f"{name}: validation f1 {f:.4f} with train.learning_rate={rate}\n" in said
-    best = max(first, key=lambda name: first[name][1])
-    assert f"dvc exp apply {best}\n" in said or first["rate-0"][1] == first["rate-1"][1]
+    assert "dvc exp apply rate-0\n" in said
     assert run(project, "git", "status", "--porcelain") == ""
 
-    said = run(project, "drum-crnn", "search", "rate.yaml", "--trials", "3")
-    assert re.findall(r"^(\S+): queued", said, flags=re.MULTILINE) == ["rate-2"]
-    both = experiments(project)
-    assert both.keys() == {"rate-0", "rate-1", "rate-2"}
-    assert both.items() >= first.items()
-    assert len({rate for rate, _ in both.values()}) == 3
+    # The same command finds it done; a later trial is one more (tests/test_search.py).
+    again = run(project, "drum-crnn", "search", "rate.yaml", "--trials", "1")
+    assert "queued" in said
+    assert "queued" not in again
+    assert experiments(project) == first
     assert run(project, "git", "status", "--porcelain") == ""
 
     # With scores of its own: nothing is left to be done.
-    run(project, "dvc", "exp", "apply", "rate-2")
+    run(project, "dvc", "exp", "apply", "rate-0")
     assert "Data and pipelines are up to date" in run(project, "dvc", "status")
