@@ -88,7 +88,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
-@pytest.mark.xdist_group("bundled")
 def test_a_fresh_clone_has_the_model_without_training(clone: Path) -> None:
     run(clone, "dvc", "pull", "models")
     assert (clone / MODEL).is_file()
@@ -101,7 +100,6 @@ def test_a_fresh_clone_has_the_model_without_training(clone: Path) -> None:
     assert run(clone, "git", "status", "--porcelain") == ""
 
 
-@pytest.mark.xdist_group("bundled")
 def test_a_push_to_ones_own_remote_does_not_touch_it(clone: Path) -> None:
     run(clone, "dvc", "pull", "--allow-missing")
     mine = clone.parent / "mine"
@@ -115,7 +113,6 @@ def test_a_push_to_ones_own_remote_does_not_touch_it(clone: Path) -> None:
     assert run(clone, "git", "status", "--porcelain") == ""
 
 
-@pytest.mark.xdist_group("bundled")
 def test_the_released_model_can_be_had_by_the_address_of_the_repository(clone: Path) -> None:
     url, path = (clone.parent / "bare.git").as_uri(), "models/released/drum_crnn.safetensors"
     here = (ROOT / path).read_bytes()

@@ -106,7 +106,6 @@ def gradients(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-@pytest.mark.xdist_group("gradients")
 @pytest.mark.parametrize("shares", SHARINGS, ids=name_of)
 def test_the_gradient_is_that_of_the_global_batch(gradients: Path, shares: list[int]) -> None:
     alone, shared = np.load(gradients / "1.npz"), dict(np.load(gradients / f"{name_of(shares)}.npz"))

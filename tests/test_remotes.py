@@ -46,10 +46,8 @@ SERVERS: dict[str, Callable[[Path], AbstractContextManager[Remote]]] = {
     "s3": on_s3,
     "http": over_http,
 }
-# One group a server: it is started once.
-CASES = [pytest.param(name, marks=pytest.mark.xdist_group(f"remote_{name}")) for name in SERVERS]
-every_remote = pytest.mark.parametrize("project", CASES, indirect=True)
-on_disk_alone = pytest.mark.parametrize("project", CASES[:1], indirect=True)
+every_remote = pytest.mark.parametrize("project", SERVERS, indirect=True)
+on_disk_alone = pytest.mark.parametrize("project", ["disk"], indirect=True)
 
 
 class Clone:

@@ -14,8 +14,6 @@ from dvc.repo import Repo
 from miniature import ROOT, copy_project
 from pipeline import ALL_STAGES, run, stages_run
 
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 
 def committed(project: Path) -> Path:
     """Experiments start from a commit that has its results, and a clone has what was committed."""

@@ -230,7 +230,6 @@ def test_asked_to_stop_it_says_so_with_code_75(project: Path, number: signal.Sig
     assert not leftovers(project)
 
 
-@pytest.mark.xdist_group("mishaps")
 def test_a_second_dvc_is_refused_and_after_a_killed_one_the_next_goes_on(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}

@@ -13,7 +13,6 @@ from miniature import ROOT, copy_project
 from pipeline import ENVIRONMENT, run
 
 
-@pytest.mark.xdist_group("pipeline")
 def test_every_output_is_there_and_nothing_else_is_left(project: Path) -> None:
     status = run(project, "git", "status", "--porcelain")
     assert status.split() == ["??", "dvc.lock", "??", "metrics/"]
@@ -25,20 +24,17 @@ def test_every_output_is_there_and_nothing_else_is_left(project: Path) -> None:
     assert (project / "models" / "drum_crnn.safetensors").stat().st_size > 1000
 
 
-@pytest.mark.xdist_group("pipeline")
 def test_a_second_run_does_nothing(project: Path) -> None:
     assert "Data and pipelines are up to date" in run(project, "dvc", "repro")
     assert "Data and pipelines are up to date" in run(project, "dvc", "status")
 
 
-@pytest.mark.xdist_group("pipeline")
 def test_scores_are_shown_with_the_path_of_the_model(project: Path) -> None:
     shown = run(project, "drum-crnn", "scores")
     for word in ("kick", "low_tom", "all", "models/drum_crnn.safetensors"):
         assert word in shown
 
 
-@pytest.mark.xdist_group("pipeline")
 def test_it_works_outside_git(project: Path, tmp_path: Path) -> None:
     other = copy_project(tmp_path / "archive", train={"epochs": 1})
     run(other, "dvc", "config", "--local", "core.no_scm", "true")
@@ -47,7 +43,6 @@ def test_it_works_outside_git(project: Path, tmp_path: Path) -> None:
     assert locked == {name: yaml.safe_load((project / "dvc.lock").read_text())["stages"][name] for name in locked}
 
 
-@pytest.mark.xdist_group("pipeline")
 def test_a_killed_repro_goes_on_where_it_was(project: Path, tmp_path: Path) -> None:
     """Only dvc is killed: the training that it leaves behind saves and stops, and the next `dvc repro` takes it up."""
     params = project / "params.yaml"

@@ -14,8 +14,6 @@ import yaml
 from miniature import ROOT
 from pipeline import run
 
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 PICTURE = "metrics/evaluation/rolls.png"
 # Names and definitions, in the order of dvc.yaml; the picture is a mere path there.
 DECLARED: list[Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
 import yaml
 from dvc.api import DVCFileSystem
 from pipeline import run
-
-pytestmark = pytest.mark.xdist_group("pipeline")
 
 SPACE = "train.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n"
 

@@ -47,7 +47,6 @@ def finish(runs: StageRuns) -> str:
     return done.stderr
 
 
-@pytest.mark.xdist_group("whole")
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     tmp_path: Path, prepared_data: Path, whole: StageRuns
 ) -> None:
@@ -70,7 +69,6 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     assert not list(runs.outputs.resume.glob("*/*"))
 
 
-@pytest.mark.xdist_group("whole")
 def test_killed_while_it_writes_a_checkpoint(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
     runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
     process, count = runs.start(), runs.checkpoints_seen()
@@ -85,7 +83,6 @@ def test_killed_while_it_writes_a_checkpoint(tmp_path: Path, prepared_data: Path
     same_results(whole.folder, runs.folder)
 
 
-@pytest.mark.xdist_group("whole")
 def test_killed_in_validation(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
     runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
     process = runs.start()
@@ -107,7 +104,6 @@ def test_killed_in_validation(tmp_path: Path, prepared_data: Path, whole: StageR
     same_results(whole.folder, runs.folder)
 
 
-@pytest.mark.xdist_group("whole")
 def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
     """All processes are asked, the one that loads data included, as a batch system does it."""
     runs = StageRuns(prepared_data, tmp_path / "stopped", **LONG)
@@ -222,7 +218,6 @@ def ranks_of(process: "subprocess.Popen[str]", mark: str = "spawn_main") -> list
     return sorted(found, key=lambda child: child.pid)
 
 
-@pytest.mark.xdist_group("two")
 def test_ctrl_c_ends_two_ranks_together(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
     """A terminal sends it to the launcher and to the ranks; the launcher hands it on once more."""
     runs = StageRuns(prepared_data, tmp_path / "stopped", **TWO)
@@ -236,7 +231,6 @@ def test_ctrl_c_ends_two_ranks_together(tmp_path: Path, prepared_data: Path, who
     same_results(whole_of_two.folder, runs.folder)
 
 
-@pytest.mark.xdist_group("two")
 def test_a_rank_that_dies_ends_the_others_at_once(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
     runs = StageRuns(prepared_data, tmp_path / "died", **TWO)
     process = runs.begin()
@@ -274,7 +268,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.xdist_group("two")
 @pytest.mark.parametrize(("rank", "kind"), [(1, "ours"), (0, "other")])
 def test_the_cause_is_told_and_nothing_hangs(tmp_path: Path, prepared_data: Path, rank: int, kind: str) -> None:
     """Its loaders' processes are there, and ignore the signal with which Python would end them."""
@@ -292,7 +285,6 @@ def test_the_cause_is_told_and_nothing_hangs(tmp_path: Path, prepared_data: Path
     assert runs.checkpoint() is not None
 
 
-@pytest.mark.xdist_group("two")
 def test_one_rank_and_two_measure_the_same(tmp_path: Path, prepared_data: Path) -> None:
     """Losses and scores are sums over all ranks, divided once: how many there are changes rounding alone."""
     found = []
@@ -308,7 +300,6 @@ def test_one_rank_and_two_measure_the_same(tmp_path: Path, prepared_data: Path) 
         assert value == pytest.approx(two["validation"][name], rel=1e-3), name
 
 
-@pytest.mark.xdist_group("two")
 def test_ranks_do_not_outlive_their_launcher(tmp_path: Path, prepared_data: Path) -> None:
     runs = StageRuns(prepared_data, tmp_path / "orphans", **{**TWO, "epochs": 100, "patience": 100})
     process = runs.begin()
@@ -319,7 +310,6 @@ def test_ranks_do_not_outlive_their_launcher(tmp_path: Path, prepared_data: Path
     assert not runs.outputs.model.exists()
 
 
-@pytest.mark.xdist_group("two")
 def test_torchrun_restarts_what_died_and_it_goes_on(
     tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns
 ) -> None:
@@ -334,7 +324,6 @@ def test_torchrun_restarts_what_died_and_it_goes_on(
     same_results(whole_of_two.folder, runs.folder)
 
 
-@pytest.mark.xdist_group("two")
 def test_two_machines(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
     """Two agents of torchrun, each with a rank, that meet on loopback: the same weights as one agent with two."""
     runs = StageRuns(prepared_data, tmp_path / "machines", **TWO)
@@ -347,7 +336,6 @@ def test_two_machines(tmp_path: Path, prepared_data: Path, whole_of_two: StageRu
     same_results(whole_of_two.folder, runs.folder)
 
 
-@pytest.mark.xdist_group("two")
 def test_measured_shares_are_kept_when_it_goes_on(tmp_path: Path, prepared_data: Path) -> None:
     runs = StageRuns(prepared_data, tmp_path / "measured", **{**TWO, "rank_shares": "auto"})
     process = runs.start()
@@ -361,7 +349,6 @@ def test_measured_shares_are_kept_when_it_goes_on(tmp_path: Path, prepared_data:
     assert said[0] in again
 
 
-@pytest.mark.xdist_group("two")
 def test_a_mistake_of_the_user_is_a_sentence_with_two_ranks_as_well(tmp_path: Path, prepared_data: Path) -> None:
     runs = StageRuns(prepared_data, tmp_path / "mistake", processes=2, rank_shares=[1, 2, 3])
     done = runs.run()
