@@ -73,7 +73,7 @@ def _run(folder: Path, *command: str) -> None:
 
 def _forget(clone: Path) -> None:
     """Make a clone a fresh one again."""
-    shutil.rmtree(clone / ".dvc" / "cache", ignore_errors=True)
+    shutil.rmtree(clone / ".dvc" / "cache", ignore_errors=True)  # a fresh clone has none
     _run(clone, "git", "clean", "-dfxq", "--exclude=.dvc", "data", "models", "metrics")
 
 

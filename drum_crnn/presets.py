@@ -70,7 +70,7 @@ def _yaml() -> YAML:
 
 def _represent_float(dumper: Any, value: float) -> Any:
     text = repr(value)
-    if "e" in text and "." not in text:  # YAML 1.1, which reads the file later, takes 2e-05 for text
+    if "e" in text and "." not in text:  # other readers of the file, of YAML 1.1, take 2e-05 for text
         return dumper.represent_scalar("tag:yaml.org,2002:float", text.replace("e", ".0e"))
     return dumper.represent_float(value)
 
@@ -80,7 +80,7 @@ def _represent_null(dumper: Any, _: None) -> Any:
 
 
 def _with_plain_numbers(node: Any) -> Any:
-    """The same without the way in which numbers were written: `1e-3` is text to the reader of params.yaml."""
+    """The same without the way in which numbers were written: `1e-3` is text to readers of YAML 1.1."""
     if isinstance(node, MutableMapping):
         for key in node:
             node[key] = _with_plain_numbers(node[key])

@@ -122,7 +122,7 @@ def test_any_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
         except DrumCrnnError as error:
             n_noticed += 1
             assert f"{path}: is damaged" in str(error)  # noqa: PT017  # not every bit is noticed
-            assert f"delete {path}, then run `dvc repro extract`" in str(error)  # noqa: PT017
+            assert f"delete {path}, then run `dvc repro extract`" in str(error)  # noqa: PT017  # as above
     assert n_noticed > n_trials / 2
 
 

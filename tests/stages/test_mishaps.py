@@ -341,7 +341,7 @@ def test_a_flipped_bit_is_said_with_what_to_delete(
         except DrumCrnnError as error:
             n_noticed += 1
             assert str(path) in str(error)  # noqa: PT017  # not every bit is noticed
-            assert "delete" in str(error)  # noqa: PT017
+            assert "delete" in str(error)  # noqa: PT017  # as above
         else:
             assert not is_under_a_checksum or loaded == whole, f"bit {place % 7} of byte {place}"
     assert n_noticed > len(places) / (2 if is_under_a_checksum else 20)
