@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.report import print_figures, print_machine, print_rows
-from drum_crnn.console import track
+from drum_crnn.foundation.console import track
 
 ROUNDS = 3
 N_EXPERIMENTS = 50

@@ -23,12 +23,12 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.material import render_material
 from benchmarks.report import print_figures, print_machine, print_rows
-from drum_crnn.catalog import Catalog
-from drum_crnn.cataloguing import build_catalog
-from drum_crnn.corpus import Corpus, CorpusParams
-from drum_crnn.extraction import extract_corpus
-from drum_crnn.features import FeatureParams
-from drum_crnn.timing import n_frames_of
+from drum_crnn.data.catalog import Catalog
+from drum_crnn.data.corpus import Corpus, CorpusParams
+from drum_crnn.music.log_mel import FeatureParams
+from drum_crnn.music.timing import n_frames_of
+from drum_crnn.preparation.cataloguing import build_catalog
+from drum_crnn.preparation.extraction import extract_corpus
 
 ROUNDS = 7
 _GROUP = 64  # frames an FFT call: of 1, 8, 32, 64, 128 and all, the fastest

@@ -24,10 +24,12 @@ import torch.distributed as dist
 
 from benchmarks.report import print_figures, print_machine, print_rows
 from benchmarks.training_material import prepare_run, resident, step_times, training_inputs, training_params
-from drum_crnn.distributed import World, join_world
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.shares import Shares
-from drum_crnn.training import TrainingInputs, TrainingState, begin, choose_shares, peak_memory_gb
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.training.distributed import World, join_world
+from drum_crnn.training.loop import peak_memory_gb
+from drum_crnn.training.resume import begin
+from drum_crnn.training.run import TrainingInputs, TrainingState, choose_shares
+from drum_crnn.training.shares import Shares
 
 STEPS = 100
 STEPS_CPU = 8

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from drum_crnn.console import default_workers
+from drum_crnn.foundation.console import default_workers
 from drum_crnn.studio.rendering import RenderParams, RenderSummary, render_corpus
 
 __all__ = ["render_material", "render_params"]

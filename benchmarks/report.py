@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info
 
-from drum_crnn.console import default_workers
+from drum_crnn.foundation.console import default_workers
 
 __all__ = ["print_figures", "print_machine", "print_rows"]
 

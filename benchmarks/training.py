@@ -33,13 +33,14 @@ from benchmarks.training_material import (
     training_inputs,
     training_params,
 )
-from drum_crnn.dataset import Batch, ExcerptDataset
-from drum_crnn.distributed import join_world
-from drum_crnn.learner import share_of_loss
-from drum_crnn.loss import loss_sums
-from drum_crnn.model import DrumCrnn
-from drum_crnn.recipe import learning_rate_at
-from drum_crnn.training import Run, begin
+from drum_crnn.model.crnn import DrumCrnn
+from drum_crnn.training.dataset import Batch, ExcerptDataset
+from drum_crnn.training.distributed import join_world
+from drum_crnn.training.learner import share_of_loss
+from drum_crnn.training.loss import loss_sums
+from drum_crnn.training.resume import begin
+from drum_crnn.training.run import Run
+from drum_crnn.training.train_params import learning_rate_at
 
 ROUNDS = 5
 STEPS = 24

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.material import render_material
-from drum_crnn.cataloguing import build_catalog
-from drum_crnn.corpus import Corpus, CorpusParams
-from drum_crnn.distributed import World
-from drum_crnn.extraction import extract_corpus
-from drum_crnn.features import FeatureParams
-from drum_crnn.interruption import StopRequest
-from drum_crnn.labelling import LabelParams, make_labels
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.splitting import SplitParams, make_splits
-from drum_crnn.training import Run, TrainingInputs, TrainingOutputs, TrainingParams, TrainingState, prepare, train_epoch
-from drum_crnn.training_log import TrainingLog
+from drum_crnn.data.corpus import Corpus, CorpusParams
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stopping import StopRequest
+from drum_crnn.music.log_mel import FeatureParams
+from drum_crnn.preparation.cataloguing import build_catalog
+from drum_crnn.preparation.extraction import extract_corpus
+from drum_crnn.preparation.labelling import LabelParams, make_labels
+from drum_crnn.preparation.splitting import SplitParams, make_splits
+from drum_crnn.training.distributed import World
+from drum_crnn.training.log import TrainingLog
+from drum_crnn.training.loop import train_epoch
+from drum_crnn.training.run import Run, TrainingInputs, TrainingOutputs, TrainingParams, TrainingState, prepare
 
 __all__ = ["between", "prepare_run", "resident", "step_times", "training_inputs", "training_params"]
 

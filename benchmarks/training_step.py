@@ -5,11 +5,11 @@ The model of the preset `studio`, bfloat16, one thread, excerpts of 3 s that are
 Figures
 -------
 torch_gru_over_ours
-    Time of a step with `torch.nn.GRU` over that with `drum_crnn.recurrent`, same weights: the median over pairs of
+    Time of a step with `torch.nn.GRU` over that with `drum_crnn.model.gru`, same weights: the median over pairs of
     steps that take turns.
 freed_memory_over_kept
     Time of a step in a process that gives freed memory back to the system over that in one that keeps it
-    (`drum_crnn.memory`): the median over rounds of two processes, one after the other.
+    (`drum_crnn.training.memory`): the median over rounds of two processes, one after the other.
 step_realtime
     Seconds of excerpts a second, ours.
 """
@@ -27,10 +27,10 @@ import yaml
 from torch import nn
 
 from benchmarks.report import print_figures, print_machine, print_rows
-from drum_crnn.features import FeatureParams
-from drum_crnn.memory import keep_freed_memory
-from drum_crnn.model import DrumCrnn, ModelParams
-from drum_crnn.params import PARAMS_FILE
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.model.crnn import DrumCrnn, ModelParams
+from drum_crnn.music.log_mel import FeatureParams
+from drum_crnn.training.memory import keep_freed_memory
 
 PRESET = Path("presets/studio.yaml")
 ROUNDS = 4

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from benchmarks.material import render_material
 from benchmarks.report import print_figures, print_machine, print_rows
-from drum_crnn.audio import read_blocks
-from drum_crnn.features import FeatureParams, LogMel
-from drum_crnn.model_file import ModelFile
-from drum_crnn.released import released_model
-from drum_crnn.transcribe import Transcriber
+from drum_crnn.model.model_file import ModelFile
+from drum_crnn.music.audio import read_blocks
+from drum_crnn.music.log_mel import FeatureParams, LogMel
+from drum_crnn.transcribe import Transcriber, released_model
 
 ROUNDS = 3
 MODEL = Path("models/drum_crnn.safetensors")

@@ -25,9 +25,9 @@ import torch
 
 from benchmarks.report import print_figures, print_machine, print_rows
 from benchmarks.training_material import prepare_run, resident, step_times, training_inputs, training_params
-from drum_crnn.distributed import World, join_world, launch
-from drum_crnn.shares import Shares, measure_shares
-from drum_crnn.training import TrainingInputs, TrainingState, trial
+from drum_crnn.training.distributed import World, join_world, launch
+from drum_crnn.training.run import TrainingInputs, TrainingState, trial
+from drum_crnn.training.shares import Shares, measure_shares
 
 ROUNDS = 3
 STEPS = 16

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from drum_crnn.console import friendly, say
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.lanes import LANES
-from drum_crnn.params import PARAMS_FILE
+from drum_crnn.foundation.console import errors_as_messages, say
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.music.lanes import LANES
 
 __all__ = ["app", "main"]
 
@@ -30,7 +30,7 @@ app.add_typer(corpus_app, name="corpus")
 
 
 @app.command()
-@friendly
+@errors_as_messages
 def transcribe(
     recording: Annotated[Path, typer.Argument(help="WAV, FLAC, MP3 or OGG, of any rate and channel count.")],
     midi: Annotated[Path, typer.Argument(help="The MIDI file to write.")],
@@ -47,9 +47,8 @@ def transcribe(
     ] = 120.0,
 ) -> None:
     """Write down a recording as MIDI on channel 10, and say how many onsets each lane has."""
-    from drum_crnn.midi import write_midi
-    from drum_crnn.released import released_model
-    from drum_crnn.transcribe import Transcriber, notes_of
+    from drum_crnn.music.midi import write_midi
+    from drum_crnn.transcribe import Transcriber, notes_of, released_model
 
     overrides = dict(_parse_threshold(text) for text in threshold or [])
     if model is None:
@@ -73,21 +72,21 @@ def _parse_threshold(text: str) -> tuple[str, float]:
 
 
 @app.command()
-@friendly
+@errors_as_messages
 def export(
     weights: Annotated[Path, typer.Argument(help="What training wrote.")] = Path("models/crnn.safetensors"),
     thresholds: Annotated[Path, typer.Argument(help="What tune-thresholds wrote.")] = Path("models/thresholds.json"),
     model: Annotated[Path, typer.Argument(help="The file to write.")] = MODEL,
 ) -> None:
     """Merge weights and thresholds into one self-contained model file."""
-    from drum_crnn.model_file import export_model
+    from drum_crnn.model.model_file import export_model
 
     export_model(weights, thresholds, model)
     say(f"{model}: {model.stat().st_size / 1e6:.2f} MB")
 
 
 @app.command()
-@friendly
+@errors_as_messages
 def scores(
     metrics: Annotated[Path, typer.Argument(help="The folder that the evaluate stage writes.")] = Path("metrics"),
     model: Annotated[Path, typer.Option(help="The model that was scored.")] = MODEL,
@@ -120,7 +119,7 @@ def scores(
 
 
 @app.command()
-@friendly
+@errors_as_messages
 def preset(
     names: Annotated[
         list[str],
@@ -132,7 +131,7 @@ def preset(
     params_file: Annotated[Path, typer.Option(help="The file to change.")] = PARAMS_FILE,
 ) -> None:
     """Lay the values of presets over params.yaml; its comments stay. `git checkout params.yaml` takes them back."""
-    from drum_crnn.presets import apply_presets
+    from drum_crnn.workbench.presets import apply_presets
 
     changed = apply_presets(params_file, [Path("presets") / f"{name}.yaml" for name in names], set_ or [])
     say(f"{params_file}: {len(changed)} values set ({', '.join(changed)})")
@@ -140,7 +139,7 @@ def preset(
 
 
 @app.command()
-@friendly
+@errors_as_messages
 def search(
     space: Annotated[Path, typer.Argument(help="A file of keys of params.yaml, each with its choices or range.")],
     trials: Annotated[int, typer.Option(min=1, help="How many there should be in the end.")] = 20,
@@ -153,8 +152,8 @@ def search(
 
     The same command goes on where it was stopped; with more trials, it adds some; when all are done, it lists them.
     """
-    from drum_crnn.search import ranked, read_space
-    from drum_crnn.search import search as run_search
+    from drum_crnn.workbench.search import ranked, read_space
+    from drum_crnn.workbench.search import search as run_search
 
     name = name or space.stem
     found = run_search(read_space(space), name, n_trials=trials, n_jobs=jobs, metric=metric, seed=seed)
@@ -169,12 +168,12 @@ def search(
 
 
 @app.command()
-@friendly
+@errors_as_messages
 def verify(
     remove: Annotated[bool, typer.Option("--remove", help="Delete it, so that it is made again.")] = False,
 ) -> None:
     """Look for damage that DVC does not see: read all outputs and its whole cache, and compare checksums."""
-    from drum_crnn.verification import find_damage
+    from drum_crnn.workbench.verification import find_damage
 
     damaged = find_damage(Path())
     for damage in damaged:
@@ -193,7 +192,7 @@ def verify(
 
 
 @corpus_app.command()
-@friendly
+@errors_as_messages
 def scan(
     root: Annotated[Path, typer.Argument(help="Where the corpus was unpacked.")],
     fingerprint: Annotated[
@@ -205,7 +204,7 @@ def scan(
 
     The first scan reads every file; later ones read what changed.
     """
-    from drum_crnn.fingerprint import scan as scan_corpus
+    from drum_crnn.preparation.fingerprint import scan as scan_corpus
 
     # Absolute, and outside the repository: experiments of a queue run in folders that have nothing that git ignores.
     root = root.resolve()
@@ -215,11 +214,12 @@ def scan(
 
 
 @corpus_app.command()
-@friendly
+@errors_as_messages
 def check(root: Annotated[Path, typer.Argument(help="Where the corpus lies.")]) -> None:
     """List everything that is wrong with a corpus."""
-    from drum_crnn.console import default_workers
-    from drum_crnn.corpus import Corpus, validate
+    from drum_crnn.data.corpus import Corpus
+    from drum_crnn.foundation.console import default_workers
+    from drum_crnn.preparation.checking import validate
 
     corpus = Corpus.open(root)
     problems = validate(corpus, workers=default_workers())

@@ -6,17 +6,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from drum_crnn.audio import read_blocks
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.features import LogMel
-from drum_crnn.inference import Activations, onsets_of, stream_activations
-from drum_crnn.lanes import LANES, OUTPUT_NOTES
-from drum_crnn.midi import Note
-from drum_crnn.model_file import ModelFile
-from drum_crnn.onsets import Onsets
-from drum_crnn.released import released_model
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.model.inference import Activations, onsets_of, stream_activations
+from drum_crnn.model.model_file import ModelFile
+from drum_crnn.music.audio import read_blocks
+from drum_crnn.music.lanes import LANES, OUTPUT_NOTES
+from drum_crnn.music.log_mel import LogMel
+from drum_crnn.music.midi import Note
+from drum_crnn.music.onsets import Onsets
 
-__all__ = ["Transcriber", "choose_device", "notes_of"]
+__all__ = ["RELEASED_MODEL", "Transcriber", "choose_device", "notes_of", "released_model"]
+
+RELEASED_MODEL = "drum_crnn.safetensors"
+
+_PACKAGE = Path(__file__).parent
+# A wheel holds the folder `models/released` as a part of the package; a checkout has it beside the package.
+_PLACES = (_PACKAGE / "released", _PACKAGE.parent / "models" / "released")
 
 
 class Transcriber:
@@ -81,6 +86,22 @@ def choose_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise DrumCrnnError("no CUDA device can be used here; choose --device cpu or auto")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def released_model() -> Path:
+    """The model file that comes with this version.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the installation lacks it.
+    """
+    for place in _PLACES:
+        if (place / RELEASED_MODEL).is_file():
+            return place / RELEASED_MODEL
+    raise DrumCrnnError(
+        f"the released model is missing from {_PACKAGE}; install drum_crnn again, or name one with --model"
+    )
 
 
 def notes_of(onsets: Onsets) -> list[Note]:

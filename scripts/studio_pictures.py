@@ -20,11 +20,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from drum_crnn.console import say
-from drum_crnn.features import FeatureParams, LogMel
-from drum_crnn.lanes import LANE_OF_NOTE, LANES
-from drum_crnn.midi import Note
-from drum_crnn.params import Effect, StrictModel
+from drum_crnn.foundation.console import say
+from drum_crnn.foundation.params import Effect, StrictModel
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.music.log_mel import FeatureParams, LogMel
+from drum_crnn.music.midi import Note
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit
 from drum_crnn.studio.playing import PlayingVariation, vary_playing
 from drum_crnn.studio.production import ProductionVariation, add_surroundings, produce

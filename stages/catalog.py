@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from drum_crnn.cataloguing import build_catalog
-from drum_crnn.console import default_workers, say
-from drum_crnn.corpus import Corpus, CorpusParams
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.stage import stage_app
+from drum_crnn.data.corpus import Corpus, CorpusParams
+from drum_crnn.foundation.console import default_workers, say
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.preparation.cataloguing import build_catalog
 
 
 def main(

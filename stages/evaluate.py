@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from drum_crnn.evaluation import EvaluateParams, evaluate
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.stage import stage_app
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.scoring.evaluation import EvaluateParams, evaluate
 
 
 def main(

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from drum_crnn.catalog import Catalog
-from drum_crnn.console import default_workers, say
-from drum_crnn.extraction import extract_corpus
-from drum_crnn.features import FeatureParams
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.stage import stage_app
+from drum_crnn.data.catalog import Catalog
+from drum_crnn.foundation.console import default_workers, say
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.music.log_mel import FeatureParams
+from drum_crnn.preparation.extraction import extract_corpus
 
 
 def main(

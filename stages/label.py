@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from drum_crnn.catalog import Catalog
-from drum_crnn.console import default_workers, say
-from drum_crnn.labelling import LabelParams, make_labels
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.stage import stage_app
+from drum_crnn.data.catalog import Catalog
+from drum_crnn.foundation.console import default_workers, say
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.preparation.labelling import LabelParams, make_labels
 
 
 def main(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from drum_crnn.model_file import export_model
-from drum_crnn.stage import stage_app
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.model.model_file import export_model
 
 
 def main(weights_file: Path, thresholds_json: Path, model_file: Path) -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from drum_crnn.console import default_workers, say
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.stage import stage_app
+from drum_crnn.foundation.console import default_workers, say
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
 from drum_crnn.studio.rendering import RenderParams, render_corpus
 
 

@@ -3,12 +3,12 @@
 from collections import Counter
 from pathlib import Path
 
-from drum_crnn.catalog import Catalog
-from drum_crnn.console import say
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.splits import SIDES
-from drum_crnn.splitting import SplitParams, make_splits
-from drum_crnn.stage import stage_app
+from drum_crnn.data.catalog import Catalog
+from drum_crnn.data.splits import SIDES
+from drum_crnn.foundation.console import say
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.preparation.splitting import SplitParams, make_splits
 
 
 def main(catalog_csv: Path, splits_csv: Path, params_file: Path = PARAMS_FILE) -> None:

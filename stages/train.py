@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.stage import stage_app
-from drum_crnn.training import TrainingInputs, TrainingOutputs, TrainingParams, train
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.training.loop import train
+from drum_crnn.training.run import TrainingInputs, TrainingOutputs, TrainingParams
 
 
 def main(

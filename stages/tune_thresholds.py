@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from drum_crnn.params import PARAMS_FILE
-from drum_crnn.peak_picking import PeakPickingParams
-from drum_crnn.stage import stage_app
-from drum_crnn.thresholds import ThresholdParams
-from drum_crnn.tuning import tune_thresholds
+from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.stage import stage_app
+from drum_crnn.model.peak_picking import PeakPickingParams
+from drum_crnn.scoring.thresholds import ThresholdParams
+from drum_crnn.scoring.tuning import tune_thresholds
 
 
 def main(

@@ -25,9 +25,9 @@ def as_in_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread, as a rank has; and afterwards no trace of the settings that a training makes for its process."""
     import torch
 
-    import drum_crnn.training
+    import drum_crnn.training.loop
 
-    monkeypatch.setattr(drum_crnn.training, "keep_freed_memory", lambda: None)  # it could not be taken back
+    monkeypatch.setattr(drum_crnn.training.loop, "keep_freed_memory", lambda: None)  # it could not be taken back
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -4,7 +4,7 @@ from types import ModuleType
 
 import numpy as np
 
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray
 
 __all__ = ["equalised", "pedalboard"]

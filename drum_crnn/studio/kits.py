@@ -25,8 +25,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
 
 __all__ = [
     "SAMPLE_RATE",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from drum_crnn.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
 
 __all__ = ["OTHER", "NOTES_OF_DRUM", "assign_notes", "drum_of_name", "is_attack_noise", "is_percussion", "may_be_lane"]
 

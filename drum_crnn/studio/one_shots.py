@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from drum_crnn.console import track
-from drum_crnn.corpus import Corpus, Recording
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.midi import Note, canonical_midi, read_midi
+from drum_crnn.data.corpus import Corpus, Recording
+from drum_crnn.foundation.console import track
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.midi import Note, canonical_midi, read_midi
 
 __all__ = ["Performance", "read_performances", "take_hours"]
 

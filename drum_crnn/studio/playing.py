@@ -12,9 +12,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from drum_crnn.lanes import LANE_OF_NOTE, LANES, TOM_LANES
-from drum_crnn.midi import Note
-from drum_crnn.params import Effect, StrictModel
+from drum_crnn.foundation.params import Effect, StrictModel
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, TOM_LANES
+from drum_crnn.music.midi import Note
 
 __all__ = ["Played", "PlayingVariation", "cut", "vary_playing"]
 

@@ -15,7 +15,7 @@ import scipy.fft
 import scipy.signal
 from pydantic import model_validator
 
-from drum_crnn.params import Effect, StrictModel
+from drum_crnn.foundation.params import Effect, StrictModel
 from drum_crnn.studio.equaliser import equalised, pedalboard
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Sound
 

@@ -29,24 +29,25 @@ import numpy as np
 import soundfile
 from pydantic import Field, model_validator
 
-from drum_crnn.atomic import replace_directory
-from drum_crnn.audibility import write_audibility
-from drum_crnn.console import track
-from drum_crnn.corpus import CONDITION_COLUMN, EGMD_COLUMNS
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.interruption import worker_pool
-from drum_crnn.midi import SAMPLE_EXACT_TICKS, Note, write_midi
-from drum_crnn.params import ParamsSection, StrictModel
+from drum_crnn.data.audibility import write_audibility
+from drum_crnn.data.corpus import CONDITION_COLUMN, EGMD_COLUMNS
+from drum_crnn.foundation.atomic import replace_directory
+from drum_crnn.foundation.console import track
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.params import ParamsSection, StrictModel
+from drum_crnn.foundation.tables import write_records, write_table
+from drum_crnn.foundation.workers import worker_pool
+from drum_crnn.music.midi import SAMPLE_EXACT_TICKS, Note, write_midi
 from drum_crnn.studio import sampler
-from drum_crnn.studio.audibility import measure_audibility
-from drum_crnn.studio.grooves import GrooveParams, generate_performances
+from drum_crnn.studio.groove_params import GrooveParams
+from drum_crnn.studio.grooves import generate_performances
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Sound, kit_table_rows, without_notes, without_samples
+from drum_crnn.studio.masking import measure_audibility
 from drum_crnn.studio.performances import Performance, read_performances, take_hours
 from drum_crnn.studio.playing import PlayingVariation, cut, vary_playing
 from drum_crnn.studio.production import ProductionVariation, add_surroundings, produce
 from drum_crnn.studio.sources import open_kits
 from drum_crnn.studio.variation import PIECES, KitVariation, has_piece, vary_kit
-from drum_crnn.tables import write_records, write_table
 
 __all__ = ["KitGroup", "RenderParams", "RenderSummary", "Session", "Variation", "open_groups", "render_corpus"]
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drum_crnn.lanes import LANE_OF_NOTE, LANES
-from drum_crnn.midi import Note
-from drum_crnn.studio.audibility import HEAD_SAMPLES
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.music.midi import Note
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, substitute
+from drum_crnn.studio.masking import HEAD_SAMPLES
 
 __all__ = ["CHOKE_FADE_S", "TAIL_S", "Manner", "Mix", "mix", "normalised"]
 

@@ -28,8 +28,8 @@ import numpy as np
 import scipy.signal
 import soundfile
 
-from drum_crnn.errors import DrumCrnnError
-from drum_crnn.lanes import LANE_OF_NOTE, LANES
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
 from drum_crnn.studio.kits import (
     FloatArray,
     Kit,

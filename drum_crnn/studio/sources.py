@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from drum_crnn.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.studio.hydrogen import open_hydrogen
 from drum_crnn.studio.kits import Kit
 from drum_crnn.studio.one_shots import open_one_shots

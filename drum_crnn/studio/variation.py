@@ -15,8 +15,8 @@ import scipy.signal
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from drum_crnn.lanes import LANE_OF_NOTE, LANES, TOM_LANES
-from drum_crnn.params import Effect, StrictModel
+from drum_crnn.foundation.params import Effect, StrictModel
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, TOM_LANES
 from drum_crnn.studio.equaliser import equalised
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, energy_of, resample, substitute
 from drum_crnn.studio.sampler import Manner

@@ -1,0 +1,64 @@
+"""The file that says how well each note of a recording can be heard, where its maker measured it.
+
+`X.audibility.csv` beside `X.midi` has one row a note of the MIDI file, in the order of `midi.read_midi`: time in
+seconds, note, velocity, and the audibility in dB that `studio.audibility` defines. Corpora that others recorded have
+none.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.tables import read_table, write_table
+from drum_crnn.music.midi import Note
+
+__all__ = ["audibility_path", "read_audibility", "write_audibility"]
+
+_COLUMNS = ("time_s", "note", "velocity", "audibility_db")
+
+
+def audibility_path(midi: Path) -> Path:
+    """The file that belongs to a MIDI file."""
+    return midi.with_suffix(".audibility.csv")
+
+
+def write_audibility(midi: Path, notes: Sequence[Note], audibility_db: Sequence[float]) -> None:
+    """Write the audibility of each note, in the order of `notes`, which is that of the MIDI file."""
+    rows = (
+        (f"{note.time_s:.6f}", note.note, note.velocity, f"{db:.1f}")
+        for note, db in zip(notes, audibility_db, strict=True)
+    )
+    write_table(audibility_path(midi), _COLUMNS, rows)
+
+
+def read_audibility(midi: Path, notes: Sequence[Note]) -> list[float] | None:
+    """The audibility in dB of each of `notes`, all the notes of the MIDI file; None if nobody measured it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is there but does not fit the MIDI file.
+    """
+    path = audibility_path(midi)
+    if not path.is_file():
+        return None
+    rows = read_table(path, _COLUMNS, _parse, key=None, what="table of audibility", stage="render")
+    # By note and velocity: notes of one moment may have changed places when their times were rounded to ticks.
+    of_note: dict[tuple[int, int], list[float]] = {}
+    for note, velocity, audibility_db in reversed(rows):
+        of_note.setdefault((note, velocity), []).append(audibility_db)
+    try:
+        values = [of_note[note.note, note.velocity].pop() for note in notes]
+    except LookupError:
+        values = []
+    if len(values) != len(notes) or any(of_note.values()):
+        raise DrumCrnnError(f"{path}: does not list the notes of {midi.name}; render the corpus again")
+    return values
+
+
+def _parse(row: list[str]) -> tuple[int, int, float]:
+    audibility_db = float(row[3])
+    if not math.isfinite(audibility_db):
+        raise ValueError(f"'audibility_db' is {row[3]}")
+    return int(row[1]), int(row[2]), audibility_db

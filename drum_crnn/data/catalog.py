@@ -1,0 +1,133 @@
+"""The catalog: what a corpus holds that can be used, with sizes and checksums of every file.
+
+It is the first thing that the DAG makes of a corpus and what the later stages go by. It depends on the content of the
+files alone (no times, no absolute paths), so it has the same bytes in every clone.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from drum_crnn.data.problems import Problem
+from drum_crnn.foundation.tables import read_table, write_table
+
+__all__ = ["Catalog", "CatalogEntry"]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One usable recording; the fields are the columns of `data/catalog.csv`.
+
+    Attributes
+    ----------
+    recording : str
+        Identity of the recording: its audio path without suffix.
+    performance, kit : str
+        What was played and through what; recordings of one performance share all onsets.
+    split : str
+        The official side, or empty.
+    condition : str
+        How the recording was made, as the corpus's table says; or empty.
+    audio_path, midi_path : str
+        Relative to the corpus, with `/`.
+    n_samples, sample_rate : int
+        Length per channel, and rate in Hz, by the audio's header.
+    audio_bytes, audio_sha256, midi_bytes, midi_sha256
+        Size and content of both files.
+    """
+
+    recording: str
+    performance: str
+    kit: str
+    drummer: str
+    session: str
+    style: str
+    bpm: float
+    beat_type: str
+    time_signature: str
+    split: str
+    condition: str
+    audio_path: str
+    midi_path: str
+    n_samples: int
+    sample_rate: int
+    audio_bytes: int
+    audio_sha256: str
+    midi_bytes: int
+    midi_sha256: str
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the audio in seconds."""
+        return self.n_samples / self.sample_rate
+
+
+_COLUMNS = [field.name for field in fields(CatalogEntry)]
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    field.name: field.type for field in fields(CatalogEntry) if isinstance(field.type, type)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Usable recordings, sorted by identity, and the problems for which others were left out.
+
+    `problems` is known where the catalog was built, and empty where it was read.
+    """
+
+    entries: tuple[CatalogEntry, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def __iter__(self) -> Iterator[CatalogEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def performances(self) -> dict[str, list[CatalogEntry]]:
+        """The recordings of each performance; performances in sorted order, recordings in the catalog's."""
+        groups: dict[str, list[CatalogEntry]] = {}
+        for entry in sorted(self.entries, key=lambda entry: entry.performance):
+            groups.setdefault(entry.performance, []).append(entry)
+        return groups
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read `data/catalog.csv`.
+
+        Raises
+        ------
+        DrumCrnnError
+            If the file is missing, or a line is not as `write` writes it.
+        """
+        entries = read_table(
+            path,
+            _COLUMNS,
+            _parse,
+            key=lambda entry: entry.recording,
+            what="catalog",
+            stage="catalog",
+        )
+        return cls(tuple(entries))
+
+    def write(self, path: Path) -> None:
+        """Write the recordings as CSV, whole or not at all."""
+        write_table(path, _COLUMNS, (astuple(entry) for entry in self.entries))
+
+    def write_problems(self, path: Path) -> None:
+        """Write what was left out and why as CSV: file, line of the corpus's table, what."""
+        write_table(path, [field.name for field in fields(Problem)], (astuple(problem) for problem in self.problems))
+
+
+def _parse(row: list[str]) -> CatalogEntry:
+    values: dict[str, Any] = {}
+    for column, text in zip(_COLUMNS, row, strict=True):
+        try:
+            values[column] = _PARSERS[column](text)
+        except ValueError:
+            raise ValueError(f"'{column}' is '{text}', which is not a number") from None
+    entry = CatalogEntry(**values)
+    if entry.n_samples <= 0 or entry.sample_rate <= 0:
+        raise ValueError("'n_samples' and 'sample_rate' should be above zero")
+    return entry

@@ -1,0 +1,292 @@
+"""Recorded corpora as published: E-GMD, Groove, and what the studio renders in E-GMD's layout.
+
+A corpus is a directory with one table (`e-gmd-v1.0.0.csv`, Groove's `info.csv`, or any one CSV with the same header)
+whose rows name a MIDI and an audio file. `Corpus.open` reads the table alone; `preparation.checking` looks at the files
+that it names.
+
+What is wrong with one row or one file is a `Problem`; what makes the whole corpus unusable is a `DrumCrnnError`.
+
+References
+----------
+Callender, Hawthorne & Engel, "Improving Perceptual Quality of Drum Transcription with the Expanded Groove MIDI
+Dataset", 2020. Gillick, Roberts, Engel, Eck & Bamman, "Learning to Groove with Inverse Sequence Transformations",
+ICML 2019.
+"""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field
+
+from drum_crnn.data.problems import Problem
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.params import ParamsSection
+
+__all__ = [
+    "CONDITION_COLUMN",
+    "EGMD_COLUMNS",
+    "GROOVE_KIT",
+    "OFFICIAL_SIDES",
+    "SAMPLE_RATE",
+    "Corpus",
+    "CorpusParams",
+    "Recording",
+]
+
+SAMPLE_RATE = 44_100  # Hz; of E-GMD, of Groove and of the studio
+GROOVE_KIT = "Groove"  # Groove was recorded with one kit, and its table does not name it
+OFFICIAL_SIDES = ("train", "validation", "test")
+
+# The header of E-GMD's table, in its order; Groove's has the same names in another, and no kit.
+EGMD_COLUMNS = (
+    "drummer",
+    "session",
+    "id",
+    "style",
+    "bpm",
+    "beat_type",
+    "time_signature",
+    "duration",
+    "split",
+    "midi_filename",
+    "audio_filename",
+    "kit_name",
+)
+# What the studio's table has besides: how a recording was made.
+CONDITION_COLUMN = "condition"
+_KIT_COLUMN = EGMD_COLUMNS[-1]
+_REQUIRED_COLUMNS = EGMD_COLUMNS[:-1]
+
+
+class CorpusParams(ParamsSection):
+    """Where the corpus lies, and how much of it may be broken.
+
+    Attributes
+    ----------
+    root : Path
+        Directory that holds the table.
+    watch : Path
+        What DVC watches for changes: `root` itself, or the fingerprint file of a tree outside the repository.
+    max_broken_fraction : float
+        Largest fraction of the recordings that may be left out as broken.
+    """
+
+    section: ClassVar[str] = "corpus"
+
+    root: Path
+    watch: Path
+    max_broken_fraction: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One row of the table: one performance through one kit.
+
+    Attributes
+    ----------
+    id : str
+        The audio file's relative path without suffix (the MIDI file's, if the table names no audio).
+    performance : str
+        The table's `id`, which E-GMD repeats across kits.
+    duration_s : float
+        That of the performance, as the table has it.
+    split : str
+        "train", "validation", "test", or empty if the table does not say.
+    midi_path, audio_path : str
+        Relative to the corpus, with `/`. `audio_path` is empty for the performances that Groove published as MIDI only.
+    condition : str
+        How the recording was made, such as "plain" or the name of a variation; empty if the table does not say.
+    line : int
+        Line of the table, counted from 1.
+    """
+
+    id: str
+    performance: str
+    kit: str
+    drummer: str
+    session: str
+    style: str
+    bpm: float
+    beat_type: str
+    time_signature: str
+    duration_s: float
+    split: str
+    midi_path: str
+    audio_path: str
+    condition: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The table of a corpus, in its own order.
+
+    Attributes
+    ----------
+    root, csv_path : Path
+        The directory and the table in it.
+    recordings : list of Recording
+        The rows that can be understood.
+    problems : list of Problem
+        The rows that cannot; these are in no other list.
+    """
+
+    root: Path
+    csv_path: Path
+    recordings: list[Recording]
+    problems: list[Problem]
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """Read the table in `root`; no audio and no MIDI is opened.
+
+        Raises
+        ------
+        DrumCrnnError
+            If `root` is no directory, holds no table or several, or the table lacks a column or is no text.
+        """
+        csv_path = _find_table(root)
+        recordings: list[Recording] = []
+        problems: list[Problem] = []
+        line_of_id: dict[str, int] = {}
+        for line, row in _rows(csv_path):
+            try:
+                recording = _parse_row(row, line)
+                if recording.id in line_of_id:
+                    raise _RowError(f"repeats the recording '{recording.id}' of line {line_of_id[recording.id]}")
+            except _RowError as error:
+                problems.append(Problem(csv_path.name, line, str(error)))
+                continue
+            line_of_id[recording.id] = line
+            recordings.append(recording)
+        if not recordings and not problems:
+            raise DrumCrnnError(f"{csv_path}: the table has no rows; a corpus needs at least one recording")
+        return cls(root=root, csv_path=csv_path, recordings=recordings, problems=problems)
+
+
+class _RowError(Exception):
+    """What is wrong with one row of a table."""
+
+
+def _find_table(root: Path) -> Path:
+    if not root.is_dir():
+        raise DrumCrnnError(f"{root}: there is no such directory; set corpus.root to where the corpus was unpacked")
+    tables = sorted(root.glob("*.csv"))
+    for pattern in ("e-gmd-v*.csv", "info.csv"):
+        named = [path for path in tables if path.match(pattern)]
+        if len(named) == 1:
+            return named[0]
+    if len(tables) > 1:
+        tables = [path for path in tables if "audio_filename" in _header(path)]
+    if len(tables) == 1:
+        return tables[0]
+    if tables:
+        names = ", ".join(path.name for path in tables)
+        raise DrumCrnnError(f"{root}: several tables ({names}); keep the one that describes the corpus")
+    below = sorted([*root.glob("*/e-gmd-v*.csv"), *root.glob("*/info.csv")])
+    hint = f"did you mean {below[0].parent}?" if below else "it should hold e-gmd-v1.0.0.csv, info.csv or the like"
+    raise DrumCrnnError(f"{root}: no table of recordings here; {hint}")
+
+
+def _header(csv_path: Path) -> list[str]:
+    for _, row in _records(csv_path):
+        return [name.strip() for name in row]
+    return []
+
+
+def _rows(csv_path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and fields by column of each row that is not blank; a row of the wrong length has no fields."""
+    header: list[str] = []
+    for line, row in _records(csv_path):
+        if not header:
+            header = [name.strip() for name in row]
+            missing = [name for name in _REQUIRED_COLUMNS if name not in header]
+            if missing:
+                names = ", ".join(f"'{name}'" for name in missing)
+                raise DrumCrnnError(
+                    f"{csv_path}:{line}: the header lacks {names}; expected the columns {', '.join(_REQUIRED_COLUMNS)} "
+                    f"and, with several kits, {_KIT_COLUMN}"
+                )
+        elif row:
+            fields = dict(zip(header, row, strict=True)) if len(row) == len(header) else {}
+            yield line, fields
+    if not header:
+        raise DrumCrnnError(f"{csv_path}: the table is empty; expected a header with {', '.join(_REQUIRED_COLUMNS)}")
+
+
+def _records(csv_path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with csv_path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            for row in reader:
+                yield reader.line_num, row
+    except OSError as error:
+        raise DrumCrnnError(f"{csv_path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DrumCrnnError(f"{csv_path}: is not UTF-8 text; save the table as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise DrumCrnnError(f"{csv_path}:{reader.line_num}: is not valid CSV: {error}") from None
+
+
+def _parse_row(row: dict[str, str], line: int) -> Recording:
+    if not row:
+        raise _RowError("has more or fewer fields than the header")
+    midi_path = _relative_path(row, "midi_filename")
+    audio_path = _relative_path(row, "audio_filename") if row["audio_filename"] else ""
+    if not row["id"]:
+        raise _RowError("'id' is empty; it names the performance")
+    split = row["split"]
+    if split and split not in OFFICIAL_SIDES:
+        raise _RowError(f"'split' is '{split}'; expected {', '.join(OFFICIAL_SIDES)} or nothing")
+    kit = row.get(_KIT_COLUMN, GROOVE_KIT)
+    if not kit:
+        raise _RowError(f"'{_KIT_COLUMN}' is empty")
+    return Recording(
+        id=PurePosixPath(audio_path or midi_path).with_suffix("").as_posix(),
+        performance=row["id"],
+        kit=kit,
+        drummer=row["drummer"],
+        session=row["session"],
+        style=row["style"],
+        bpm=_positive_number(row, "bpm"),
+        beat_type=row["beat_type"],
+        time_signature=row["time_signature"],
+        duration_s=_positive_number(row, "duration"),
+        split=split,
+        midi_path=midi_path,
+        audio_path=audio_path,
+        condition=row.get(CONDITION_COLUMN, ""),
+        line=line,
+    )
+
+
+def _positive_number(row: dict[str, str], column: str) -> float:
+    text = row[column]
+    try:
+        value = float(text)
+    except ValueError:
+        raise _RowError(f"'{column}' is '{text}', which is not a number") from None
+    if not (math.isfinite(value) and value > 0):
+        raise _RowError(f"'{column}' is {text}; expected a finite number above zero")
+    return value
+
+
+def _relative_path(row: dict[str, str], column: str) -> str:
+    """The path in `column` in its shortest form, if it stays within the corpus."""
+    text = row[column]
+    if not text:
+        raise _RowError(f"'{column}' is empty")
+    if "\\" in text or not text.isprintable():
+        raise _RowError(f"'{column}' is {text!r}; write plain characters, with '/' between the parts")
+    path = PurePosixPath(text)
+    if path.is_absolute() or PureWindowsPath(text).drive:
+        raise _RowError(f"'{column}' is the absolute path '{text}'; write it relative to the corpus")
+    if ".." in path.parts:
+        raise _RowError(f"'{column}' climbs with '..' ('{text}'), perhaps out of the corpus; write it without")
+    if not path.name:
+        raise _RowError(f"'{column}' is '{text}', which names no file")
+    return path.as_posix()

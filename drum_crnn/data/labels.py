@@ -1,0 +1,166 @@
+"""Labels: the onsets of every recording, and where nothing may be judged."""
+
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from drum_crnn.foundation.errors import DrumCrnnError, damaged_error
+from drum_crnn.foundation.hdf5 import replace_hdf5
+from drum_crnn.foundation.tables import write_table
+from drum_crnn.music.lanes import LANES
+from drum_crnn.music.onsets import IgnoreWindows, Onsets
+
+__all__ = ["UNHEARD", "AccountRow", "Labels"]
+
+# Reasons of the accounting for which a note counts neither as onset nor as silence because nobody hears it.
+UNHEARD = ("soft", "inaudible")
+
+_FORMAT = 2
+_LANES = ",".join(LANES)
+_CHUNK = 1 << 16
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """How many notes of one number, summed over recordings, had one fate; `lane` is empty for a note of no lane."""
+
+    reason: str
+    note: int
+    lane: str
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Onsets and ignore windows of all recordings, one after another in flat arrays.
+
+    Attributes
+    ----------
+    recordings : tuple of str
+        Identities, in the catalog's order.
+    onset_offset, ignore_offset : int64 array, shape (n_recordings + 1,)
+        Recording i owns the slice `offset[i]:offset[i + 1]`.
+    onset_time_s, onset_lane, onset_velocity : float64, int8 and uint8 arrays, shape (n_onsets,)
+        By time, then lane, within each recording.
+    ignore_start_s, ignore_end_s, ignore_lane : float64, float64 and int8 arrays, shape (n_windows,)
+        By start, then lane, within each recording; windows of one lane do not overlap.
+    accounting : tuple of AccountRow
+        Known where the labels were made, and empty where they were read.
+    """
+
+    recordings: tuple[str, ...]
+    onset_offset: IntArray
+    onset_time_s: FloatArray
+    onset_lane: NDArray[np.int8]
+    onset_velocity: NDArray[np.uint8]
+    ignore_offset: IntArray
+    ignore_start_s: FloatArray
+    ignore_end_s: FloatArray
+    ignore_lane: NDArray[np.int8]
+    accounting: tuple[AccountRow, ...] = ()
+    _index: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", {recording: i for i, recording in enumerate(self.recordings)})
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __contains__(self, recording: str) -> bool:
+        return recording in self._index
+
+    def onsets(self, recording: str) -> Onsets:
+        """The onsets of one recording; `DrumCrnnError` if it has no labels."""
+        own = self._slice(recording, self.onset_offset)
+        return Onsets(
+            self.onset_time_s[own], self.onset_lane[own].astype(np.int64), self.onset_velocity[own].astype(np.int64)
+        )
+
+    def ignored(self, recording: str) -> IgnoreWindows:
+        """The ignore windows of one recording; `DrumCrnnError` if it has no labels."""
+        own = self._slice(recording, self.ignore_offset)
+        return IgnoreWindows(self.ignore_start_s[own], self.ignore_end_s[own], self.ignore_lane[own].astype(np.int64))
+
+    def _slice(self, recording: str, offset: IntArray) -> slice:
+        index = self._index.get(recording)
+        if index is None:
+            raise DrumCrnnError(f"there are no labels for the recording '{recording}'; run `dvc repro label`")
+        return slice(int(offset[index]), int(offset[index + 1]))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read `data/labels.h5` whole into memory: ten bytes an onset.
+
+        Raises
+        ------
+        DrumCrnnError
+            If the file is missing, is none of ours, or was written with another list of lanes.
+        """
+        if not path.is_file():
+            raise DrumCrnnError(f"{path}: there is no such file; run `dvc repro label`")
+        try:
+            with h5py.File(path, "r") as file:
+                if file.attrs.get("format") != _FORMAT or file.attrs.get("lanes") != np.bytes_(_LANES):
+                    raise DrumCrnnError(f"{path}: was written by another version of drum_crnn; run `dvc repro label`")
+                arrays = {name: file[name][:] for name in _DTYPES}
+                recordings = bytes(file["recordings"][:]).decode("utf-8").split("\n") if len(file["recordings"]) else []
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise damaged_error(path, error, "label") from None
+        return cls(tuple(recordings), **arrays)
+
+    def write(self, path: Path) -> None:
+        """Write as HDF5: equal labels give equal bytes. All content is under checksums, as in a feature shard."""
+        with replace_hdf5(path) as file:
+            file.attrs["format"] = _FORMAT
+            file.attrs["lanes"] = np.bytes_(_LANES)
+            _write_array(file, "recordings", np.frombuffer("\n".join(self.recordings).encode("utf-8"), dtype=np.uint8))
+            for name, dtype in _DTYPES.items():
+                _write_array(file, name, np.asarray(getattr(self, name), dtype=dtype))
+
+    def ignored_shares(self) -> dict[str, float]:
+        """Share of each lane's notes that cannot be heard: too soft, or hidden by others; 0 for an empty lane."""
+        shares = {}
+        for lane in LANES:
+            counts = dict.fromkeys(("onset", *UNHEARD), 0)
+            for row in self.accounting:
+                if row.lane == lane and row.reason in counts:
+                    counts[row.reason] += row.count
+            n_notes = sum(counts.values())
+            shares[lane] = 1.0 - counts["onset"] / n_notes if n_notes else 0.0
+        return shares
+
+    def write_accounting(self, path: Path) -> None:
+        """Write what became of every note as CSV: reason, note, lane, count."""
+        columns = [field.name for field in fields(AccountRow)]
+        write_table(path, columns, (astuple(row) for row in self.accounting))
+
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "onset_offset": np.int64,
+    "onset_time_s": np.float64,
+    "onset_lane": np.int8,
+    "onset_velocity": np.uint8,
+    "ignore_offset": np.int64,
+    "ignore_start_s": np.float64,
+    "ignore_end_s": np.float64,
+    "ignore_lane": np.int8,
+}
+
+
+def _write_array(file: h5py.File, name: str, values: NDArray[Any]) -> None:
+    if len(values):
+        # Kits of one performance repeat its labels within deflate's 32 KiB, so they cost next to nothing. Shuffling
+        # the bytes would tear these repeats apart.
+        options: dict[str, Any] = {"chunks": (min(len(values), _CHUNK),), "compression": "gzip", "compression_opts": 4}
+        options["fletcher32"] = True
+    else:
+        options = {}
+    # No time of creation: it would be the one thing that differs between equal runs.
+    file.create_dataset(name, data=values, track_times=False, **options)

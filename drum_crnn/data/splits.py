@@ -1,0 +1,116 @@
+"""Which recordings train, validate and test the model.
+
+The unit is the performance: all its kit renderings are on one side, since they share every onset. Kits of a held-out
+family are heard on the test side alone; their recordings of other performances are `unused`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from drum_crnn.foundation.errors import DrumCrnnError, damaged_error
+from drum_crnn.foundation.tables import read_table, write_table
+
+__all__ = ["SIDES", "SplitRow", "Splits", "check_no_leak", "leak_error"]
+
+SIDES = ("train", "validation", "test", "unused")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """The side of one recording; the fields are the columns of `data/splits.csv`."""
+
+    recording: str
+    performance: str
+    kit: str
+    side: str
+
+
+_COLUMNS = [field.name for field in fields(SplitRow)]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The side of every recording of the catalog, in its order."""
+
+    rows: tuple[SplitRow, ...]
+
+    def __iter__(self) -> Iterator[SplitRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def side(self, side: str) -> list[str]:
+        """Identities of the recordings on `side`, which is one of `SIDES`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such side.
+        """
+        if side not in SIDES:
+            raise ValueError(f"there is no side '{side}'; the sides are {', '.join(SIDES)}")
+        return [row.recording for row in self.rows if row.side == side]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read `data/splits.csv`.
+
+        Raises
+        ------
+        DrumCrnnError
+            If the file is missing or damaged, or a performance is on two sides.
+        """
+        rows = read_table(
+            path,
+            _COLUMNS,
+            _parse,
+            key=lambda row: row.recording,
+            what="split",
+            stage="split",
+        )
+        splits = cls(tuple(rows))
+        try:
+            check_no_leak(splits)
+        except DrumCrnnError as error:
+            raise damaged_error(path, error, "split") from None
+        return splits
+
+    def write(self, path: Path) -> None:
+        """Write as CSV, whole or not at all."""
+        write_table(path, _COLUMNS, (astuple(row) for row in self.rows))
+
+
+def check_no_leak(splits: Splits) -> None:
+    """Make sure that no performance is on two of the sides train, validation and test.
+
+    Raises
+    ------
+    DrumCrnnError
+        Naming the first performance that is.
+    """
+    first: dict[str, SplitRow] = {}
+    for row in splits:
+        if row.side == "unused":
+            continue
+        known = first.setdefault(row.performance, row)
+        if known.side != row.side:
+            raise leak_error(row.performance, (known.recording, known.side), (row.recording, row.side))
+
+
+def leak_error(performance: str, one: tuple[str, str], other: tuple[str, str]) -> DrumCrnnError:
+    """What to say when `one` and `other`, each a recording and its side, are of the same performance."""
+    return DrumCrnnError(
+        f"performance '{performance}' is on two sides ('{one[0]}' on {one[1]}, '{other[0]}' on {other[1]}), which "
+        "would leak the test into the training; all its recordings must share one: correct the split, "
+        "or draw anew with split.honour_official set to false"
+    )
+
+
+def _parse(row: list[str]) -> SplitRow:
+    parsed = SplitRow(*row)
+    if parsed.side not in SIDES:
+        raise ValueError(f"'side' is '{parsed.side}'; expected {', '.join(SIDES)}")
+    return parsed

@@ -1,0 +1,1 @@
+"""What every room stands on, and nothing about drums: errors, params, files, processes."""

@@ -1,0 +1,156 @@
+"""Outputs appear whole or not at all: write beside the target, then rename.
+
+A process that is killed cannot clean up. What it leaves carries the number of the process in its name, and is removed
+by the next one that writes into the same folder.
+"""
+
+import contextlib
+import errno
+import functools
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from drum_crnn.foundation.errors import DrumCrnnError
+
+__all__ = ["NO_SPACE", "PARTIAL", "remove_leftovers", "replace_directory", "replace_file", "write_text"]
+
+# Disk full, quota used up, limit of the size of a file reached.
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+PARTIAL = ".partial-"  # what the names of unfinished files and folders begin with; .gitignore knows it
+
+
+@contextmanager
+def replace_file(target: Path) -> Iterator[Path]:
+    """Give a temporary path; if the block ends without an error, it takes the place of `target`.
+
+    The file is flushed to disk before the rename, so that after a crash `target` is either the old file or the whole
+    new one. The temporary path keeps the suffix of `target`, since many writers choose a format by it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If `target` is a directory, nothing can be written where it should be, or the disk is full.
+    """
+    if target.is_dir():
+        raise DrumCrnnError(f"{target}: is a folder, but a file is to be written there; name another file")
+    with _saying_so(target):
+        _make_parent(target)
+        handle, name = tempfile.mkstemp(prefix=_prefix(target.stem), suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with _saying_so(target, full_disk_alone=True):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        with _saying_so(target):
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_directory(target: Path) -> Iterator[Path]:
+    """Give an empty temporary directory; if the block ends without an error, it takes the place of `target`.
+
+    What was there is set aside by a rename and deleted afterwards: a target that is half deleted is never seen.
+
+    Raises
+    ------
+    DrumCrnnError
+        If `target` is a file, nothing can be written where it should be, or the disk is full.
+    """
+    if target.exists() and not target.is_dir():
+        raise DrumCrnnError(f"{target}: is a file, but a folder is to be written there; name another folder")
+    with _saying_so(target):
+        _make_parent(target)
+        temporary, aside = (Path(tempfile.mkdtemp(prefix=_prefix(target.name), dir=target.parent)) for _ in range(2))
+    try:
+        with _saying_so(target, full_disk_alone=True):
+            yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        with _saying_so(target):
+            if target.exists():
+                target.replace(aside / target.name)
+            temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` as UTF-8 with Unix line ends, whole or not at all."""
+    with replace_file(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine were writing into a folder when they were killed."""
+    start = re.compile(re.escape(f"{PARTIAL}{_host()}-") + r"(\d+)-")
+    for path in folder.glob(f"{PARTIAL}*"):
+        found = start.match(path.name)
+        if found is None or _is_running(int(found[1])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # another user's
+                path.unlink()
+
+
+@functools.cache
+def _remove_leftovers_once(folder: Path) -> None:
+    remove_leftovers(folder)
+
+
+def _make_parent(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers_once(target.parent)
+
+
+def _prefix(name: str) -> str:
+    return f"{PARTIAL}{_host()}-{os.getpid()}-{name}-"
+
+
+def _host() -> str:
+    """The machine by name: a folder may be shared with others, whose processes are not known here."""
+    return re.sub(r"\W", "", platform.node())
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def _saying_so(target: Path, *, full_disk_alone: bool = False) -> Iterator[None]:
+    """Name the target where the system refuses it: a full disk or a missing permission is nobody's bug."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise DrumCrnnError(
+                f"{target}: cannot be written: {error.strerror}; make room, and give the same command again; "
+                "what was there before is untouched"
+            ) from None
+        if full_disk_alone:
+            raise
+        raise DrumCrnnError(f"{target}: cannot be written: {error.strerror}; name another place") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

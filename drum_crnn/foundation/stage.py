@@ -1,0 +1,48 @@
+"""How a stage of the DAG runs: one command, which ends when DVC does."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from drum_crnn.foundation.console import errors_as_messages
+from drum_crnn.foundation.stopping import raise_on_signals, stop_when_orphaned
+
+__all__ = ["CANNOT_CHANGE_RESULTS", "stage_app"]
+
+# Modules on which no stage depends: rewording a message, a line of the log or a picture reruns nothing, and a training
+# goes on from its checkpoint. What they do must stay without effect on weights, scores and tables.
+CANNOT_CHANGE_RESULTS = frozenset(
+    {
+        "drum_crnn.foundation.atomic",
+        "drum_crnn.foundation.console",
+        "drum_crnn.foundation.errors",
+        "drum_crnn.foundation.lock",
+        "drum_crnn.foundation.stage",
+        "drum_crnn.foundation.stopping",
+        "drum_crnn.foundation.workers",
+        "drum_crnn.scoring.rolls",
+        "drum_crnn.training.log",
+        "drum_crnn.training.memory",
+        "drum_crnn.training.picture",
+    }
+)
+
+
+def stage_app(main: Callable[..., None]) -> typer.Typer:
+    """A typer application with the single command `main`.
+
+    Stopped by a signal, it cleans up and exits with the code of `Interrupted`; so it does when the `dvc` that started
+    it is gone.
+    """
+
+    @functools.wraps(main)
+    def command(*args: Any, **kwargs: Any) -> None:
+        stop_when_orphaned(always=False)
+        with raise_on_signals():
+            main(*args, **kwargs)
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(errors_as_messages(command))
+    return app

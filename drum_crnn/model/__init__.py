@@ -1,0 +1,1 @@
+"""From frames to onsets: the network, inference on windows, peak picking, the model file."""

@@ -1,0 +1,155 @@
+"""Activations of whole recordings, on fixed overlapping windows.
+
+A recording is cut into windows of `window_frames` that overlap by twice `margin_frames`; of each window only the inner
+part is used, so that every frame is heard with its context. Where windows lie depends on the recording alone. The
+result is therefore the same for any length, any block size and any batch size, and memory is bounded. Validation,
+threshold tuning, evaluation and transcription all use this module.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drum_crnn.model.crnn import DrumCrnn
+from drum_crnn.model.peak_picking import PeakPickingParams, pick_peaks, pooled_toms
+from drum_crnn.music.lanes import N_LANES
+from drum_crnn.music.onsets import Onsets
+from drum_crnn.music.timing import frame_to_time
+
+__all__ = ["Activations", "activations_of", "onsets_of", "stream_activations"]
+
+FloatArray = NDArray[np.float32]
+
+
+class Activations(NamedTuple):
+    """What the model hears: float32 arrays, shape (frames, lanes).
+
+    `onset` are probabilities in [0, 1]; `velocity` is the velocity, 0 to 127, that an onset at that frame would have.
+    """
+
+    onset: FloatArray
+    velocity: FloatArray
+
+    @classmethod
+    def concatenate(cls, parts: Iterable["Activations"]) -> "Activations":
+        """Join parts that follow one another."""
+        nothing = np.zeros((0, N_LANES), np.float32)
+        onset, velocity = zip((nothing, nothing), *parts, strict=True)
+        return cls(np.concatenate(onset), np.concatenate(velocity))
+
+
+def activations_of(
+    model: DrumCrnn, frames: NDArray[np.floating], *, floor_db: float, batch_windows: int = 8
+) -> Activations:
+    """Activations of a recording whose frames are all at hand; parameters as for `stream_activations`."""
+    return Activations.concatenate(stream_activations(model, [frames], floor_db=floor_db, batch_windows=batch_windows))
+
+
+def stream_activations(
+    model: DrumCrnn, blocks: Iterable[NDArray[np.floating]], *, floor_db: float, batch_windows: int = 8
+) -> Iterator[Activations]:
+    """Activations of a recording that arrives in blocks of frames.
+
+    Parameters
+    ----------
+    model : DrumCrnn
+        Is put into evaluation mode; runs on the device where it is.
+    blocks : iterable of float arrays, shape (n_frames, n_mels)
+        Decibels, of any length each.
+    floor_db : float
+        Level of silence, with which the last window is filled up.
+    batch_windows : int
+        Windows computed at a time: speed and memory, not results.
+
+    Yields
+    ------
+    Activations
+        Of successive stretches of the recording; together, of every frame once.
+    """
+    batch: list[FloatArray] = []
+    keeps: list[slice] = []
+    for window, keep in _windows(blocks, model, floor_db):
+        batch.append(window)
+        keeps.append(keep)
+        if len(batch) == batch_windows:
+            yield _run(model, batch, keeps)
+            batch, keeps = [], []
+    if batch:
+        yield _run(model, batch, keeps)
+
+
+def _windows(
+    blocks: Iterable[NDArray[np.floating]], model: DrumCrnn, floor_db: float
+) -> Iterator[tuple[FloatArray, slice]]:
+    """Each window with the part of it that counts: all inner parts together are every frame, once, in order."""
+    size, margin = model.params.window_frames, model.params.margin_frames
+    hop = size - 2 * margin
+    buffer = np.zeros((0, model.n_mels), np.float32)
+    keep_from = 0  # the first window has nothing before it, so its first margin counts too
+    for block in blocks:
+        buffer = np.concatenate([buffer, block.astype(np.float32)])
+        # Strictly more: a window that ends with the recording keeps its last margin, which only the end can tell.
+        while len(buffer) > size:
+            yield buffer[:size], slice(keep_from, size - margin)
+            buffer, keep_from = buffer[hop:], margin
+    if len(buffer) > keep_from:
+        last = np.full((size, model.n_mels), floor_db, np.float32)
+        last[: len(buffer)] = buffer
+        yield last, slice(keep_from, len(buffer))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one CPU thread.
+
+    A GRU is hundreds of small steps, one after another; threads spend them waiting for each other. On two cores with
+    other work, two threads were 4 to 80 times slower than one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@torch.inference_mode()
+def _run(model: DrumCrnn, windows: list[FloatArray], keeps: list[slice]) -> Activations:
+    model.eval()
+    device = next(model.parameters()).device
+    with _one_thread():
+        onset, velocity = model(torch.from_numpy(np.stack(windows)).to(device))
+    onsets, velocities = onset.sigmoid().cpu().numpy(), (127.0 * velocity.sigmoid()).cpu().numpy()
+    return Activations.concatenate(
+        Activations(o[keep], v[keep]) for o, v, keep in zip(onsets, velocities, keeps, strict=True)
+    )
+
+
+def onsets_of(
+    activations: Activations, *, thresholds: Sequence[float], peak_picking: PeakPickingParams, frame_rate: float
+) -> Onsets:
+    """Onsets of a recording: the peaks of each lane's activation, toms pooled or not, that reach its threshold.
+
+    Parameters
+    ----------
+    thresholds : sequence of float
+        One a lane, inclusive, in (0, 1].
+
+    Returns
+    -------
+    Onsets
+        In order of time; velocities 1 to 127.
+    """
+    frames, lanes = [], []
+    onset = pooled_toms(activations.onset, params=peak_picking)
+    for lane in range(N_LANES):
+        peaks = pick_peaks(onset[:, lane], threshold=thresholds[lane], params=peak_picking)
+        frames.append(peaks)
+        lanes.append(np.full(len(peaks), lane))
+    frame, lane_of = np.concatenate(frames), np.concatenate(lanes)
+    velocity = np.clip(np.rint(activations.velocity[frame, lane_of]), 1, 127).astype(np.int64)
+    return Onsets.in_order(frame_to_time(frame, frame_rate), lane_of, velocity)

@@ -1,0 +1,135 @@
+"""From activations to onset frames: which frames are peaks, and which of the peaks are loud enough to be onsets.
+
+The two questions are kept apart. Whether a frame is a peak never depends on the threshold, so the onsets at a high
+threshold are a subset of those at a lower one, and `drum_crnn.scoring.sweep` can sweep every threshold exactly in one
+pass over the peaks. (A rule such as "at least so many frames after the previous *onset*" would break that.)
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.ndimage import maximum_filter1d
+
+from drum_crnn.foundation.params import ParamsSection
+from drum_crnn.music.lanes import N_LANES, TOM_LANES
+
+__all__ = ["PeakPickingParams", "find_peaks", "pick_peaks", "pooled_toms"]
+
+
+class PeakPickingParams(ParamsSection):
+    """Section `peak_picking` of `params.yaml`."""
+
+    section: ClassVar[str] = "peak_picking"
+
+    # Frames on either side that a peak must not be beaten by; two onsets of a lane are further apart than this.
+    max_radius: int = Field(ge=1)
+    # Whether peaks of the likeliest tom get the activation of all three (`pooled_toms`); older model files do not say.
+    pool_toms: bool = False
+
+
+def find_peaks(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.int64]:
+    """Locate all peaks of one lane's activation, however low.
+
+    Frame n is a peak when it is greater than each of the `max_radius` frames before it and not smaller than any of the
+    `max_radius` frames after it. So the earliest frame of a plateau wins, and two peaks are always more than
+    `max_radius` frames apart. Beyond the ends of the array there is nothing to be compared with.
+
+    Parameters
+    ----------
+    activation : float array, shape (n_frames,)
+        Probabilities in [0, 1]; not logits.
+
+    Returns
+    -------
+    int array, shape (n_peaks,)
+        Increasing frame indices.
+
+    Raises
+    ------
+    ValueError
+        If `activation` is not 1-D, or holds NaN or values outside [0, 1] (were logits passed?).
+
+    References
+    ----------
+    After the local-maximum condition of Böck, Krebs & Schedl, "Evaluating the Online Capabilities of Onset Detection
+    Methods", ISMIR 2012.
+    """
+    if activation.ndim != 1:
+        raise ValueError(f"an activation is 1-D, one lane at a time, but its shape is {activation.shape}")
+    if activation.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if not (activation.min() >= 0 and activation.max() <= 1):  # written so that NaN fails as well
+        raise ValueError(
+            f"activations should lie in [0, 1], but go from {activation.min()} to {activation.max()}: "
+            "did you pass logits?"
+        )
+    radius = params.max_radius
+    padded = np.pad(activation, radius, constant_values=-1)  # lower than any activation
+    # highest[n] is the maximum of padded[n : n + radius], that is of activation[n - radius : n].
+    highest = maximum_filter1d(padded, size=radius, origin=-(radius // 2), mode="nearest")
+    n_frames = len(activation)
+    before = highest[:n_frames]
+    after = highest[radius + 1 : radius + 1 + n_frames]
+    return np.flatnonzero((activation > before) & (activation >= after))
+
+
+def pick_peaks(activation: NDArray[np.floating], *, threshold: float, params: PeakPickingParams) -> NDArray[np.int64]:
+    """Locate one lane's onsets, in frames: the peaks (see `find_peaks`) that reach `threshold`.
+
+    Parameters
+    ----------
+    activation : float array, shape (n_frames,)
+        Probabilities in [0, 1]; not logits.
+    threshold : float
+        Inclusive, in (0, 1].
+
+    Returns
+    -------
+    int array, shape (n_onsets,)
+        Increasing frame indices; empty if no peak reaches `threshold`.
+
+    Raises
+    ------
+    ValueError
+        As `find_peaks`, and if `threshold` is not in (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold should lie in (0, 1], not {threshold}")
+    peaks = find_peaks(activation, params=params)
+    # As float64: a threshold must not be rounded to the activations' precision before it is compared with them.
+    return peaks[activation[peaks].astype(np.float64) >= threshold]
+
+
+def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.floating]:
+    """Raise the peaks of the likeliest tom to what the model says of all three.
+
+    That a tom was struck is easily heard, and which of three is often a guess: then no lane alone reaches its
+    threshold, and the stroke is lost. A stroke is on one tom, so the probabilities of the lanes add up to that of any
+    tom. A peak of the lane with the highest activation within `max_radius` frames is raised to the sum at its frame, at
+    most 1. Nothing else changes: peaks stay where they are, and two toms struck at once are still two.
+
+    Parameters
+    ----------
+    activation : float array, shape (n_frames, n_lanes)
+        Probabilities in [0, 1] of all frames of a recording.
+
+    Returns
+    -------
+    float array, shape (n_frames, n_lanes)
+        Of the same dtype; `activation` itself if `params.pool_toms` is false.
+    """
+    if activation.ndim != 2 or activation.shape[1] != N_LANES:
+        raise ValueError(f"activations have shape (frames, {N_LANES}), not {activation.shape}")
+    if not params.pool_toms or not len(activation):
+        return activation
+    toms = activation[:, TOM_LANES]
+    likeliest = maximum_filter1d(toms, size=2 * params.max_radius + 1, axis=0).argmax(axis=1)
+    total = np.minimum(toms.sum(axis=1), 1)
+    pooled = activation.copy()
+    for index, lane in enumerate(TOM_LANES):
+        peaks = find_peaks(toms[:, index], params=params)
+        peaks = peaks[likeliest[peaks] == index]
+        pooled[peaks, lane] = total[peaks]
+    return pooled

@@ -1,0 +1,176 @@
+"""Decoding recordings: any format, any rate, any channel count, as mono float32 in blocks of bounded size."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from drum_crnn.foundation.errors import DrumCrnnError
+
+__all__ = ["AudioInfo", "load_audio", "probe", "read_blocks"]
+
+FloatArray = NDArray[np.float32]
+
+_BLOCK_S = 10.0
+
+# What ffmpeg and sox write for the length of a WAV that goes into a pipe, since they do not know it.
+_UNKNOWN_LENGTHS = (0xFFFF_FFFF, 0x7FFF_F000)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What the header of a recording says. `n_samples` counts samples of one channel; `is_pcm`: plain integers."""
+
+    sample_rate: int
+    n_channels: int
+    n_samples: int
+    is_pcm: bool
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+
+def probe(path: Path) -> AudioInfo:
+    """Read the header of a recording, without decoding it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is missing, empty, of no known format, or a WAV that holds less than its header says.
+    """
+    with _open(path) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames, file.subtype.startswith("PCM_"))
+
+
+def load_audio(path: Path, *, sample_rate: int) -> FloatArray:
+    """Decode a whole recording: mono float32, shape (n_samples,), at `sample_rate`. Errors as in `read_blocks`."""
+    blocks = list(read_blocks(path, sample_rate=sample_rate))
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
+def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
+    """Decode a recording piece by piece.
+
+    Channels are averaged. Another sample rate is converted with soxr's high-quality filter, whose delay is compensated.
+
+    Yields
+    ------
+    float32 array, shape (n_samples,)
+        About ten seconds each; concatenated, the whole recording.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file is missing, empty, of no known format, truncated, or holds samples that are not finite.
+    """
+    with _open(path) as file:
+        resampler = None
+        if file.samplerate != sample_rate:
+            resampler = soxr.ResampleStream(file.samplerate, sample_rate, num_channels=1, dtype="float32", quality="HQ")
+        block_length = round(_BLOCK_S * file.samplerate)
+        position = 0
+        while True:
+            block = _read(file, path, block_length)
+            position += len(block)
+            mono = _to_mono(block)
+            if not np.isfinite(mono).all():
+                raise DrumCrnnError(
+                    f"{path}: has samples that are not finite (NaN or infinite) before second "
+                    f"{position / file.samplerate:.1f}; export it again"
+                )
+            is_last = len(block) < block_length
+            if resampler is not None:
+                mono = resampler.resample_chunk(mono, last=is_last)
+            if len(mono):
+                yield mono
+            if is_last:
+                break
+        if position == 0:
+            raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
+        if position < file.frames and (file.format != "MP3" or _states_its_length(path)):
+            raise DrumCrnnError(
+                f"{path}: is truncated: the header promises {file.frames} samples, only {position} can be read"
+            )
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    if not path.is_file():
+        raise DrumCrnnError(f"{path}: there is no such file")
+    if path.stat().st_size == 0:
+        raise DrumCrnnError(f"{path}: is empty (0 bytes)")
+    try:
+        file = soundfile.SoundFile(path)
+    except TypeError:
+        # soundfile takes ".raw" for samples without a header, of which it would have to be told the rate.
+        raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
+    except soundfile.LibsndfileError as error:
+        raise DrumCrnnError(
+            f"{path}: not a readable recording ({error.error_string.strip().rstrip('.')}); "
+            "WAV, FLAC, OGG and MP3 are understood: convert it to one of them"
+        ) from None
+    n_missing = _missing_bytes(path) if file.format in ("WAV", "WAVEX") else 0
+    if file.frames and not n_missing:
+        return file
+    file.close()
+    if n_missing:
+        raise DrumCrnnError(
+            f"{path}: is cut short: {n_missing} bytes are missing from its end; copy, unpack or export it again"
+        )
+    raise DrumCrnnError(f"{path}: holds no audio (length zero)")
+
+
+def _missing_bytes(path: Path) -> int:
+    """How many bytes of sample data a RIFF WAV announces in its header and does not hold; 0 for other formats.
+
+    Decoders make do with what is there, so a half-copied file would pass for a short one.
+    """
+    with path.open("rb") as file:
+        riff = file.read(12)
+        if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+            return 0
+        position = 12
+        while len(header := file.read(8)) == 8:
+            name, n_bytes = struct.unpack("<4sI", header)
+            position += 8
+            if name == b"data":
+                if n_bytes in _UNKNOWN_LENGTHS:
+                    return 0
+                return max(0, int(n_bytes) - (path.stat().st_size - position))
+            position += n_bytes + n_bytes % 2  # chunks are padded to even lengths
+            file.seek(position)
+    return 0
+
+
+def _states_its_length(path: Path) -> bool:
+    """Whether an MP3 states its length in a Xing or Info header; if not, decoders guess it from the file's size."""
+    with path.open("rb") as file:
+        tag = file.read(10)
+        if tag[:3] == b"ID3":  # its length: four bytes of seven bits
+            file.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)))
+        else:
+            file.seek(0)
+        first_frame = file.read(4096)
+    return b"Xing" in first_frame or b"Info" in first_frame
+
+
+def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]:
+    """Up to `n_samples` as (n_samples, n_channels), 16-bit integers where nothing is lost by it, which is faster."""
+    try:
+        return file.read(n_samples, dtype="int16" if file.subtype == "PCM_16" else "float32", always_2d=True)  # type: ignore[no-any-return]  # soundfile has no types
+    except soundfile.LibsndfileError as error:
+        raise DrumCrnnError(f"{path}: cannot be decoded to its end ({error.error_string.strip()})") from None
+
+
+def _to_mono(block: NDArray[Any]) -> FloatArray:
+    mono: FloatArray = block[:, 0].astype(np.float32) if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    if block.dtype == np.int16:
+        mono /= np.float32(32768.0)
+    return mono

@@ -1,0 +1,143 @@
+"""How the catalog of a corpus is made: every recording checked, every file of the sound ones hashed."""
+
+from pathlib import Path
+
+from drum_crnn.data.catalog import Catalog, CatalogEntry
+from drum_crnn.data.corpus import SAMPLE_RATE, Corpus, CorpusParams
+from drum_crnn.data.problems import Problem
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.preparation.checking import CheckedRecording, check_recordings
+from drum_crnn.preparation.fingerprint import FileState, Fingerprint, hash_files
+
+__all__ = ["build_catalog"]
+
+_N_SHOWN = 5  # problems spelled out when too many stop the run
+
+
+def build_catalog(
+    corpus: Corpus, watch: Path, params: CorpusParams, *, sample_rate: int = SAMPLE_RATE, workers: int = 1
+) -> Catalog:
+    """Check every recording of a corpus and take up the sound ones, with the checksums of their files.
+
+    Recordings for which the table names no audio (some of Groove's) are listed among the problems as well, but do not
+    count as broken: they were published so.
+
+    Parameters
+    ----------
+    watch : Path
+        What DVC watches: the corpus's directory, whose files are then hashed here, or the fingerprint that
+        `drum-crnn corpus scan` wrote, whose checksums are taken over.
+    sample_rate : int
+        The rate that every recording must have, in Hz.
+    workers : int
+        Number of processes that check; the catalog does not depend on it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If more than `params.max_broken_fraction` of the recordings are broken, if none is left, or if the fingerprint
+        is missing, stale or of another corpus.
+    """
+    known = None if watch.is_dir() else _checked_fingerprint(corpus, watch)
+    if known is None and watch.resolve() != corpus.root.resolve():
+        raise DrumCrnnError(
+            f"{watch}: corpus.watch is a directory other than the corpus {corpus.root}; set it to the corpus itself, "
+            f"or to the fingerprint file that `drum-crnn corpus scan {corpus.root}` writes"
+        )
+    checked = check_recordings(corpus, sample_rate=sample_rate, workers=workers)
+    broken = sorted([*corpus.problems, *(problem for each in checked for problem in each.problems)], key=_by_line)
+    _stop_if_too_many(corpus, broken, n_recordings=len(checked) + len(corpus.problems), params=params)
+    silent = [
+        Problem(recording.midi_path, recording.line, "the table names no audio for this performance")
+        for recording in corpus.recordings
+        if not recording.audio_path
+    ]
+    sound = [each for each in checked if not each.problems]
+    if not sound:
+        raise DrumCrnnError(
+            f"{corpus.csv_path}: no recording with audio is left; a corpus without audio has to be rendered first"
+        )
+    states = _hash(corpus, sound) if known is None else _look_up(corpus, sound, known, watch)
+    entries = sorted((_entry(each, states) for each in sound), key=lambda entry: entry.recording)
+    return Catalog(tuple(entries), tuple(sorted([*broken, *silent], key=_by_line)))
+
+
+def _by_line(problem: Problem) -> tuple[int, str, str]:
+    return problem.line, problem.file, problem.what
+
+
+def _stop_if_too_many(corpus: Corpus, broken: list[Problem], *, n_recordings: int, params: CorpusParams) -> None:
+    n_broken = len({problem.line for problem in broken})
+    if n_broken <= params.max_broken_fraction * n_recordings:
+        return
+    shown = "\n".join(f"  {problem}" for problem in broken[:_N_SHOWN])
+    more = f"\n  and {len(broken) - _N_SHOWN} more" if len(broken) > _N_SHOWN else ""
+    raise DrumCrnnError(
+        f"{corpus.csv_path}: {n_broken} of {n_recordings} recordings are broken, more than corpus.max_broken_fraction "
+        f"({params.max_broken_fraction:g}) allows; repair them or raise it:\n{shown}{more}"
+    )
+
+
+def _checked_fingerprint(corpus: Corpus, watch: Path) -> Fingerprint:
+    """The fingerprint in the file `watch`, if it is that of this corpus's table."""
+    fingerprint = Fingerprint.read(watch)
+    name = corpus.csv_path.name
+    ((_, sha256),) = hash_files(corpus.root, [name], description="reading the table")
+    if name not in fingerprint.files or fingerprint.files[name].sha256 != sha256:
+        raise _stale_error(corpus, watch, f"is not of the table {corpus.csv_path} as it is now")
+    return fingerprint
+
+
+def _look_up(
+    corpus: Corpus, sound: list[CheckedRecording], fingerprint: Fingerprint, watch: Path
+) -> dict[str, FileState]:
+    for name in _files_of(sound):
+        state = fingerprint.files.get(name)
+        if state is None:
+            raise _stale_error(corpus, watch, f"does not have {name}")
+        n_bytes = (corpus.root / name).stat().st_size
+        if n_bytes != state.n_bytes:
+            raise _stale_error(corpus, watch, f"has {name} with {state.n_bytes} bytes, but it has {n_bytes} now")
+    return fingerprint.files
+
+
+def _stale_error(corpus: Corpus, watch: Path, what: str) -> DrumCrnnError:
+    return DrumCrnnError(f"{watch}: this fingerprint {what}; run `drum-crnn corpus scan {corpus.root}`")
+
+
+def _hash(corpus: Corpus, sound: list[CheckedRecording]) -> dict[str, FileState]:
+    checksums = hash_files(corpus.root, _files_of(sound), description="hashing the corpus")
+    return {name: FileState((corpus.root / name).stat().st_size, sha256) for name, sha256 in checksums}
+
+
+def _files_of(sound: list[CheckedRecording]) -> list[str]:
+    """Audio and MIDI of the recordings, each once: several recordings may share a MIDI file."""
+    names = {each.recording.audio_path for each in sound} | {each.recording.midi_path for each in sound}
+    return sorted(names)
+
+
+def _entry(checked: CheckedRecording, states: dict[str, FileState]) -> CatalogEntry:
+    recording, info = checked.recording, checked.audio
+    assert info is not None, "a recording without problems has an audio header"
+    audio, midi = states[recording.audio_path], states[recording.midi_path]
+    return CatalogEntry(
+        recording=recording.id,
+        performance=recording.performance,
+        kit=recording.kit,
+        drummer=recording.drummer,
+        session=recording.session,
+        style=recording.style,
+        bpm=recording.bpm,
+        beat_type=recording.beat_type,
+        time_signature=recording.time_signature,
+        split=recording.split,
+        condition=recording.condition,
+        audio_path=recording.audio_path,
+        midi_path=recording.midi_path,
+        n_samples=info.n_samples,
+        sample_rate=info.sample_rate,
+        audio_bytes=audio.n_bytes,
+        audio_sha256=audio.sha256,
+        midi_bytes=midi.n_bytes,
+        midi_sha256=midi.sha256,
+    )

@@ -1,0 +1,142 @@
+"""Looking at the files of a corpus: audio by the header alone, so that all 45,537 recordings of E-GMD can be checked.
+
+What is compressed or floating is decoded as well, since it can be damaged, or NaN, behind a sound header.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from drum_crnn.data.corpus import SAMPLE_RATE, Corpus, Recording
+from drum_crnn.data.problems import Problem
+from drum_crnn.foundation.console import track
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.workers import worker_pool
+from drum_crnn.music.audio import AudioInfo, probe, read_blocks
+from drum_crnn.music.lanes import LANE_OF_NOTE, UNMAPPED_NOTES
+from drum_crnn.music.midi import read_midi
+
+__all__ = ["MAX_RING_S", "MAX_SHORTFALL_S", "CheckedRecording", "check_recordings", "validate"]
+
+# The table's `duration` is that of the performance: a recording that ends this much earlier lost notes, while one that
+# rings on after the last note is whole. Beyond a cymbal's decay it belongs to another performance.
+MAX_SHORTFALL_S = 0.5
+MAX_RING_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRecording:
+    """A recording after a look at its files; `audio` is None if and only if `problems` is not empty."""
+
+    recording: Recording
+    audio: AudioInfo | None
+    problems: tuple[Problem, ...]
+
+
+def check_recordings(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers: int = 1) -> list[CheckedRecording]:
+    """Look at the files of every recording that has audio, in the order of the table.
+
+    Found are: missing files; audio that cannot be read, is empty, is cut short, or has another rate or length than it
+    should; MIDI that cannot be read or holds a note of no known meaning.
+
+    Parameters
+    ----------
+    sample_rate : int
+        The rate that every recording must have, in Hz.
+    workers : int
+        Number of processes; the answer does not depend on it.
+    """
+    groups: dict[str, list[Recording]] = {}
+    for recording in corpus.recordings:
+        if recording.audio_path:
+            groups.setdefault(recording.performance, []).append(recording)
+    check = partial(_check_performance, corpus.root, sample_rate)
+    checked: list[CheckedRecording] = []
+    description = "checking the corpus"
+    if workers <= 1:
+        for group in track(groups.values(), description=description):
+            checked.extend(check(group))
+    else:
+        with worker_pool(workers) as pool:
+            results = pool.map(check, groups.values(), chunksize=4)
+            for result in track(results, description=description, total=len(groups)):
+                checked.extend(result)
+    return sorted(checked, key=lambda each: each.recording.line)
+
+
+def validate(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers: int = 1) -> list[Problem]:
+    """Everything that is wrong with the table's rows and with the files that they name, in the order of the table.
+
+    See Also
+    --------
+    check_recordings : what is looked for in the files.
+    """
+    problems = list(corpus.problems)
+    for checked in check_recordings(corpus, sample_rate=sample_rate, workers=workers):
+        problems.extend(checked.problems)
+    return sorted(problems, key=lambda problem: (problem.line, problem.file, problem.what))
+
+
+def _check_performance(root: Path, sample_rate: int, group: Sequence[Recording]) -> list[CheckedRecording]:
+    """Check the recordings of one performance: most of its kits share one MIDI content, which is read once."""
+    faults_of_midi: dict[bytes, list[str]] = {}
+    checked = []
+    for recording in group:
+        audio, audio_faults = _check_audio(root / recording.audio_path, recording.duration_s, sample_rate)
+        midi_faults = _check_midi(root / recording.midi_path, faults_of_midi)
+        problems = [Problem(recording.audio_path, recording.line, what) for what in audio_faults]
+        problems += [Problem(recording.midi_path, recording.line, what) for what in midi_faults]
+        checked.append(CheckedRecording(recording, None if problems else audio, tuple(problems)))
+    return checked
+
+
+def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[AudioInfo | None, list[str]]:
+    try:
+        audio = probe(path)
+        if not audio.is_pcm:
+            # What is compressed can be damaged, and what is floating can be NaN, behind a sound header.
+            for _ in read_blocks(path, sample_rate=audio.sample_rate):
+                pass
+    except DrumCrnnError as error:
+        return None, [_without_path(error, path)]
+    faults = []
+    if audio.sample_rate != sample_rate:
+        faults.append(f"the sample rate is {audio.sample_rate} Hz; expected {sample_rate} Hz")
+    if not duration_s - MAX_SHORTFALL_S <= audio.duration_s <= duration_s + MAX_RING_S:
+        faults.append(f"the audio lasts {audio.duration_s:.2f} s, but the table says {duration_s:.2f} s")
+    return audio, faults
+
+
+def _check_midi(path: Path, known: dict[bytes, list[str]]) -> list[str]:
+    """The faults of a MIDI file; `known` remembers them by content."""
+    try:
+        content = hashlib.sha256(path.read_bytes()).digest()
+    except FileNotFoundError:
+        return ["there is no such file"]
+    except OSError as error:
+        return [f"cannot be read: {error.strerror}"]
+    if content not in known:
+        known[content] = _midi_faults(path)
+    return known[content]
+
+
+def _midi_faults(path: Path) -> list[str]:
+    try:
+        notes = read_midi(path)
+    except DrumCrnnError as error:
+        return [_without_path(error, path)]
+    first: dict[int, float] = {}
+    for note in notes:
+        if note.note not in LANE_OF_NOTE and note.note not in UNMAPPED_NOTES:
+            first.setdefault(note.note, note.time_s)
+    return [
+        f"note {number} (first at {time_s:.3f} s) belongs to no lane and is not among the notes known to be ignored"
+        for number, time_s in sorted(first.items())
+    ]
+
+
+def _without_path(error: DrumCrnnError, path: Path) -> str:
+    """The message of `error` without the place of `path` on this machine."""
+    return str(error).removeprefix(f"{path}: ").replace(str(path), path.name)

@@ -1,0 +1,253 @@
+"""Extraction: bringing the feature shards of a corpus up to date, in parallel.
+
+The bytes of a shard follow from its recordings, the parameters and the code alone: not from the number of workers, nor
+from which of its recordings had been computed before.
+"""
+
+import contextlib
+import hashlib
+import math
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+import drum_crnn.music.audio
+import drum_crnn.music.log_mel
+from drum_crnn.data.catalog import Catalog, CatalogEntry
+from drum_crnn.data.feature_store import SHARD_FORMAT, Shard
+from drum_crnn.foundation.atomic import PARTIAL, remove_leftovers
+from drum_crnn.foundation.console import progress_bar
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.hdf5 import replace_hdf5
+from drum_crnn.foundation.workers import worker_pool
+from drum_crnn.music.audio import read_blocks
+from drum_crnn.music.log_mel import FeatureParams, LogMel
+from drum_crnn.music.timing import n_frames_of
+
+__all__ = ["ExtractionReport", "extract_corpus"]
+
+HalfArray = NDArray[np.float16]
+
+_CHUNK_FRAMES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionReport:
+    """What an extraction did: recordings computed and kept, seconds of audio computed, seconds it took."""
+
+    n_computed: int
+    n_kept: int
+    audio_s: float
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardJob:
+    root: Path
+    path: Path
+    entries: tuple[CatalogEntry, ...]
+    params: FeatureParams
+
+
+def extract_corpus(
+    root: Path, catalog: Catalog, target: Path, params: FeatureParams, *, n_workers: int
+) -> ExtractionReport:
+    """Bring the shards under `target` up to date with the catalog.
+
+    A recording is computed only if its audio, the parameters or the code changed since its shard was written; shards
+    without recordings are removed. Each shard is replaced by rename.
+
+    Parameters
+    ----------
+    root : Path
+        Where the corpus lies; the catalog's paths are relative to it.
+    n_workers : int
+        Processes; the result is the same for any number.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a recording cannot be decoded, or is not as long as the catalog says.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    members: dict[int, list[CatalogEntry]] = {}
+    for entry in catalog:
+        members.setdefault(_shard_of(entry.recording, params.n_shards), []).append(entry)
+    jobs = [
+        _ShardJob(root, target / f"shard-{index:04d}.h5", tuple(sorted(entries, key=lambda e: e.recording)), params)
+        for index, entries in members.items()
+    ]
+    wanted = {job.path for job in jobs}
+    for path in target.iterdir():
+        if path.match("shard-*.h5"):
+            if path not in wanted:
+                path.unlink()
+        elif not path.name.startswith(PARTIAL):
+            raise DrumCrnnError(f"{path}: is no feature shard; move it away, or name another folder for the features")
+    # Longest first, so that no worker is left alone with a long shard at the end.
+    jobs.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
+    remove_leftovers(target)
+    try:
+        return _run_jobs(jobs, n_workers)
+    except BaseException:
+        remove_leftovers(target)  # of workers, which are dead by now
+        raise
+
+
+def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int) -> ExtractionReport:
+    started = time.monotonic()
+    n_computed = n_kept = 0
+    audio_s = 0.0
+    total = sum(len(job.entries) for job in jobs)
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(progress_bar())
+        task = progress.add_task("extract", total=total, note="")
+        reports: Iterator[ExtractionReport] = map(_write_shard, jobs)
+        if n_workers > 1:
+            # Forked workers would inherit locks of threads that numpy and HDF5 may have started.
+            reports = stack.enter_context(worker_pool(n_workers, method="spawn")).map(_write_shard, jobs)
+        for done in reports:
+            n_computed += done.n_computed
+            n_kept += done.n_kept
+            audio_s += done.audio_s
+            speed = audio_s / (time.monotonic() - started)
+            progress.update(task, advance=done.n_computed + done.n_kept, note=f"{speed:.0f}× real time")
+    return ExtractionReport(n_computed, n_kept, audio_s, time.monotonic() - started)
+
+
+def _shard_of(recording: str, n_shards: int) -> int:
+    return zlib.crc32(recording.encode()) % n_shards
+
+
+def _signature(params: FeatureParams) -> str:
+    """What, besides the audio, decides the frames of a recording: parameters and code."""
+    digest = hashlib.sha256(f"{SHARD_FORMAT} {params.model_dump_json()}".encode())
+    for module in (drum_crnn.music.audio, drum_crnn.music.log_mel):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+def _write_shard(job: _ShardJob) -> ExtractionReport:
+    started = time.monotonic()
+    signature = _signature(job.params)
+    with contextlib.ExitStack() as stack:
+        # One thread a worker: the matrices are small, and threads that wait for one another by spinning would take the
+        # cores from the other workers.
+        stack.enter_context(threadpool_limits(limits=1))
+        old = _open_if_valid(job.path, signature)
+        if old is not None:
+            stack.callback(old.close)
+        if old is not None and old.sources == {entry.recording: entry.audio_sha256 for entry in job.entries}:
+            return ExtractionReport(0, len(job.entries), 0.0, 0.0)
+        log_mel = LogMel(job.params)
+        offsets = np.zeros(len(job.entries) + 1, np.int64)
+        np.cumsum([_n_frames(entry, job.params) for entry in job.entries], out=offsets[1:])
+        n_kept, computed_s = 0, 0.0
+        with replace_hdf5(job.path) as file:
+            file.attrs["format"] = SHARD_FORMAT
+            file.attrs["signature"] = np.bytes_(signature)
+            file.attrs["params"] = np.bytes_(job.params.model_dump_json())
+            for name, column in {
+                "recording": np.array([entry.recording.encode() for entry in job.entries]),
+                "source": np.array([entry.audio_sha256.encode() for entry in job.entries]),
+                "offset": offsets,
+            }.items():
+                file.create_dataset(name, data=column, chunks=column.shape, fletcher32=True)
+            dataset = file.create_dataset(
+                "frames",
+                shape=(int(offsets[-1]), job.params.n_mels),
+                dtype=np.float16,
+                chunks=(min(_CHUNK_FRAMES, max(1, int(offsets[-1]))), job.params.n_mels),
+                compression="gzip",  # not lzf: it begins with an uninitialised table, so its bytes vary
+                compression_opts=1,
+                shuffle=True,
+                fletcher32=True,
+            )
+            writer = _ChunkWriter(dataset)
+            for entry, n_frames in zip(job.entries, np.diff(offsets), strict=True):
+                frames = _kept_frames(old, entry)
+                if frames is not None:
+                    n_kept += 1
+                else:
+                    frames = _compute(job.root / entry.audio_path, log_mel, int(n_frames))
+                    computed_s += entry.duration_s
+                writer.append(frames)
+            writer.flush()
+    return ExtractionReport(len(job.entries) - n_kept, n_kept, computed_s, time.monotonic() - started)
+
+
+def _n_frames(entry: CatalogEntry, params: FeatureParams) -> int:
+    n_samples = entry.n_samples
+    if entry.sample_rate != params.sample_rate:
+        n_samples = math.floor(n_samples * params.sample_rate / entry.sample_rate + 0.5)  # as soxr rounds
+    return n_frames_of(n_samples, params.hop_length)
+
+
+def _kept_frames(old: Shard | None, entry: CatalogEntry) -> HalfArray | None:
+    """Frames that were computed before; None if there are none, or they are damaged."""
+    if old is None or old.sources.get(entry.recording) != entry.audio_sha256:
+        return None
+    try:
+        return old.read(entry.recording)
+    except DrumCrnnError:
+        return None
+
+
+def _compute(path: Path, log_mel: LogMel, n_frames: int) -> HalfArray:
+    blocks = read_blocks(path, sample_rate=log_mel.params.sample_rate)
+    nothing = np.zeros((0, log_mel.params.n_mels), np.float16)
+    frames = np.concatenate([nothing, *(group.astype(np.float16) for group in log_mel.stream(blocks))])
+    if len(frames) != n_frames:
+        raise DrumCrnnError(
+            f"{path}: has {len(frames)} frames where its catalog entry promises {n_frames}; "
+            "it changed since: run `drum-crnn corpus scan` again if corpus.watch is its file, then `dvc repro catalog`"
+        )
+    return frames
+
+
+class _ChunkWriter:
+    """Writes rows of a dataset in order, whole chunks at a time, so that none is compressed twice."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self._n_written = 0
+        self._pending: list[HalfArray] = []
+        self._n_pending = 0
+
+    def append(self, rows: HalfArray) -> None:
+        self._pending.append(rows)
+        self._n_pending += len(rows)
+        chunk = self._dataset.chunks[0]
+        if self._n_pending >= chunk:
+            self._write(self._n_pending - self._n_pending % chunk)
+
+    def flush(self) -> None:
+        self._write(self._n_pending)
+
+    def _write(self, n_rows: int) -> None:
+        if n_rows == 0:
+            return
+        rows = np.concatenate(self._pending)
+        self._dataset[self._n_written : self._n_written + n_rows] = rows[:n_rows]
+        self._n_written += n_rows
+        self._pending = [rows[n_rows:]]
+        self._n_pending -= n_rows
+
+
+def _open_if_valid(path: Path, signature: str) -> Shard | None:
+    """The shard, or None if it is not there, damaged, or was made with other parameters or code."""
+    try:
+        shard = Shard(path)
+    except DrumCrnnError:
+        return None
+    if shard.signature == signature:
+        return shard
+    shard.close()
+    return None

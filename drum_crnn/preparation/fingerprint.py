@@ -1,0 +1,219 @@
+"""What DVC watches in place of a corpus that lies outside the repository.
+
+`drum-crnn corpus scan ROOT` writes a small file with the size and checksum of every file of a corpus. DVC hashes that
+file instead of 132 GB. A second file, outside the DAG, remembers sizes and times of modification, so that a later scan
+reads only what is new or changed: the rest costs one `stat` a file.
+"""
+
+import csv
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from drum_crnn.data.corpus import Corpus
+from drum_crnn.foundation.console import track, warn
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.tables import write_table
+
+__all__ = ["FileState", "Fingerprint", "ScanSummary", "hash_files", "scan"]
+
+_FINGERPRINT_HEADER = ["path", "bytes", "sha256"]
+_MEMORY_HEADER = ["path", "bytes", "mtime_ns", "sha256"]
+
+# A file changed twice within one tick of the file system's clock (two seconds at worst, on FAT) keeps its time, so a
+# checksum taken that soon after the change must not be remembered.
+_RACY_NS = 2_000_000_000
+
+_SAVE_EVERY = 1000  # files hashed between two saves of the memory: what a killed scan may have to hash again
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """Size and content checksum of one file; `sha256` in lower-case hexadecimal."""
+
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Size and checksum of every file of a corpus, by relative path. It says nothing of where the corpus lies."""
+
+    files: dict[str, FileState]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `scan` wrote.
+
+        Raises
+        ------
+        DrumCrnnError
+            If the file is missing or is no fingerprint.
+        """
+        again = "run `drum-crnn corpus scan ROOT` with the corpus's directory"
+        files: dict[str, FileState] = {}
+        try:
+            for name, n_bytes, sha256 in _read_table(path, _FINGERPRINT_HEADER):
+                files[name] = FileState(int(n_bytes), sha256)
+        except FileNotFoundError:
+            raise DrumCrnnError(f"{path}: there is no fingerprint of the corpus yet; {again}") from None
+        except (OSError, ValueError, csv.Error) as error:
+            raise DrumCrnnError(f"{path}: is not a fingerprint of a corpus ({error}); {again}") from None
+        return cls(files)
+
+    def write(self, path: Path) -> None:
+        """Write as CSV sorted by path: equal trees give equal bytes, wherever they lie and whenever they were made."""
+        rows = ([name, state.n_bytes, state.sha256] for name, state in sorted(self.files.items()))
+        write_table(path, _FINGERPRINT_HEADER, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSummary:
+    """What a scan did: files in the fingerprint, files and bytes read for it, files that the table names in vain."""
+
+    n_files: int
+    n_hashed: int
+    n_bytes_hashed: int
+    n_missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    n_bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+def scan(root: Path, fingerprint_path: Path, memory_path: Path, *, workers: int | None = None) -> ScanSummary:
+    """Write the fingerprint of the corpus in `root`, reading only files that are new or changed since the last scan.
+
+    Parameters
+    ----------
+    root : Path
+        Directory of the corpus; its table and all files that the table names are covered. Missing ones are counted.
+    fingerprint_path : Path
+        The file that DVC watches; replaced as a whole.
+    memory_path : Path
+        Where sizes, times and checksums are remembered, for any number of corpora; safe to delete.
+    workers : int, optional
+        Files read at the same time; by default as `hash_files`.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the corpus cannot be opened or a file cannot be read.
+    """
+    corpus = Corpus.open(root)
+    names = {corpus.csv_path.name}
+    for recording in corpus.recordings:
+        names.update(path for path in (recording.midi_path, recording.audio_path) if path)
+    base = str(root.resolve())
+    memory = _read_memory(memory_path)
+    kept = {path: known for path, known in memory.items() if not path.startswith(base + os.sep)}
+
+    started_ns = time.time_ns()
+    states: dict[str, FileState] = {}
+    changed: dict[str, os.stat_result] = {}
+    n_missing = 0
+    for name in sorted(names):
+        path = _absolute(base, name)
+        try:
+            found = os.stat(path)  # noqa: PTH116 - building a Path for each would take longer than the call
+        except OSError:
+            n_missing += 1
+            continue
+        known = memory.get(path)
+        if known is not None and (known.n_bytes, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
+            states[name] = FileState(known.n_bytes, known.sha256)
+            kept[path] = known
+        else:
+            changed[name] = found
+
+    n_bytes_hashed = 0
+    try:
+        hashed = hash_files(root, list(changed), workers=workers, description="hashing new files")
+        for count, (name, sha256) in enumerate(hashed, start=1):
+            found = changed[name]
+            n_bytes_hashed += found.st_size
+            states[name] = FileState(found.st_size, sha256)
+            if found.st_mtime_ns < started_ns - _RACY_NS:
+                kept[_absolute(base, name)] = _Remembered(found.st_size, found.st_mtime_ns, sha256)
+            if count % _SAVE_EVERY == 0:
+                _write_memory(memory_path, kept)
+    finally:  # an interrupted scan goes on where it stopped
+        if kept != memory:
+            _write_memory(memory_path, kept)
+    Fingerprint(states).write(fingerprint_path)
+    return ScanSummary(len(states), len(changed), n_bytes_hashed, n_missing)
+
+
+def hash_files(
+    root: Path, names: list[str], *, workers: int | None = None, description: str, algorithm: str = "sha256"
+) -> Iterator[tuple[str, str]]:
+    """Name and checksum (hexadecimal) of each file `root / name`, in the order given, with a progress bar.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Threads; hashing lets go of the interpreter, so they run side by side. Default: one a core, at most eight.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a file cannot be read.
+    """
+    if not names:
+        return
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        try:
+            digests = pool.map(lambda name: _digest(root / name, algorithm), names)
+            yield from zip(names, track(digests, description=description, total=len(names)), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _absolute(base: str, name: str) -> str:
+    return f"{base}{os.sep}{name}"
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}; is the disk in order?") from None
+
+
+def _read_memory(path: Path) -> dict[str, _Remembered]:
+    memory: dict[str, _Remembered] = {}
+    try:
+        for name, n_bytes, mtime_ns, sha256 in _read_table(path, _MEMORY_HEADER):
+            memory[name] = _Remembered(int(n_bytes), int(mtime_ns), sha256)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, csv.Error) as error:
+        warn(f"{path}: the remembered checksums cannot be used ({error}); every file is read again")
+        return {}
+    return memory
+
+
+def _write_memory(path: Path, memory: dict[str, _Remembered]) -> None:
+    rows = ([name, known.n_bytes, known.mtime_ns, known.sha256] for name, known in sorted(memory.items()))
+    write_table(path, _MEMORY_HEADER, rows)
+
+
+def _read_table(path: Path, header: list[str]) -> Iterator[list[str]]:
+    """The rows of a CSV with exactly this header; ValueError if it has another, or a row of another length."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        if next(reader, None) != header:
+            raise ValueError(f"the first line is not {','.join(header)}")
+        for row in reader:
+            if len(row) != len(header) or len(row[-1]) != 64:
+                raise ValueError(f"line {reader.line_num} is damaged")
+            yield row

@@ -1,0 +1,383 @@
+"""How labels are made of MIDI.
+
+The MIDI beside a recording of E-GMD is not the performance but what one kit's pad map made of it: some kits send tom
+rims to the snare, two send every hi-hat note to 54. So all recordings of a performance take their labels from one
+*canonical* MIDI, that which most of its kits share. Where a recording's own MIDI disagrees, nobody knows what sounds:
+an ignore window on the lanes of both sides keeps the note out of loss and scores for that recording. Where each
+recording's own MIDI is exact, as the studio's is, `labels.midi` says so, and it is taken as it is.
+
+A note that nobody can hear is no onset and no silence either. Corpora of the studio say how audible each note is
+(`drum_crnn.data.audibility`); of others, only the velocity is known.
+
+Every note is accounted for, under one of `REASONS`.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from drum_crnn.data.audibility import audibility_path, read_audibility
+from drum_crnn.data.catalog import Catalog, CatalogEntry
+from drum_crnn.data.labels import AccountRow, Labels
+from drum_crnn.foundation.console import track, warn
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.params import ParamsSection
+from drum_crnn.foundation.workers import worker_pool
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
+from drum_crnn.music.midi import Note, canonical_midi, read_midi
+
+__all__ = ["REASONS", "LabelParams", "make_labels"]
+
+# What becomes of a note of the canonical MIDI, in the order in which it is decided; "extra" counts the notes of a
+# recording's own MIDI that answer to none of the canonical ones.
+REASONS: dict[str, str] = {
+    "after_end": "lies beyond the end of the recording: left out",
+    "remapped": "is of another lane in the recording's own MIDI: ignore windows on both lanes",
+    "missing": "is missing in the recording's own MIDI: ignore window",
+    "extra": "is in the recording's own MIDI alone: ignore window",
+    "no_lane": "is percussion of no lane, and so in the recording's own MIDI: left out",
+    "merged": "is closer than labels.merge_window_s to a louder note of its lane: left out",
+    "inaudible": "stands out of what else sounds by less than labels.min_audibility_db: ignore window",
+    "soft": "is softer than labels.min_velocity: ignore window",
+    "onset": "is an onset",
+}
+
+# A note and the same note in another kit's MIDI may be rounded to neighbouring ticks: at 480 a beat, and 60 beats a
+# minute, these are 2.1 ms apart.
+_MATCH_S = 0.0025
+_NO_LANE = -1
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class LabelParams(ParamsSection):
+    """How notes become onsets.
+
+    Attributes
+    ----------
+    midi : str
+        "own": the MIDI beside a recording is what sounds in it; "canonical": it may have been remapped, and the
+        performance's canonical MIDI decides.
+    merge_window_s : float
+        Notes of one lane closer than this are one onset; the louder wins.
+    min_velocity : int
+        Softer notes can hardly be heard: each becomes an ignore window, neither onset nor silence.
+    min_audibility_db : float or None
+        Notes less audible than this, in dB, become ignore windows as well, where audibility was measured.
+    ignore_radius_s : float
+        Half the length of an ignore window. Below `merge_window_s`, the window of a soft note covers no onset.
+    """
+
+    section: ClassVar[str] = "labels"
+
+    midi: Literal["own", "canonical"]
+    merge_window_s: Annotated[float, Field(gt=0.0, le=0.5)]
+    min_velocity: Annotated[int, Field(ge=1, le=127)]
+    min_audibility_db: Annotated[float, Field(ge=-100.0, le=60.0)] | None
+    ignore_radius_s: Annotated[float, Field(gt=0.0, le=0.5)]
+
+
+def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: int = 1) -> Labels:
+    """Label every recording of the catalog.
+
+    Parameters
+    ----------
+    root : Path
+        Directory of the corpus.
+    workers : int
+        Number of processes; the labels do not depend on it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a MIDI file cannot be read, is not the one that the catalog describes, or holds a note that maps to no lane
+        and is not known to be ignored.
+    """
+    groups = catalog.performances().values()
+    if params.midi == "own" and (doubtful := _first_remapped(root, groups)):
+        warn(
+            f"labels.midi is own, but the recordings of '{doubtful}' have different MIDI files, and nobody measured "
+            "their audibility: if this is E-GMD, whose kits remap notes, set labels.midi to canonical"
+        )
+    label = partial(_label_performance, root, params)
+    of_recording: dict[str, _RecordingLabels] = {}
+    description = "labelling"
+    if workers <= 1:
+        for group in track(groups, description=description):
+            of_recording.update(label(group))
+    else:
+        with worker_pool(workers) as pool:
+            for labelled in track(pool.map(label, groups, chunksize=4), description=description, total=len(groups)):
+                of_recording.update(labelled)
+    return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])
+
+
+def _first_remapped(root: Path, groups: Iterable[Sequence[CatalogEntry]]) -> str | None:
+    """The first performance whose recordings differ in their MIDI, though they are not the studio's."""
+    for group in groups:
+        if len({entry.midi_sha256 for entry in group}) > 1:
+            is_measured = audibility_path(root / group[0].midi_path).is_file()
+            return None if is_measured else group[0].performance
+    return None
+
+
+class _RecordingLabels(NamedTuple):
+    """Labels of one recording; the arrays as in `Labels`."""
+
+    time_s: FloatArray
+    lane: NDArray[np.int8]
+    velocity: NDArray[np.uint8]
+    ignore_start_s: FloatArray
+    ignore_end_s: FloatArray
+    ignore_lane: NDArray[np.int8]
+    account: Counter[tuple[str, int]]
+
+
+def _label_performance(
+    root: Path, params: LabelParams, entries: Sequence[CatalogEntry]
+) -> list[tuple[str, _RecordingLabels]]:
+    """Label the recordings of one performance. Most of its kits share one MIDI content, which is read once."""
+    if params.midi == "own":
+        return [(entry.recording, _label_own(root, entry, params)) for entry in entries]
+    notes_of: dict[str, list[Note]] = {}
+    for entry in entries:
+        if entry.midi_sha256 not in notes_of:
+            notes_of[entry.midi_sha256] = _read_notes(root / entry.midi_path, entry.midi_sha256)
+    canonical = notes_of[entries[canonical_midi([notes_of[entry.midi_sha256] for entry in entries])].midi_sha256]
+    known: dict[tuple[str, int, int], _RecordingLabels] = {}
+    labelled = []
+    for entry in entries:
+        canonical_here = _until(canonical, entry.duration_s)
+        own_here = _until(notes_of[entry.midi_sha256], entry.duration_s)
+        # Recordings of one content and nearly one length have the same labels.
+        key = entry.midi_sha256, len(canonical_here), len(own_here)
+        if key not in known:
+            known[key] = _label(canonical_here, own_here, params, beyond_end=canonical[len(canonical_here) :])
+        labelled.append((entry.recording, known[key]))
+    return labelled
+
+
+def _label_own(root: Path, entry: CatalogEntry, params: LabelParams) -> _RecordingLabels:
+    """Label a recording by its own MIDI, and by how audible its notes are if that is known."""
+    midi = root / entry.midi_path
+    notes = _read_notes(midi, entry.midi_sha256)
+    audibility_db = None if params.min_audibility_db is None else read_audibility(midi, notes)
+    here = _until(notes, entry.duration_s)
+    return _label(here, here, params, beyond_end=notes[len(here) :], audibility_db=audibility_db)
+
+
+def _read_notes(path: Path, sha256: str) -> list[Note]:
+    notes = read_midi(path)
+    unknown = sorted({note.note for note in notes} - LANE_OF_NOTE.keys() - UNMAPPED_NOTES.keys())
+    if unknown:
+        numbers = ", ".join(map(str, unknown))
+        raise DrumCrnnError(
+            f"{path}: note {numbers} belongs to no lane and is not among the notes known to be ignored; "
+            "add it to drum_crnn/music/lanes.py or take the recording out of the corpus"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise DrumCrnnError(
+            f"{path}: is not the file that the catalog describes; run `drum-crnn corpus scan` again if corpus.watch is "
+            "its file, then `dvc repro catalog`"
+        )
+    return notes
+
+
+def _until(notes: list[Note], end_s: float) -> list[Note]:
+    """The notes before `end_s`; they are sorted by time."""
+    n = len(notes)
+    while n and notes[n - 1].time_s >= end_s:
+        n -= 1
+    return notes[:n]
+
+
+def _label(
+    canonical: Sequence[Note],
+    own: Sequence[Note],
+    params: LabelParams,
+    *,
+    beyond_end: Sequence[Note],
+    audibility_db: Sequence[float] | None = None,
+) -> _RecordingLabels:
+    account: Counter[tuple[str, int]] = Counter(("after_end", note.note) for note in beyond_end)
+    agreed = list(canonical)
+    doubtful: list[tuple[float, int]] = []  # time and lane around which nothing is judged
+    if own != canonical:
+        agreed, disputed, unanswered = _compare(canonical, own)
+        for note, answer in disputed:
+            account["missing" if answer is None else "remapped", note.note] += 1
+            doubtful.append((note.time_s, _lane(note)))
+            if answer is not None:
+                doubtful.append((answer.time_s, _lane(answer)))
+        for note in unanswered:
+            account["extra", note.note] += 1
+            doubtful.append((note.time_s, _lane(note)))
+    account.update(("no_lane", note.note) for note in agreed if _lane(note) == _NO_LANE)
+    hidden = set()
+    if audibility_db is not None and params.min_audibility_db is not None:
+        hidden = {note for note, db in zip(canonical, audibility_db, strict=False) if db < params.min_audibility_db}
+    onsets: list[tuple[float, int, int]] = []
+    for lane in range(len(LANES)):
+        kept, merged = _merge([note for note in agreed if _lane(note) == lane], params.merge_window_s)
+        account.update(("merged", note.note) for note in merged)
+        for note in kept:
+            if note.velocity < params.min_velocity:
+                account["soft", note.note] += 1
+                doubtful.append((note.time_s, lane))
+            elif note in hidden:
+                account["inaudible", note.note] += 1
+                doubtful.append((note.time_s, lane))
+            else:
+                account["onset", note.note] += 1
+                onsets.append((note.time_s, lane, note.velocity))
+    windows = _windows(doubtful, params.ignore_radius_s)
+    onsets.sort()
+    return _RecordingLabels(
+        time_s=np.array([time_s for time_s, _, _ in onsets], dtype=np.float64),
+        lane=np.array([lane for _, lane, _ in onsets], dtype=np.int8),
+        velocity=np.array([velocity for _, _, velocity in onsets], dtype=np.uint8),
+        ignore_start_s=np.array([start for start, _, _ in windows], dtype=np.float64),
+        ignore_end_s=np.array([end for _, _, end in windows], dtype=np.float64),
+        ignore_lane=np.array([lane for _, lane, _ in windows], dtype=np.int8),
+        account=account,
+    )
+
+
+def _lane(note: Note) -> int:
+    return LANE_OF_NOTE.get(note.note, _NO_LANE)
+
+
+def _compare(
+    canonical: Sequence[Note], own: Sequence[Note]
+) -> tuple[list[Note], list[tuple[Note, Note | None]], list[Note]]:
+    """Match the notes of two MIDI files one to one, within `_MATCH_S`.
+
+    Notes of the same lane are matched first; what is left over is then matched by time alone, since a pad map changes
+    the number of a note and not its time.
+
+    Returns
+    -------
+    agreed : list of Note
+        Canonical notes whose lane is the same in both, by time.
+    disputed : list of (Note, Note or None)
+        The other canonical notes, each with the note that stands in its place, if there is one.
+    unanswered : list of Note
+        Notes of `own` that are in the place of none.
+    """
+    agreed: list[Note] = []
+    left: list[Note] = []
+    left_own: list[Note] = []
+    for lane in range(_NO_LANE, len(LANES)):
+        here = [note for note in canonical if _lane(note) == lane]
+        there = [note for note in own if _lane(note) == lane]
+        pairs, alone, alone_there = _pair(here, there)
+        agreed.extend(note for note, _ in pairs)
+        left.extend(alone)
+        left_own.extend(alone_there)
+    pairs, alone, unanswered = _pair(sorted(left), sorted(left_own))
+    disputed: list[tuple[Note, Note | None]] = [*pairs, *((note, None) for note in alone)]
+    return sorted(agreed), disputed, unanswered
+
+
+def _pair(one: Sequence[Note], other: Sequence[Note]) -> tuple[list[tuple[Note, Note]], list[Note], list[Note]]:
+    """As many pairs as possible of notes no further apart than `_MATCH_S`, and those left alone; both sorted by time.
+
+    Taking the earliest possible partner each time is optimal, since all notes have the same tolerance.
+    """
+    pairs: list[tuple[Note, Note]] = []
+    alone: list[Note] = []
+    alone_other: list[Note] = []
+    j = 0
+    for note in one:
+        while j < len(other) and other[j].time_s < note.time_s - _MATCH_S:
+            alone_other.append(other[j])
+            j += 1
+        if j < len(other) and other[j].time_s <= note.time_s + _MATCH_S:
+            pairs.append((note, other[j]))
+            j += 1
+        else:
+            alone.append(note)
+    alone_other.extend(other[j:])
+    return pairs, alone, alone_other
+
+
+def _merge(notes: Sequence[Note], window_s: float) -> tuple[list[Note], list[Note]]:
+    """Notes of one lane that stay, by time, and those that a louder (or as loud, and earlier) one takes in.
+
+    The loudest note takes in all that are closer than `window_s`, then the loudest of the rest, and so on: what stays
+    is at least `window_s` apart, and a crescendo roll is thinned and not swallowed whole.
+    """
+    times = np.array([note.time_s for note in notes], dtype=np.float64)
+    gone = np.zeros(len(notes), dtype=np.bool_)
+    kept: list[int] = []
+    if len(notes) and np.diff(times).min(initial=np.inf) >= window_s:
+        return list(notes), []
+    for index in sorted(range(len(notes)), key=lambda i: (-notes[i].velocity, notes[i].time_s, i)):
+        if gone[index]:
+            continue
+        kept.append(index)
+        first = index
+        while first > 0 and times[index] - times[first - 1] < window_s:
+            first -= 1
+        last = index
+        while last + 1 < len(notes) and times[last + 1] - times[index] < window_s:
+            last += 1
+        gone[first : last + 1] = True
+    stays = set(kept)
+    return [notes[i] for i in sorted(stays)], [note for i, note in enumerate(notes) if i not in stays]
+
+
+def _windows(doubtful: Sequence[tuple[float, int]], radius_s: float) -> list[tuple[float, int, float]]:
+    """Start, lane and end of the windows around times and lanes; those of a lane that touch are one."""
+    windows: list[tuple[float, int, float]] = []
+    open_of_lane: dict[int, int] = {}
+    for time_s, lane in sorted(doubtful):
+        if lane == _NO_LANE:
+            continue
+        start, end = max(0.0, time_s - radius_s), time_s + radius_s
+        index = open_of_lane.get(lane)
+        if index is not None and start <= windows[index][2]:
+            windows[index] = (windows[index][0], lane, end)
+        else:
+            open_of_lane[lane] = len(windows)
+            windows.append((start, lane, end))
+    return sorted(windows)
+
+
+def _collect(labelled: Sequence[tuple[str, _RecordingLabels]]) -> Labels:
+    account: Counter[tuple[str, int]] = Counter()
+    for _, labels in labelled:
+        account.update(labels.account)
+    order = list(REASONS)
+    rows = [
+        AccountRow(reason, note, LANES[LANE_OF_NOTE[note]] if note in LANE_OF_NOTE else "", count)
+        for (reason, note), count in sorted(account.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    ]
+
+    def joined(field: str, dtype: type[np.generic]) -> NDArray[Any]:
+        return np.concatenate([np.empty(0, dtype), *(getattr(labels, field) for _, labels in labelled)])
+
+    def offset(field: str) -> IntArray:
+        lengths = [len(getattr(labels, field)) for _, labels in labelled]
+        return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+    return Labels(
+        recordings=tuple(recording for recording, _ in labelled),
+        onset_offset=offset("time_s"),
+        onset_time_s=joined("time_s", np.float64),
+        onset_lane=joined("lane", np.int8),
+        onset_velocity=joined("velocity", np.uint8),
+        ignore_offset=offset("ignore_start_s"),
+        ignore_start_s=joined("ignore_start_s", np.float64),
+        ignore_end_s=joined("ignore_end_s", np.float64),
+        ignore_lane=joined("ignore_lane", np.int8),
+        accounting=tuple(rows),
+    )

@@ -1,0 +1,161 @@
+"""How performances are shared out among the sides.
+
+An official split is followed as it is; without one, performances are drawn, stratified by style.
+"""
+
+import fnmatch
+from collections import Counter
+from typing import Annotated, ClassVar, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from drum_crnn.data.catalog import Catalog, CatalogEntry
+from drum_crnn.data.splits import SIDES, SplitRow, Splits, check_no_leak, leak_error
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.params import ParamsSection
+
+__all__ = ["SplitParams", "make_splits"]
+
+_MIN_PERFORMANCES = 3
+
+
+class SplitParams(ParamsSection):
+    """How performances are shared out.
+
+    Attributes
+    ----------
+    honour_official : bool
+        Follow the corpus's own split, if it has one; otherwise every performance is drawn anew.
+    validation_fraction, test_fraction : float
+        Of the performances, where they are drawn.
+    seed : int
+        Of the draw.
+    held_out_kits : tuple of str
+        Kits that are heard in the test alone: names, or patterns such as "hydrogen/*".
+    """
+
+    section: ClassVar[str] = "split"
+
+    honour_official: bool
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    seed: Annotated[int, Field(ge=0)]
+    held_out_kits: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _leave_some_for_training(self) -> Self:
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction and test_fraction should add up to less than 1: the rest trains")
+        return self
+
+
+def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
+    """Put every recording of the catalog on one side.
+
+    The official split is honoured if every recording has one. If none has, or `params.honour_official` is off,
+    performances are drawn: stratified by style (the part before any `/`), in the fractions of `params`, at least one
+    performance a side.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a performance is on two sides, only some recordings have an official side, a pattern of held-out kits fits
+        no kit, there are fewer than three performances to draw from, or a side remains empty.
+    """
+    held_out = _held_out_kits(catalog, params.held_out_kits)
+    n_official = sum(bool(entry.split) for entry in catalog)
+    if params.honour_official and n_official:
+        if n_official < len(catalog):
+            raise DrumCrnnError(
+                f"only {n_official} of {len(catalog)} recordings have an official split (the first without is "
+                f"'{next(entry.recording for entry in catalog if not entry.split)}'); complete the corpus's table, "
+                "or set split.honour_official to false to draw all anew"
+            )
+        side_of = _official_sides(catalog)
+    else:
+        side_of = _draw_sides(catalog, params)
+    rows = []
+    for entry in catalog:
+        side = side_of[entry.performance]
+        if entry.kit in held_out and side != "test":
+            side = "unused"
+        rows.append(SplitRow(entry.recording, entry.performance, entry.kit, side))
+    splits = Splits(tuple(rows))
+    check_no_leak(splits)
+    for side in SIDES[:3]:
+        if not splits.side(side):
+            raise DrumCrnnError(
+                f"the {side} side has no recordings; check the official split, split.held_out_kits, "
+                "and that the corpus is large enough"
+            )
+    return splits
+
+
+def _held_out_kits(catalog: Catalog, patterns: tuple[str, ...]) -> set[str]:
+    kits = {entry.kit for entry in catalog}
+    held_out: set[str] = set()
+    for pattern in patterns:
+        fitting = {kit for kit in kits if fnmatch.fnmatchcase(kit, pattern)}
+        if not fitting:
+            raise DrumCrnnError(
+                f"split.held_out_kits: '{pattern}' fits no kit of the corpus; its kits are {', '.join(sorted(kits))}"
+            )
+        held_out |= fitting
+    return held_out
+
+
+def _official_sides(catalog: Catalog) -> dict[str, str]:
+    first: dict[str, CatalogEntry] = {}
+    for entry in catalog:
+        known = first.setdefault(entry.performance, entry)
+        if known.split != entry.split:
+            raise leak_error(entry.performance, (known.recording, known.split), (entry.recording, entry.split))
+    return {performance: entry.split for performance, entry in first.items()}
+
+
+def _draw_sides(catalog: Catalog, params: SplitParams) -> dict[str, str]:
+    """Draw a side for each performance: the totals are exact, and each style's are within one of its proportion.
+
+    Performances are lined up style by style, each style shuffled, and the line is cut into equal steps: every step
+    gives the test and the validation side their share (systematic sampling). Unlike folds, this keeps the
+    proportions of rare styles and works for three performances as well as for thousands.
+    """
+    style_of = {entry.performance: entry.style.split("/")[0] for entry in catalog}
+    n = len(style_of)
+    if n < _MIN_PERFORMANCES:
+        raise DrumCrnnError(
+            f"the corpus has {n} usable performance{'' if n == 1 else 's'}; at least {_MIN_PERFORMANCES} are needed, "
+            "one for each of train, validation and test"
+        )
+    rng = np.random.default_rng(params.seed)
+    by_style: dict[str, list[str]] = {}
+    for performance in sorted(style_of):
+        by_style.setdefault(style_of[performance], []).append(performance)
+    line: list[str] = []
+    for index in rng.permutation(len(by_style)):
+        members = by_style[sorted(by_style)[index]]
+        line.extend(members[i] for i in rng.permutation(len(members)))
+
+    n_test = _share(n, params.test_fraction, leave=2)
+    n_validation = _share(n, params.validation_fraction, leave=1 + n_test)
+    sides = dict.fromkeys(line, "train")
+    for performance in _every(line, n_test, rng):
+        sides[performance] = "test"
+    rest = [performance for performance in line if sides[performance] == "train"]
+    for performance in _every(rest, n_validation, rng):
+        sides[performance] = "validation"
+    assert set(Counter(sides.values())) == {"train", "validation", "test"}
+    return sides
+
+
+def _share(n: int, fraction: float, *, leave: int) -> int:
+    """The nearest count to `fraction` of `n` that is at least 1 and leaves `leave` for others."""
+    return min(max(round(n * fraction), 1), n - leave)
+
+
+def _every(line: list[str], count: int, rng: np.random.Generator) -> list[str]:
+    """`count` members of the line at equal distances, from a random start."""
+    step = len(line) / count
+    start = rng.uniform(0.0, step)
+    return [line[min(int(start + i * step), len(line) - 1)] for i in range(count)]

@@ -1,0 +1,44 @@
+"""Hearing labelled recordings one after another, as validation and threshold tuning do."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from drum_crnn.data.feature_store import FeatureStore
+from drum_crnn.data.labels import Labels
+from drum_crnn.model.crnn import DrumCrnn
+from drum_crnn.model.inference import Activations, activations_of
+from drum_crnn.model.peak_picking import PeakPickingParams
+from drum_crnn.scoring.sweep import LanePeaks, peaks_of_lanes
+
+__all__ = ["Prediction", "predict_recordings"]
+
+
+class Prediction(NamedTuple):
+    """What the model makes of a recording, and the peaks of each lane beside the reference onsets."""
+
+    recording: str
+    activations: Activations
+    peaks: list[LanePeaks]
+
+
+def predict_recordings(
+    model: DrumCrnn,
+    store: FeatureStore,
+    labels: Labels,
+    recordings: Iterable[str],
+    *,
+    min_activation: float,
+    peak_picking: PeakPickingParams,
+) -> Iterator[Prediction]:
+    """Hear recordings; parameters as for `peaks_of_lanes`."""
+    for recording in recordings:
+        activations = activations_of(model, store.read(recording), floor_db=store.params.floor_db)
+        peaks = peaks_of_lanes(
+            activations.onset,
+            labels.onsets(recording),
+            labels.ignored(recording),
+            frame_rate=store.params.frame_rate,
+            min_activation=min_activation,
+            params=peak_picking,
+        )
+        yield Prediction(recording, activations, peaks)

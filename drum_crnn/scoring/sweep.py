@@ -1,0 +1,271 @@
+"""An exact sweep of the threshold: what a lane scores at every threshold there is.
+
+The onset F of a lane changes only at the activations of its peaks, so it can be computed at every threshold there is
+instead of on a grid. Peaks are taken from the highest activation downwards and added to a maximum matching with the
+references, one augmenting path at a time. A peak raises the size of the matching by one or by nothing, and if it
+does, by a path that starts at it. So after each peak the number of pairs is the one `mir_eval.util.match_events` finds
+among the peaks so far (a test compares them). Ignore windows follow the rule of `drum_crnn.scoring.counting`, which
+leaves the same peaks out at every threshold.
+
+References
+----------
+Berge, "Two theorems in graph theory", 1957 (augmenting paths); Kuhn, "The Hungarian method for the assignment
+problem", 1955.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drum_crnn.model.peak_picking import PeakPickingParams, find_peaks, pooled_toms
+from drum_crnn.music.lanes import N_LANES
+from drum_crnn.music.onsets import IgnoreWindows, Onsets
+from drum_crnn.music.timing import frame_to_time
+from drum_crnn.scoring.counting import LaneCounts, apply_ignore_windows
+
+__all__ = [
+    "BestPoint",
+    "LanePeaks",
+    "ThresholdCurve",
+    "best_counts",
+    "best_f",
+    "counts_at",
+    "merge_curves",
+    "peaks_of_lanes",
+    "pooled_best_f",
+    "sweep_lane",
+]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class LanePeaks:
+    """The peaks of one lane in one recording, and the reference onsets to be found there.
+
+    Parameters
+    ----------
+    lane : int
+        Index into `LANES`.
+    time_s : float64 array, shape (n_peaks,)
+        Seconds.
+    activation : float32 array, shape (n_peaks,)
+        In [0, 1].
+    reference_s : float64 array, shape (n_references,)
+        Seconds, not decreasing.
+    ignore : IgnoreWindows
+        Those of the recording; other lanes' do no harm.
+    """
+
+    lane: int
+    time_s: FloatArray
+    activation: NDArray[np.float32]
+    reference_s: FloatArray
+    ignore: IgnoreWindows
+
+
+def peaks_of_lanes(
+    activation: NDArray[np.float32],
+    reference: Onsets,
+    ignore: IgnoreWindows,
+    *,
+    frame_rate: float,
+    min_activation: float,
+    params: PeakPickingParams,
+) -> list[LanePeaks]:
+    """Find the peaks of every lane of one recording, toms pooled or not as `params` say.
+
+    Parameters
+    ----------
+    activation : float32 array, shape (n_frames, n_lanes)
+        Probabilities in [0, 1]; not logits.
+    frame_rate : float
+        Frames a second.
+    min_activation : float
+        Lower peaks are left out, which saves time; no threshold below it may then be looked at.
+
+    Returns
+    -------
+    list of LanePeaks, one a lane
+    """
+    lanes = []
+    activation = pooled_toms(activation, params=params)
+    for lane in range(N_LANES):
+        of_lane = np.ascontiguousarray(activation[:, lane])
+        peaks = find_peaks(of_lane, params=params)
+        peaks = peaks[of_lane[peaks].astype(np.float64) >= min_activation]
+        times = frame_to_time(peaks, frame_rate)
+        lanes.append(LanePeaks(lane, times, of_lane[peaks], reference.of_lane(lane).time_s, ignore))
+    return lanes
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdCurve:
+    """What a lane scores at every threshold there is, recordings pooled.
+
+    Parameters
+    ----------
+    threshold : float64 array, shape (n_thresholds,)
+        The distinct activations of the peaks, decreasing. A peak of that activation is an onset: it is inclusive.
+    tp, fp : int64 array, shape (n_thresholds,)
+        True and false positives at each threshold.
+    n_references : int
+        Reference onsets that count; what is not a true positive is a false negative.
+    """
+
+    threshold: FloatArray
+    tp: IntArray
+    fp: IntArray
+    n_references: int
+
+    @property
+    def fn(self) -> IntArray:
+        """False negatives at each threshold, shape (n_thresholds,)."""
+        return self.n_references - self.tp
+
+    def at(self, threshold: FloatArray) -> LaneCounts:
+        """Counts at any thresholds, shape (n,), as arrays of the same shape."""
+        n_above = np.searchsorted(-self.threshold, -threshold, side="right")
+        tp = np.concatenate([[0], self.tp])[n_above]
+        return LaneCounts(tp, np.concatenate([[0], self.fp])[n_above], self.n_references - tp)
+
+
+class BestPoint(NamedTuple):
+    """The best F of a curve, and where it is.
+
+    `threshold` is the highest one that gives it. Where nothing can be found (no references, or no peaks), it is NaN
+    and the counts are those of no estimates at all; F is NaN if there are no references, else 0.
+    """
+
+    f: float
+    threshold: float
+    tp: int
+    fp: int
+    fn: int
+
+
+def sweep_lane(recordings: Iterable[LanePeaks], *, tolerance_s: float) -> ThresholdCurve:
+    """Count matches at every threshold, pooled over recordings.
+
+    At each threshold the counts equal those of `drum_crnn.scoring.metrics.count_matches` for the peaks that reach it.
+
+    Parameters
+    ----------
+    tolerance_s : float
+        Seconds; an estimate may be this much early or late.
+    """
+    if not tolerance_s > 0:
+        raise ValueError(f"tolerance_s should be greater than 0, not {tolerance_s}")
+    activations, hits, n_references = [np.empty(0)], [np.empty(0, dtype=np.int64)], 0
+    for peaks in recordings:
+        keep_reference, keep_peak = apply_ignore_windows(
+            peaks.reference_s, peaks.time_s, peaks.ignore, lane=peaks.lane, tolerance_s=tolerance_s
+        )
+        loudest_first = np.flatnonzero(keep_peak)
+        loudest_first = loudest_first[np.argsort(-peaks.activation[loudest_first], kind="stable")]
+        reference_s = peaks.reference_s[keep_reference]
+        activations.append(peaks.activation[loudest_first].astype(np.float64))
+        hits.append(_matching_growth(peaks.time_s[loudest_first], reference_s, tolerance_s=tolerance_s))
+        n_references += len(reference_s)
+    hit = np.concatenate(hits)
+    return _curve_of_steps(np.concatenate(activations), hit, 1 - hit, n_references)
+
+
+def merge_curves(curves: Sequence[ThresholdCurve]) -> ThresholdCurve:
+    """Pool curves of different recordings or lanes under one common threshold."""
+    return _curve_of_steps(
+        np.concatenate([curve.threshold for curve in curves]),
+        np.concatenate([np.diff(curve.tp, prepend=0) for curve in curves]),
+        np.concatenate([np.diff(curve.fp, prepend=0) for curve in curves]),
+        sum(curve.n_references for curve in curves),
+    )
+
+
+def best_f(curve: ThresholdCurve) -> BestPoint:
+    """The best F of a curve, whatever its threshold."""
+    if curve.n_references == 0 or len(curve.threshold) == 0:
+        return BestPoint(math.nan if curve.n_references == 0 else 0.0, math.nan, 0, 0, curve.n_references)
+    f = LaneCounts(curve.tp, curve.fp, curve.fn).f()
+    best = int(np.argmax(f))
+    return BestPoint(
+        float(f[best]), float(curve.threshold[best]), int(curve.tp[best]), int(curve.fp[best]), int(curve.fn[best])
+    )
+
+
+def best_counts(curves: Sequence[ThresholdCurve]) -> LaneCounts:
+    """Counts of each curve at its own best threshold, shape (n_curves,); precision, recall and F follow from them."""
+    points = [best_f(curve) for curve in curves]
+    return LaneCounts(
+        np.array([point.tp for point in points], dtype=np.int64),
+        np.array([point.fp for point in points], dtype=np.int64),
+        np.array([point.fn for point in points], dtype=np.int64),
+    )
+
+
+def pooled_best_f(curves: Sequence[ThresholdCurve]) -> float:
+    """F of all onsets pooled, each lane at its own best threshold; NaN if no lane has references."""
+    return float(best_counts(curves).sum_f())
+
+
+def counts_at(curves: Sequence[ThresholdCurve], threshold: FloatArray) -> LaneCounts:
+    """Counts of each lane at its own threshold; `threshold` and the counts have shape (n_lanes,)."""
+    of_lane = [curve.at(threshold[lane : lane + 1]) for lane, curve in enumerate(curves)]
+    return LaneCounts(*(np.concatenate([getattr(counts, part) for counts in of_lane]) for part in ("tp", "fp", "fn")))
+
+
+def _matching_growth(estimate_s: FloatArray, reference_s: FloatArray, *, tolerance_s: float) -> IntArray:
+    """By how much (0 or 1) each estimate, added in the order given, raises the size of the maximum matching.
+
+    Shape (n_estimates,). The search for an augmenting path goes breadth first. One that fails has reached a set of
+    references which are all taken, by estimates that can only swap them among themselves: no later path can end in
+    it or lead through it, so it is never searched again, and all failures together look at each edge but once.
+    """
+    # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
+    first = np.searchsorted(reference_s, estimate_s - tolerance_s, side="left").tolist()
+    end = np.searchsorted(reference_s, estimate_s + tolerance_s, side="right").tolist()
+    estimate_of = [-1] * len(reference_s)
+    reference_of = [-1] * len(estimate_s)
+    is_closed = bytearray(len(reference_s))
+
+    def augment(start: int) -> bool:
+        reached_from: dict[int, int] = {}
+        frontier = [start]
+        for estimate in frontier:  # grows while it is walked through
+            for reference in range(first[estimate], end[estimate]):
+                if is_closed[reference] or reference in reached_from:
+                    continue
+                reached_from[reference] = estimate
+                if estimate_of[reference] < 0:
+                    flip_path(reference, reached_from)
+                    return True
+                frontier.append(estimate_of[reference])
+        for reference in reached_from:
+            is_closed[reference] = True
+        return False
+
+    def flip_path(reference: int, reached_from: dict[int, int]) -> None:
+        while reference >= 0:
+            estimate = reached_from[reference]
+            estimate_of[reference] = estimate
+            reference, reference_of[estimate] = reference_of[estimate], reference
+
+    return np.array([augment(estimate) for estimate in range(len(estimate_s))], dtype=np.int64)
+
+
+def _curve_of_steps(activation: FloatArray, tp: IntArray, fp: IntArray, n_references: int) -> ThresholdCurve:
+    """Add up true and false positives that appear at `activation`, all shape (n_steps,), from above."""
+    order = np.argsort(-activation, kind="stable")
+    threshold = activation[order]
+    last_of_equals = np.flatnonzero(np.diff(threshold, append=-np.inf))
+    return ThresholdCurve(
+        threshold[last_of_equals],
+        np.cumsum(tp[order])[last_of_equals],
+        np.cumsum(fp[order])[last_of_equals],
+        n_references,
+    )

@@ -1,0 +1,138 @@
+"""Choosing each lane's threshold on the validation side."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from drum_crnn.data.feature_store import FeatureStore
+from drum_crnn.data.labels import Labels
+from drum_crnn.data.splits import Splits
+from drum_crnn.foundation.atomic import write_text
+from drum_crnn.foundation.console import track
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.tables import write_records, write_table
+from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.peak_picking import PeakPickingParams
+from drum_crnn.music.lanes import LANES
+from drum_crnn.scoring.counting import TOLERANCE_S
+from drum_crnn.scoring.prediction import predict_recordings
+from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, counts_at, merge_curves, sweep_lane
+from drum_crnn.scoring.thresholds import ThresholdParams, Transfer, transfers, tune
+
+__all__ = ["tune_thresholds", "validation_curves"]
+
+_LOWEST_PLOTTED = 0.05
+# A plotted curve has a point at each fiftieth of the threshold, and one wherever recall has grown by a twentieth: most
+# peaks of a sure model lie within the last of those fiftieths, and with them most of its precision–recall curve.
+_STEPS_OF_THRESHOLD, _STEPS_OF_RECALL = 50, 20
+
+
+def validation_curves(
+    model: ModelFile,
+    store: FeatureStore,
+    labels: Labels,
+    splits: Splits,
+    *,
+    thresholds: ThresholdParams,
+    peak_picking: PeakPickingParams,
+) -> dict[str, list[ThresholdCurve]]:
+    """Scores of every lane at every threshold, on each kit of the validation side. The test side is not looked at."""
+    kit_of = {row.recording: row.kit for row in splits.rows if row.side == "validation"}
+    if not kit_of:
+        raise DrumCrnnError("no recording is on the validation side; see section 'split' of params.yaml")
+    heard: dict[str, list[list[LanePeaks]]] = {}
+    for recording, _, peaks in predict_recordings(
+        model.model,
+        store,
+        labels,
+        track(sorted(kit_of), description="tune-thresholds"),
+        min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
+        peak_picking=peak_picking,
+    ):
+        heard.setdefault(kit_of[recording], []).append(peaks)
+    return {
+        kit: [sweep_lane([peaks[lane] for peaks in of_kit], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
+        for kit, of_kit in sorted(heard.items())
+    }
+
+
+def tune_thresholds(
+    model_path: Path,
+    features: Path,
+    labels: Path,
+    splits: Path,
+    target: Path,
+    curves_csv: Path,
+    transfer_csv: Path,
+    *,
+    thresholds: ThresholdParams,
+    peak_picking: PeakPickingParams,
+) -> None:
+    """Choose thresholds and write them (JSON), the curves they were chosen from, and how they would travel (CSV).
+
+    Curves of all kits are pooled. What thresholds of one kit are worth on another is written for every rule, so that
+    the rule can be chosen as well.
+
+    The thresholds belong to the peaks they were chosen for, so `peak_picking` is written beside them.
+    """
+    model = ModelFile.load(model_path)
+    curves_of = validation_curves(
+        model,
+        FeatureStore.open(features),
+        Labels.read(labels),
+        Splits.read(splits),
+        thresholds=thresholds,
+        peak_picking=peak_picking,
+    )
+    curves = [merge_curves(of_lane) for of_lane in zip(*curves_of.values(), strict=True)]
+    tuned = tune(curves, params=thresholds)
+    counts = counts_at(curves, tuned.threshold)
+    scores = dict(zip(("sum", *LANES), (counts.sum_f(), *counts.f()), strict=True))
+    document = {
+        "thresholds": {lane: round(float(tuned.threshold[index]), 6) for index, lane in enumerate(LANES)},
+        "too_few_onsets": [lane for index, lane in enumerate(LANES) if tuned.is_pooled[index]],
+        "peak_picking": peak_picking.model_dump(),
+        "validation_f1": {name: None if math.isnan(f) else round(float(f), 6) for name, f in scores.items()},
+    }
+    rows = [
+        {"lane": lane} | row
+        for lane, curve, chosen in zip(LANES, curves, tuned.threshold, strict=True)
+        for row in _plotted(curve, float(chosen))
+    ]
+    write_records(curves_csv, rows)
+    write_table(
+        transfer_csv,
+        Transfer._fields,
+        ((*names, f"{f:.5f}", f"{f_own:.5f}") for *names, f, f_own in transfers(curves_of, params=thresholds)),
+    )
+    write_text(target, json.dumps(document, indent=2) + "\n")
+
+
+def _plotted(curve: ThresholdCurve, chosen: float) -> list[dict[str, str]]:
+    """Rows of threshold, precision, recall, F, and whether it is the threshold that was chosen; thresholds increase.
+
+    Rows below the lowest peak are left out, and so is a lane without references. Where a threshold leaves no estimates,
+    precision is empty.
+    """
+    if curve.n_references == 0:
+        return []
+    grid = np.arange(1, _STEPS_OF_THRESHOLD + 1) / _STEPS_OF_THRESHOLD
+    wanted_tp = np.arange(1, _STEPS_OF_RECALL + 1) / _STEPS_OF_RECALL * curve.n_references
+    reaches = np.searchsorted(curve.tp, wanted_tp)
+    of_recall = curve.threshold[reaches[reaches < len(curve.threshold)]]
+    lowest = curve.threshold[-1] if len(curve.threshold) else 0.0
+    threshold = np.unique(np.concatenate([grid[grid >= lowest], of_recall, [chosen]]))
+    counts = curve.at(threshold)
+    columns = (threshold, counts.tp + counts.fp, counts.precision(), counts.recall(), counts.f())
+    return [
+        {
+            "threshold": f"{at:.5f}",
+            "precision": f"{precision:.5f}" if n_estimates else "",
+            "recall": f"{recall:.5f}",
+            "f": f"{f:.5f}",
+            "chosen": str(int(at == chosen)),
+        }
+        for at, n_estimates, precision, recall, f in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""From training data to weights: the hand-written loop and all that it needs."""

@@ -1,0 +1,53 @@
+"""Checkpoints: what an interrupted training needs to go on as if nothing had happened."""
+
+import hashlib
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from drum_crnn.foundation.atomic import replace_file
+from drum_crnn.foundation.errors import DrumCrnnError
+
+__all__ = ["fingerprint_of", "load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values, whole or not at all.
+
+    Raises
+    ------
+    DrumCrnnError
+        If there is no room; the checkpoint that was there stays as it is.
+    """
+    # Into memory first: torch's own writer reports a full disk as a RuntimeError without the reason.
+    content = io.BytesIO()
+    torch.save(state, content)
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def load_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
+    """The state that a checkpoint's bytes hold, on the CPU; `path` is where they come from.
+
+    Raises
+    ------
+    DrumCrnnError
+        If they are damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        raise DrumCrnnError(f"{path}: is damaged; delete {path.parent} to train from the beginning") from None
+    return state
+
+
+def fingerprint_of(*parts: str | Path) -> str:
+    """Checksum of texts and of the contents of files: a short hexadecimal word."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part.read_bytes()
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]

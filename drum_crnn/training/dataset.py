@@ -1,0 +1,235 @@
+"""Excerpts for training: which, in which order, and what should be heard in them.
+
+An epoch is a list of excerpts that follows from (seed, epoch) alone; a global step takes the next `batch_size` of them,
+and each rank takes its share of the step. What happens to an excerpt follows from (seed, epoch, its place in the
+epoch). So neither the ranks, nor their shares, nor the workers change what is learnt from.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from drum_crnn.data.feature_store import FeatureStore
+from drum_crnn.data.labels import Labels
+from drum_crnn.training.augment import Augmenter, Draw, DrawBatch
+from drum_crnn.training.loss import Targets
+from drum_crnn.training.targets import TargetArrays, frame_targets
+
+__all__ = [
+    "Batch",
+    "Excerpt",
+    "ExcerptDataset",
+    "ExcerptKey",
+    "ExcerptPlan",
+    "ShareSampler",
+    "share_bounds",
+]
+
+FloatArray = NDArray[np.float32]
+
+# First words of the seeds of independent random streams.
+_ORDER_STREAM, _AUGMENT_STREAM = 1, 2
+
+
+class Excerpt(NamedTuple):
+    """Where an excerpt begins; `start` may be negative, and the excerpt may run past the end: silence is filled in."""
+
+    recording: str
+    start: int
+
+
+class ExcerptKey(NamedTuple):
+    """Which excerpt of which epoch. `counts` is false for one that only keeps a rank without a share busy."""
+
+    epoch: int
+    place: int
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class ExcerptPlan:
+    """Lays the excerpts of an epoch over the recordings.
+
+    Every recording is cut into as many excerpts as fit, from a start that differs by epoch; then all are shuffled. With
+    `per_epoch`, only so many are taken.
+    """
+
+    recordings: tuple[str, ...]
+    n_frames: NDArray[np.int64]
+    excerpt_frames: int
+    seed: int
+    per_epoch: int | None
+
+    def epoch(self, epoch: int) -> list[Excerpt]:
+        """The excerpts of an epoch, in order."""
+        rng = np.random.default_rng([_ORDER_STREAM, self.seed, epoch])
+        n_cuts = np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames).astype(np.int64))
+        # The grid of a recording hangs over both ends by what is left, shared at random between them.
+        spare = n_cuts * self.excerpt_frames - self.n_frames
+        first = -np.floor(rng.random(len(spare)) * (spare + 1)).astype(np.int64)
+        which = np.repeat(np.arange(len(self.recordings)), n_cuts)
+        cut = np.arange(len(which)) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
+        order = rng.permutation(len(which))[: self.per_epoch]
+        return [Excerpt(self.recordings[which[i]], int(first[which[i]] + cut[i] * self.excerpt_frames)) for i in order]
+
+    def n_excerpts(self) -> int:
+        """How many excerpts an epoch has."""
+        return self._n_excerpts
+
+    @functools.cached_property
+    def _n_excerpts(self) -> int:
+        total = int(np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames)).sum())
+        return total if self.per_epoch is None else min(total, self.per_epoch)
+
+    def n_steps(self, batch_size: int) -> int:
+        """Steps of an epoch; the last batch may be smaller."""
+        return -(-self.n_excerpts() // batch_size)
+
+
+def share_bounds(weights: Sequence[int], n: int) -> NDArray[np.int64]:
+    """Where each rank's share of a step of `n` excerpts begins, and where the last one ends: shape (ranks + 1,)."""
+    cumulated = np.concatenate([[0], np.cumsum(weights)])
+    bounds: NDArray[np.int64] = cumulated * n // cumulated[-1]
+    return bounds
+
+
+class ShareSampler(Sampler[list[ExcerptKey]]):
+    """The keys of this rank's share of every step of one epoch.
+
+    Parameters
+    ----------
+    shares : sequence of int
+        How the ranks divide a batch, as weights: [1, 2] gives rank 1 two thirds.
+    """
+
+    def __init__(self, plan: ExcerptPlan, *, batch_size: int, rank: int, shares: Sequence[int]) -> None:
+        self.plan = plan
+        self.batch_size = batch_size
+        self.rank = rank
+        self.shares = shares
+        self.epoch = 0
+        self.first_step = 0
+
+    def __iter__(self) -> Iterator[list[ExcerptKey]]:
+        for step in range(self.first_step, len(self) + self.first_step):
+            start, size = step * self.batch_size, self.n_excerpts_of(step)
+            bounds = share_bounds(self.shares, size)
+            mine = range(start + int(bounds[self.rank]), start + int(bounds[self.rank + 1]))
+            # DistributedDataParallel needs a backward pass of every rank, so one without a share gets an excerpt that
+            # does not count.
+            yield [ExcerptKey(self.epoch, place) for place in mine] or [ExcerptKey(self.epoch, start, counts=False)]
+
+    def __len__(self) -> int:
+        return self.plan.n_steps(self.batch_size) - self.first_step
+
+    def n_excerpts_of(self, step: int) -> int:
+        """Excerpts of a step, of all ranks together: the last step of an epoch may have fewer."""
+        return min(self.batch_size, self.plan.n_excerpts() - step * self.batch_size)
+
+    def recordings_of(self, step: int) -> list[str]:
+        """Names of the recordings of a step of the current epoch, of all ranks together, each once."""
+        excerpts = self.plan.epoch(self.epoch)[step * self.batch_size :][: self.batch_size]
+        return sorted({excerpt.recording for excerpt in excerpts})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a rank trains on in one step.
+
+    Attributes
+    ----------
+    frames : Tensor
+        Source frames in decibels, float16, shape (batch, source frames, n_mels); see `Augmenter.apply`.
+    draws : DrawBatch
+    targets : Targets
+    """
+
+    frames: Tensor
+    draws: DrawBatch
+    targets: Targets
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """The same in memory that a GPU can copy from by itself; the loader calls this."""
+        return self._map(Tensor.pin_memory)
+
+    def take(self, indices: Sequence[int]) -> Self:
+        """Some of the excerpts; an index may occur more than once."""
+        index = torch.as_tensor(indices)
+        return self._map(lambda tensor: tensor[index])
+
+    def split(self, size: int) -> list[Self]:
+        """Cut into parts of at most `size` excerpts, without copying: what is pinned stays pinned."""
+        return [self._map(operator.itemgetter(slice(start, start + size))) for start in range(0, len(self), size)]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        targets = Targets(*(change(getattr(self.targets, field.name)) for field in fields(Targets)))
+        return type(self)(change(self.frames), self.draws.map(change), targets)
+
+
+class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
+    """Reads excerpts by `ExcerptKey`, draws their augmentation, and draws their targets after it."""
+
+    def __init__(
+        self, store: FeatureStore, labels: Labels, plan: ExcerptPlan, augmenter: Augmenter, *, widening: Sequence[float]
+    ) -> None:
+        self.store = store
+        self.labels = labels
+        self.plan = plan
+        self.augmenter = augmenter
+        self.widening = tuple(widening)
+        self._epoch: tuple[int, list[Excerpt]] | None = None
+
+    def __getitem__(self, key: ExcerptKey) -> tuple[NDArray[np.float16], Draw, TargetArrays]:
+        excerpt = self._excerpts(key.epoch)[key.place]
+        draw = self.augmenter.draw(np.random.default_rng([_AUGMENT_STREAM, self.plan.seed, key.epoch, key.place]))
+        n_frames, frame_rate = self.augmenter.n_frames, self.store.params.frame_rate
+        targets = frame_targets(
+            self.labels.onsets(excerpt.recording),
+            self.labels.ignored(excerpt.recording),
+            n_frames=n_frames,
+            frame_rate=frame_rate,
+            widening=self.widening,
+            start_s=excerpt.start / frame_rate,
+            stretch=draw.stretch,
+        )
+        # Silence beyond the ends of the recording teaches nothing, and what a mask hides cannot be asked for.
+        source = excerpt.start + np.arange(n_frames) * draw.stretch
+        audible = (source >= 0) & (source < self.store.n_frames(excerpt.recording)) & draw.keep_frames & key.counts
+        for mask in (targets.onset_mask, targets.velocity_mask):
+            mask[~audible] = 0.0
+        return self._read(excerpt), draw, targets
+
+    def _excerpts(self, epoch: int) -> list[Excerpt]:
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, self.plan.epoch(epoch))
+        return self._epoch[1]
+
+    def _read(self, excerpt: Excerpt) -> NDArray[np.float16]:
+        n_source = self.augmenter.n_source_frames
+        frames = np.full((n_source, self.store.params.n_mels), self.store.params.floor_db, np.float16)
+        first = max(0, excerpt.start)
+        read = self.store.read(excerpt.recording, first, excerpt.start + n_source)
+        frames[first - excerpt.start : first - excerpt.start + len(read)] = read
+        return frames
+
+    @staticmethod
+    def collate(items: Sequence[tuple[NDArray[np.float16], Draw, TargetArrays]]) -> Batch:
+        """Stack items into a batch."""
+        frames, draws, targets = zip(*items, strict=True)
+        stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*targets, strict=True))
+        return Batch(torch.from_numpy(np.stack(frames)), DrawBatch.collate(draws), Targets(*stacked))

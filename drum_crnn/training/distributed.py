@@ -1,0 +1,237 @@
+"""Ranks: starting them, knowing which one this is, and adding up over all of them.
+
+One process is a world of size one and takes the same path as many. A rank owns one GPU if there are any.
+
+What ranks tell each other besides gradients goes through a second group of processes, over gloo: it never waits for
+a GPU, and notices within moments that another rank has died, where nccl would wait for minutes.
+"""
+
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed import HashStore, PrefixStore, distributed_c10d  # type: ignore[attr-defined]  # not in its __all__
+from torch.distributed.rendezvous import rendezvous
+
+from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
+
+__all__ = ["LostContact", "World", "is_launched", "join_world", "launch", "lost_rank_as_error", "n_processes_for"]
+
+T = TypeVar("T")
+
+# torchrun and torch's elastic launcher set these for every rank.
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# A rank that has died is noticed at once. This is for one that hangs, and has to exceed how long the fastest rank waits
+# for the slowest at the end of a validation.
+_TIMEOUT = timedelta(minutes=15)
+# Gradients are exchanged right after a message that all ranks have taken part in.
+_NCCL_TIMEOUT = timedelta(minutes=5)
+# How long a rank that has lost contact stays: the launcher tells of the first one that ends, which should be the cause.
+_GRACE_S = 2.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Which rank this is. `rank` is global, `local_rank` counts on this machine and chooses the device.
+
+    `control` is the group of processes for messages; see the module's text.
+    """
+
+    rank: int
+    local_rank: int
+    size: int
+    device: torch.device
+    control: Any = None  # of dist.ProcessGroup, which torch names in different ways
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes files and speaks to people."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sum of each of the values over all ranks, in float64."""
+        total = torch.tensor(values, dtype=torch.float64)
+        with lost_rank_as_error():
+            dist.all_reduce(total, group=self.control)
+        return total.tolist()
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every rank, in their order, on every rank."""
+        values: list[Any] = [None] * self.size
+        with lost_rank_as_error():
+            dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def broadcast(self, value: T) -> T:
+        """What the main rank passes, on every rank."""
+        box = [value]
+        with lost_rank_as_error():
+            dist.broadcast_object_list(box, group=self.control)
+        return box[0]
+
+
+class LostContact(DrumCrnnError):  # noqa: N818  # mostly a consequence of another's error
+    """Another rank is gone."""
+
+
+@contextlib.contextmanager
+def lost_rank_as_error() -> Iterator[None]:
+    """Say in a sentence that another rank is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Of gloo, nccl and the store, all of which are told apart by their texts alone.
+        words = ("closed by peer", "connection reset", "connection refused", "broken pipe", "timed out", "timeout")
+        text = str(error).splitlines()[0] if str(error) else ""
+        if not any(word in str(error).lower() for word in words):
+            raise
+        raise LostContact(
+            "lost contact to another rank, which has died or hangs; the same command again goes on from the last "
+            f"checkpoint ({text[:200]})"
+        ) from None
+
+
+def n_processes_for(processes: int | Literal["auto"]) -> int:
+    """Ranks to start on this machine: `auto` is one a visible GPU, else one."""
+    if processes == "auto":
+        return max(1, torch.cuda.device_count())
+    return processes
+
+
+def launch(function: Callable[..., None], *args: Any, processes: int | Literal["auto"]) -> None:
+    """Run `function(*args)` in every rank.
+
+    Under torchrun this process is a rank already and just calls it. Else, one rank runs in this process, and several
+    are started by torch's elastic launcher, which hands on the signals that this process gets.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a rank failed; the others are stopped by then.
+    Interrupted
+        If the ranks stopped because they were told to.
+    """
+    n_processes = n_processes_for(processes)
+    if is_launched() or n_processes == 1:
+        function(*args)
+        return
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # They would tell every failure a second time, with tracebacks.
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        run_id=uuid.uuid4().hex,
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=n_processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+        start_method="spawn",
+    )
+    try:
+        elastic_launch(config, function)(*args)
+    except ChildFailedError as error:
+        raise _as_error(error.get_first_failure()) from None
+    except SignalException as error:
+        raise Interrupted(
+            f"the training was stopped by {error.sigval.name}; the same command again goes on from its last checkpoint"
+        ) from None
+
+
+def _as_error(failure: tuple[int, Any]) -> DrumCrnnError:
+    """What the first rank that failed has said; for one that was killed, the launcher says it."""
+    rank, first = failure
+    message = first.message
+    said = str(message["message"] if isinstance(message, dict) else message)
+    kind, _, rest = said.partition(": ")
+    if kind == Interrupted.__name__:
+        return Interrupted(rest)
+    is_ours = kind in {DrumCrnnError.__name__, LostContact.__name__}
+    return DrumCrnnError(f"rank {rank} stopped the training: {rest if is_ours else said}")
+
+
+def is_launched() -> bool:
+    """Whether torchrun, or our own launcher, started this process as a rank."""
+    return all(variable in os.environ for variable in _RANK_VARIABLES)
+
+
+def _meet() -> Any:
+    """The launcher's store, under a prefix that belongs to this attempt of all ranks alone.
+
+    When torchrun restarts ranks, it hands them the store of the attempt before (torch 2.14; PyTorch's issue 135712),
+    and a rank that reads there where another one listens may find the address of a dead one. Its count of restarts
+    is not the same on all machines. So the main rank chooses a name, and gives it to each other rank under a word
+    that only that process knows.
+    """
+    store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+    me = uuid.uuid4().hex
+    store.set(f"here/{rank}", me)
+    attempt = me
+    if rank > 0:
+        attempt = store.get(f"come/{me}").decode()  # waits for it
+        store.set(f"coming/{attempt}/{rank}", "")
+    missing = set(range(1, size)) if rank == 0 else set()
+    until = time.monotonic() + _TIMEOUT.total_seconds()
+    while missing:
+        if time.monotonic() > until:
+            raise LostContact(f"rank {min(missing)} did not come within {_TIMEOUT}")
+        for other in sorted(missing):
+            if store.check([f"coming/{attempt}/{other}"]):
+                missing.discard(other)
+            elif store.check([f"here/{other}"]):  # perhaps one of an earlier attempt, which will not answer
+                store.set(f"come/{store.get(f'here/{other}').decode()}", attempt)
+        time.sleep(0.02)
+    return PrefixStore(attempt, store)
+
+
+@contextlib.contextmanager
+def join_world() -> Iterator[World]:
+    """Join the process group of all ranks, and leave it at the end."""
+    rank, local_rank, size = 0, 0, 1
+    if is_launched():
+        rank, local_rank, size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise DrumCrnnError(
+                f"train.processes asks for more ranks than the {torch.cuda.device_count()} visible GPUs; "
+                "lower it, or set it to auto"
+            )
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    timeout = _NCCL_TIMEOUT if backend == "nccl" else _TIMEOUT
+    if is_launched():
+        with lost_rank_as_error():
+            dist.init_process_group(backend, store=_meet(), rank=rank, world_size=size, timeout=timeout)
+    else:
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    try:
+        # None is the default group.
+        control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        yield World(rank, local_rank, size, device, control)
+    except BaseException as error:  # whatever it is, Ctrl-C included: it is only passed on
+        if isinstance(error, LostContact):
+            time.sleep(_GRACE_S)
+        if backend == "nccl":
+            # To leave in good order, nccl would wait for an exchange with a rank that is gone.
+            distributed_c10d._abort_process_group()
+        else:
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()

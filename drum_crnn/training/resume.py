@@ -1,0 +1,58 @@
+"""Saving a training and going on from what was saved."""
+
+from dataclasses import asdict
+
+from drum_crnn.foundation.console import warn
+from drum_crnn.training.checkpoint import load_checkpoint, save_checkpoint
+from drum_crnn.training.run import Run, TrainingState, choose_shares
+from drum_crnn.training.shares import Shares
+
+__all__ = [
+    "begin",
+    "restore",
+    "save",
+]
+
+
+def begin(run: Run) -> TrainingState:
+    """Start from the beginning; how ranks share the work is on disk before the first step is done."""
+    state = TrainingState(choose_shares(run))
+    save(run, state)
+    return state
+
+
+def save(run: Run, state: TrainingState) -> None:
+    """Write a checkpoint, on the main rank; all ranks call this together."""
+    sums = run.world.gather(state.sums)
+    if run.world.is_main:
+        content = {
+            "state": asdict(state) | {"sums": sums},
+            "learner": run.learner.state_dict(),
+            "best_weights": run.best_weights,
+        }
+        save_checkpoint(run.checkpoint, content)
+
+
+def restore(run: Run) -> TrainingState | None:
+    """Go on from the checkpoint of these very params, data and code; None if there is none."""
+    if run.world.is_main:
+        others = [path for path in run.outputs.resume.glob("*/checkpoint.pt") if path != run.checkpoint]
+        if others:
+            warn(
+                f"{others[0].parent}: holds a checkpoint of other params, data or code, and is left alone; "
+                "delete it if you do not want to go back to them"
+            )
+        for unfinished in run.checkpoint.parent.glob(f".{run.checkpoint.stem}-*"):
+            unfinished.unlink()
+    # The main rank alone reads it, since it alone writes it: another machine has none, or an older one.
+    is_there = run.world.is_main and run.checkpoint.is_file()
+    if (file := run.world.broadcast(run.checkpoint.read_bytes() if is_there else None)) is None:
+        return None
+    content = load_checkpoint(file, run.checkpoint)
+    run.learner.load_state_dict(content["learner"])
+    run.best_weights.update(content["best_weights"])
+    values = content["state"]
+    state = TrainingState(**values | {"shares": Shares(**values["shares"]), "sums": values["sums"][run.world.rank]})
+    if run.world.is_main:
+        warn(f"resuming at {state.place}, from {run.checkpoint}")
+    return state

@@ -1,0 +1,327 @@
+"""A training before its first step: inputs, outputs, params, the state that changes, and all that is built of them."""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from drum_crnn.data.feature_store import FeatureStore
+from drum_crnn.data.labels import Labels
+from drum_crnn.data.splits import Splits
+from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
+from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
+from drum_crnn.foundation.stopping import (
+    StopRequest,
+    ignore_stop_signals,
+)
+from drum_crnn.model.crnn import DrumCrnn, ModelParams
+from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.peak_picking import PeakPickingParams
+from drum_crnn.music.log_mel import FeatureParams
+from drum_crnn.training.augment import Augmenter, AugmentParams
+from drum_crnn.training.checkpoint import fingerprint_of
+from drum_crnn.training.dataset import Batch, ExcerptDataset, ExcerptKey, ExcerptPlan, ShareSampler
+from drum_crnn.training.distributed import World
+from drum_crnn.training.learner import Learner, accumulate_gradient
+from drum_crnn.training.log import EpochRecord
+from drum_crnn.training.shares import Shares, measure_shares
+from drum_crnn.training.train_params import TrainParams, learning_rate_at
+
+__all__ = [
+    "Run",
+    "TrainingInputs",
+    "TrainingOutputs",
+    "TrainingParams",
+    "TrainingState",
+    "choose_shares",
+    "end_loader",
+    "interrupted_error",
+    "load_initial_weights",
+    "prepare",
+    "trial_batch",
+]
+
+T = TypeVar("T")
+
+_TRIAL_EXCERPTS = 16  # different ones in a trial of a rank's speed
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingInputs:
+    """What a training reads."""
+
+    features: Path
+    labels: Path
+    splits: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutputs:
+    """What a training writes: the model, dvclive's folder, figures that differ between equal runs, and checkpoints."""
+
+    model: Path
+    metrics: Path
+    logs: Path
+    resume: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingParams:
+    """The sections of `params.yaml` that a training reads."""
+
+    model: ModelParams
+    train: TrainParams
+    augment: AugmentParams
+    peak_picking: PeakPickingParams
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read all four sections of a params file."""
+        return cls(
+            ModelParams.load(path), TrainParams.load(path), AugmentParams.load(path), PeakPickingParams.load(path)
+        )
+
+
+@dataclass
+class TrainingState:
+    """All that changes while training, besides weights and optimizer.
+
+    Attributes
+    ----------
+    shares : Shares
+        How the ranks divide a batch: measured once, then kept.
+    epoch, step : int
+        Epochs finished, and steps done within the current one.
+    sums : list of float
+        `StepResult.sums` of this rank over the current epoch.
+    history : list of dict
+        Metrics of the epochs that are finished.
+    speeds : list of dict
+        Of the same epochs, figures that differ between equal runs.
+    pictures : dict of int to Tensor
+        By epoch, counted from 0: uint8, shape (height, width, 3).
+    best_score, best_epoch : float, int
+        Of the weights that will be the model.
+    """
+
+    shares: Shares
+    epoch: int = 0
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 6)
+    history: list[dict[str, float]] = field(default_factory=list)
+    speeds: list[dict[str, float]] = field(default_factory=list)
+    pictures: dict[int, Tensor] = field(default_factory=dict)
+    best_score: float = -1.0
+    best_epoch: int = -1
+
+    def is_over(self, params: TrainParams) -> bool:
+        """Whether all epochs are done, or the last `patience` of them brought no better score."""
+        return self.epoch >= params.epochs or (
+            self.best_epoch >= 0 and self.epoch - 1 - self.best_epoch >= params.patience
+        )
+
+    def record(self, epoch: int) -> EpochRecord:
+        """What is logged of a finished epoch."""
+        picture = self.pictures.get(epoch)
+        return EpochRecord(self.history[epoch], self.speeds[epoch], None if picture is None else picture.numpy())
+
+    @property
+    def place(self) -> str:
+        """Where the training is, for people."""
+        return f"epoch {self.epoch + 1}, after its step {self.step}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same while training, and the learner."""
+
+    world: World
+    stop: StopRequest
+    params: TrainingParams
+    outputs: TrainingOutputs
+    checkpoint: Path
+    store: FeatureStore
+    labels: Labels
+    validation: Sequence[str]
+    sampler: ShareSampler
+    dataset: ExcerptDataset
+    loader: "DataLoader[Any]"
+    learner: Learner
+    best_weights: dict[str, Tensor]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return self.sampler.plan.n_steps(self.sampler.batch_size)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the whole training, if nothing stops it early."""
+        return self.params.train.epochs * self.steps_per_epoch
+
+    def learning_rate(self, state: "TrainingState", step: int) -> float:
+        """Learning rate of a global step of the current epoch."""
+        scores = [metrics["validation/f1"] for metrics in state.history]
+        return learning_rate_at(step, self.n_steps, self.params.train, scores)
+
+
+def prepare(
+    world: World, stop: StopRequest, inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams
+) -> Run:
+    """Open the data, build the model, and everything around it."""
+    train_params = params.train
+    store = FeatureStore.open(inputs.features)
+    labels = Labels.read(inputs.labels)
+    splits = Splits.read(inputs.splits)
+    sides = {side: splits.side(side) for side in ("train", "validation")}
+    for side, recordings in sides.items():
+        if not recordings:
+            raise DrumCrnnError(
+                f"{inputs.splits}: no recording is on the {side} side; see section 'split' of params.yaml"
+            )
+        if missing := [recording for recording in recordings if recording not in store]:
+            raise DrumCrnnError(f"{inputs.features}: lacks '{missing[0]}'; run `dvc repro extract`")
+    plan = ExcerptPlan(
+        recordings=tuple(sides["train"]),
+        n_frames=np.array([store.n_frames(recording) for recording in sides["train"]]),
+        excerpt_frames=train_params.excerpt_frames,
+        seed=train_params.seed,
+        per_epoch=train_params.excerpts_per_epoch,
+    )
+    augmenter = Augmenter(params.augment, store.params, n_frames=train_params.excerpt_frames)
+    dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
+    sampler = ShareSampler(plan, batch_size=train_params.batch_size, rank=world.rank, shares=[1] * world.size)
+    torch.manual_seed(train_params.seed)
+    model = DrumCrnn(params.model, n_mels=store.params.n_mels)
+    init_from = [] if train_params.init_from is None else [Path(train_params.init_from)]
+    for file in init_from:
+        load_initial_weights(model, file, store.params)
+    learner = Learner.build(world, train_params, augmenter, model)
+    fingerprint = fingerprint_of(
+        *(section.model_dump_json() for section in (params.model, params.train, params.augment, params.peak_picking)),
+        f"{world.size} ranks, {world.device.type}, {learner.autocast}",
+        store.fingerprint(),
+        inputs.labels,
+        inputs.splits,
+        *init_from,
+        *sorted(
+            file
+            for name, module in sys.modules.items()
+            if name.startswith("drum_crnn.") and name not in CANNOT_CHANGE_RESULTS
+            if (file := Path(str(module.__file__))).name != "__init__.py"
+        ),
+    )
+    if len(set(world.gather(fingerprint))) > 1:
+        raise DrumCrnnError(
+            "the ranks do not train the same thing: params, features, labels, splits or code of the machines differ; "
+            "copy them from one to the other"
+        )
+    return Run(
+        world=world,
+        stop=stop,
+        params=params,
+        outputs=outputs,
+        checkpoint=outputs.resume / fingerprint / "checkpoint.pt",
+        store=store,
+        labels=labels,
+        validation=evenly_spaced(sides["validation"], train_params.validation_recordings),
+        sampler=sampler,
+        dataset=dataset,
+        loader=DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=ExcerptDataset.collate,
+            num_workers=train_params.loader_workers,
+            persistent_workers=train_params.loader_workers > 0,
+            worker_init_fn=ignore_stop_signals,
+            # A rank that was spawned would spawn too, and its workers would be asked to stop while they still import.
+            multiprocessing_context="fork" if train_params.loader_workers > 0 else None,
+            pin_memory=train_params.pin_memory and world.device.type == "cuda",
+        ),
+        learner=learner,
+        best_weights={},
+    )
+
+
+def load_initial_weights(model: DrumCrnn, file: Path, features: FeatureParams) -> None:
+    """Begin with the weights of a model file, which must be of the same shape and hear the same features."""
+    if not file.is_file():
+        raise DrumCrnnError(f"train.init_from: there is no file {file}; name a model file, or write null")
+    known = ModelFile.load(file)
+    free = {"dropout", "window_frames", "margin_frames", "n_shards"}  # change no weight
+    for name, theirs, ours in (
+        ("model", known.model.params.model_dump(exclude=free), model.params.model_dump(exclude=free)),
+        ("features", known.features.model_dump(exclude=free), features.model_dump(exclude=free)),
+    ):
+        if differing := [f"{name}.{key} {theirs[key]}" for key in ours if theirs[key] != ours[key]]:
+            raise DrumCrnnError(f"train.init_from: {file} was trained with {', '.join(differing)}; set the same here")
+    model.load_state_dict(known.model.state_dict())
+
+
+def trial_batch(run: Run, n: int) -> Batch:
+    """The first `n` excerpts of the first epoch, read by this process."""
+    return ExcerptDataset.collate([run.dataset[ExcerptKey(0, place)] for place in range(n)])
+
+
+def trial(run: Run) -> Callable[[int], None]:
+    """A function that computes the gradient of so many excerpts on this rank alone, and forgets it."""
+    sample = trial_batch(run, min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0)))
+    device = run.world.device
+
+    @functools.cache  # a real step finds its batch ready, and does not wait for the CPU to put it together
+    def batch_of(n_excerpts: int) -> Batch:
+        batch = sample.take([index % len(sample) for index in range(n_excerpts)])
+        return batch.pin_memory() if run.loader.pin_memory else batch
+
+    def compute(n_excerpts: int) -> None:
+        batch = batch_of(n_excerpts)
+        try:
+            accumulate_gradient(
+                run.learner, batch, batch.targets.counts().tolist(), micro_batch=n_excerpts, exchange=False
+            )
+        finally:
+            run.learner.optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return compute
+
+
+def choose_shares(run: Run) -> Shares:
+    """How the ranks divide a batch."""
+    params, world = run.params.train, run.world
+    if params.rank_shares == "auto":
+        return measure_shares(trial(run), world, batch_size=params.batch_size, micro_batch=params.micro_batch)
+    weights = (1,) * world.size if params.rank_shares == "equal" else params.rank_shares
+    if len(weights) != world.size:
+        raise DrumCrnnError(
+            f"train.rank_shares has {len(weights)} shares, but there are {world.size} ranks; "
+            "give one a rank, or 'equal', or 'auto'"
+        )
+    return Shares(weights, (params.micro_batch or params.batch_size,) * world.size)
+
+
+def end_loader(loader: "DataLoader[Any]") -> None:
+    """End the processes of a loader. Python would wait for them for ever, as they ignore the signal that it sends."""
+    if (iterator := loader._iterator) is not None:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]  # of loaders with processes alone
+
+
+def evenly_spaced(items: Sequence[T], n: int | None) -> Sequence[T]:
+    """`n` of the items, evenly spaced over all; all of them if `n` is None or they are fewer."""
+    if n is None or n >= len(items):
+        return items
+    return [items[index * len(items) // n] for index in range(n)]
+
+
+def interrupted_error(run: Run, state: TrainingState) -> Interrupted:
+    """What to say after everything was saved."""
+    by = f" by {run.stop.signal.name}" if run.stop.signal else ""
+    return Interrupted(f"stopped{by} at {state.place}, and saved; the same command again goes on from there")

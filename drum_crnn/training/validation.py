@@ -1,0 +1,69 @@
+"""Validation: loss and onset F on the validation side, after each epoch."""
+
+import math
+
+import numpy as np
+
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.model.inference import Activations
+from drum_crnn.music.lanes import LANES
+from drum_crnn.scoring.counting import TOLERANCE_S
+from drum_crnn.scoring.prediction import predict_recordings
+from drum_crnn.scoring.sweep import LanePeaks, best_counts, pooled_best_f, sweep_lane
+from drum_crnn.training.run import Run, TrainingState, interrupted_error
+from drum_crnn.training.targets import frame_targets
+
+__all__ = [
+    "validate",
+]
+
+_MIN_ACTIVATION = 0.02  # peaks below are not looked at in validation: no threshold that low is ever best
+
+
+def validate(run: Run, state: TrainingState) -> dict[str, float]:
+    """Metrics of the validation side: loss, and onset F summed and per lane, each lane at its own best threshold.
+
+    Each rank hears every `size`-th recording; what is compared is put together on all of them.
+    """
+    heard: list[list[LanePeaks]] = []
+    loss, count = 0.0, 0.0
+    mine = run.validation[run.world.rank :: run.world.size]
+    for recording, activations, peaks in predict_recordings(
+        run.learner.kept,
+        run.store,
+        run.labels,
+        mine,
+        min_activation=_MIN_ACTIVATION,
+        peak_picking=run.params.peak_picking,
+    ):
+        if run.stop:
+            break
+        heard.append(peaks)
+        of_recording = _validation_loss(run, recording, activations)
+        loss, count = loss + of_recording[0], count + of_recording[1]
+    if any(run.world.gather(bool(run.stop))):
+        raise interrupted_error(run, state)
+    loss, count = run.world.sum([loss, count])
+    recordings = [peaks for of_rank in run.world.gather(heard) for peaks in of_rank]
+    curves = [sweep_lane([peaks[lane] for peaks in recordings], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
+    counts = best_counts(curves)
+    metrics = {"loss": loss / max(1.0, count), "f1": pooled_best_f(curves)}
+    if math.isnan(metrics["f1"]):
+        raise DrumCrnnError("no recording of the validation side has an onset, so no weights are better than others")
+    for name, values in (("f1", counts.f()), ("precision", counts.precision()), ("recall", counts.recall())):
+        metrics |= {f"{name}_{lane}": float(value) for lane, value in zip(LANES, values, strict=True)}
+    return metrics
+
+
+def _validation_loss(run: Run, recording: str, activations: Activations) -> tuple[float, float]:
+    """Sum and count of the masked cross-entropy of one recording."""
+    targets = frame_targets(
+        run.labels.onsets(recording),
+        run.labels.ignored(recording),
+        n_frames=len(activations.onset),
+        frame_rate=run.store.params.frame_rate,
+        widening=run.params.train.target_widening,
+    )
+    heard = np.clip(activations.onset.astype(np.float64), 1e-7, 1.0 - 1e-7)
+    cross_entropy = -(targets.onset * np.log(heard) + (1.0 - targets.onset) * np.log1p(-heard))
+    return float((cross_entropy * targets.onset_mask).sum()), float(targets.onset_mask.sum(dtype=np.float64))

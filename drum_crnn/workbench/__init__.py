@@ -1,0 +1,1 @@
+"""Tools for whoever experiments: presets, search, verification of files."""

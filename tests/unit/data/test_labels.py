@@ -1,0 +1,121 @@
+"""Labels as a file: they come back as they were written, and nothing else is taken for them."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drum_crnn.data.labels import AccountRow, Labels
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.lanes import LANES, N_LANES
+
+ARRAYS = (
+    "onset_offset", "onset_time_s", "onset_lane", "onset_velocity",
+    "ignore_offset", "ignore_start_s", "ignore_end_s", "ignore_lane",
+)  # fmt: skip
+
+
+def labels_of(counts: list[tuple[int, int]], *, seed: int = 0) -> Labels:
+    """Labels of one recording a pair (number of onsets, number of windows), with arbitrary content."""
+    rng = np.random.default_rng(seed)
+    n_onsets, n_windows = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    start_s = np.sort(rng.uniform(0.0, 60.0, n_windows))
+    return Labels(
+        recordings=tuple(f"drummer1/séance {i}" for i in range(len(counts))),
+        onset_offset=np.cumsum([0, *(n for n, _ in counts)]),
+        onset_time_s=np.sort(rng.uniform(0.0, 60.0, n_onsets)),
+        onset_lane=rng.integers(0, N_LANES, n_onsets).astype(np.int8),
+        onset_velocity=rng.integers(1, 128, n_onsets).astype(np.uint8),
+        ignore_offset=np.cumsum([0, *(n for _, n in counts)]),
+        ignore_start_s=start_s,
+        ignore_end_s=start_s + 0.04,
+        ignore_lane=rng.integers(0, N_LANES, n_windows).astype(np.int8),
+    )
+
+
+def test_a_recording_has_its_own_slice() -> None:
+    labels = labels_of([(3, 0), (0, 2), (4, 1)])
+    first, second, third = labels.recordings
+    assert labels.onsets(first).time_s.tolist() == labels.onset_time_s[:3].tolist()
+    assert len(labels.onsets(second)) == 0
+    assert labels.onsets(third).lane.tolist() == labels.onset_lane[3:].tolist()
+    assert labels.onsets(third).velocity.tolist() == labels.onset_velocity[3:].tolist()
+    assert labels.ignored(second).end_s.tolist() == labels.ignore_end_s[:2].tolist()
+    assert labels.ignored(third).lane.tolist() == labels.ignore_lane[2:].tolist()
+    assert first in labels
+    assert "drummer1/unknown" not in labels
+    for ask in (labels.onsets, labels.ignored):
+        with pytest.raises(DrumCrnnError, match="no labels for the recording 'drummer1/unknown'"):
+            ask("drummer1/unknown")
+
+
+@given(counts=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=6))
+def test_labels_come_back_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[tuple[int, int]]
+) -> None:
+    labels, path = labels_of(counts), tmp_path_factory.mktemp("labels") / "labels.h5"
+    labels.write(path)
+    read = Labels.read(path)
+    assert read.recordings == labels.recordings
+    for name in ARRAYS:
+        assert getattr(read, name).dtype == getattr(labels, name).dtype
+        np.testing.assert_array_equal(getattr(read, name), getattr(labels, name))
+
+
+def test_equal_labels_give_equal_bytes(tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("two", 1), ("other", 2)):
+        labels_of([(200, 5), (0, 0), (100, 2)], seed=seed).write(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (tmp_path / "one").read_bytes() != (tmp_path / "other").read_bytes()
+
+
+def test_the_accounting_is_written_as_it_stands(tmp_path: Path) -> None:
+    labels = Labels(**{name: getattr(labels_of([]), name) for name in ("recordings", *ARRAYS)}, accounting=(
+        AccountRow("no_lane", 54, "", 3), AccountRow("onset", 38, "snare", 1)
+    ))  # fmt: skip
+    labels.write_accounting(tmp_path / "account.csv")
+    assert (tmp_path / "account.csv").read_text() == "reason,note,lane,count\nno_lane,54,,3\nonset,38,snare,1\n"
+
+
+def test_the_share_of_notes_that_cannot_be_heard() -> None:
+    """Soft and hidden notes count against all that could have been onsets; merged ones and the like do not."""
+    rows = [
+        AccountRow("after_end", 38, "snare", 50),
+        AccountRow("no_lane", 54, "", 50),
+        AccountRow("merged", 38, "snare", 50),
+        AccountRow("inaudible", 38, "snare", 1),
+        AccountRow("soft", 38, "snare", 2),
+        AccountRow("soft", 40, "snare", 3),
+        AccountRow("soft", 36, "kick", 4),
+        AccountRow("onset", 38, "snare", 10),
+        AccountRow("onset", 40, "snare", 8),
+        AccountRow("onset", 51, "ride", 5),
+    ]
+    labels = Labels(**{name: getattr(labels_of([]), name) for name in ("recordings", *ARRAYS)}, accounting=tuple(rows))
+    assert labels.ignored_shares() == pytest.approx(
+        dict.fromkeys(LANES, 0.0) | {"kick": 1.0, "snare": 6 / 24, "ride": 0.0}
+    )
+    assert list(labels.ignored_shares()) == list(LANES)
+    assert labels_of([(3, 0)]).ignored_shares() == dict.fromkeys(LANES, 0.0)
+
+
+def test_what_is_no_file_of_labels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.h5"
+    with pytest.raises(DrumCrnnError, match="there is no such file"):
+        Labels.read(path)
+    path.write_text("text")
+    with pytest.raises(DrumCrnnError, match=r"labels\.h5: is damaged"):
+        Labels.read(path)
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = 1
+        file.attrs["lanes"] = "kick,snare"
+    with pytest.raises(DrumCrnnError, match="another version"):
+        Labels.read(path)
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = 2
+        file.attrs["lanes"] = np.bytes_(",".join(LANES))
+    with pytest.raises(DrumCrnnError, match="is damaged"):
+        Labels.read(path)

@@ -1,0 +1,60 @@
+"""How a stage runs: sentences on standard error, an exit code, and an end when it is asked to stop."""
+
+import os
+import signal
+
+import pytest
+from typer.testing import CliRunner
+
+from drum_crnn.foundation.console import say
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.stage import stage_app
+
+
+def test_an_error_for_people_is_a_sentence_and_exit_code_1() -> None:
+    def main(name: str) -> None:
+        say("before")
+        raise DrumCrnnError(f"{name}: is missing")
+
+    result = CliRunner().invoke(stage_app(main), ["a.wav"])
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "before\n", "error: a.wav: is missing\n")
+
+
+def test_a_mistake_of_ours_stays_a_traceback() -> None:
+    def main() -> None:
+        raise KeyError("lane")
+
+    result = CliRunner().invoke(stage_app(main), [])
+    assert isinstance(result.exception, KeyError)
+
+
+def test_a_wrong_argument_is_explained_with_the_usage() -> None:
+    def main(count: int) -> None:
+        say(str(count))
+
+    assert CliRunner().invoke(stage_app(main), ["3"]).stdout == "3\n"
+    result = CliRunner().invoke(stage_app(main), ["three"])
+    assert result.exit_code == 2
+    assert "count" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_with_all_cleaned_up_and_the_handlers_come_back(number: signal.Signals) -> None:
+    said = []
+
+    def main() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            said.append("went on")
+        finally:
+            os.kill(os.getpid(), number)  # once more, while it cleans up
+            said.append("cleaned up")
+
+    inherited = signal.signal(number, signal.default_int_handler)  # under nohup, it would be ignored
+    try:
+        result = CliRunner().invoke(stage_app(main), [])
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, inherited)
+    assert (result.exit_code, said) == (75, ["cleaned up"])
+    assert f"error: stopped by {number.name}" in result.stderr

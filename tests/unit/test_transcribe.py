@@ -1,0 +1,266 @@
+"""From audio files of several kinds to MIDI, and the command that does it, with all that people do wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from builders import RATE, clicks, exported, make_store, noise, section, small_features, small_model, untrained
+from first_party import ROOT
+from typer.testing import CliRunner
+
+from drum_crnn.cli import app
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.model.inference import activations_of
+from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.peak_picking import PeakPickingParams
+from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, OUTPUT_NOTES
+from drum_crnn.music.midi import DRUM_CHANNEL, Note, read_midi
+from drum_crnn.transcribe import Transcriber, choose_device, notes_of
+
+DURATION_S = 3.206  # 320.6 frames: resampling cannot cross the border of one
+RUNNER = CliRunner()
+
+
+def material() -> np.ndarray:
+    """Bursts of noise: something that sounds the same after a lossy codec."""
+    audio = 0.02 * noise(round(DURATION_S * RATE))
+    for start in range(20_000, len(audio) - 8000, 30_000):
+        audio[start : start + 8000] += 0.6 * noise(8000, seed=start) * np.exp(-np.arange(8000) / 1500)
+    return audio.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(tmp_path_factory.mktemp("model") / "drum_crnn.safetensors")
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("audio") / "song.wav"
+    soundfile.write(path, material(), RATE)
+    return path
+
+
+def test_a_file_is_heard_like_its_stored_features(model: Path, song: Path, tmp_path: Path) -> None:
+    decoded, _ = soundfile.read(song, dtype="float32")
+    store = make_store(tmp_path, {"song": decoded}, small_features())
+    loaded = ModelFile.load(model)
+    stored = activations_of(loaded.model, store.read("song"), floor_db=store.params.floor_db)
+    heard = Transcriber(model, device="cpu").activations(song)
+    np.testing.assert_array_equal(heard.onset, stored.onset)
+    np.testing.assert_array_equal(heard.velocity, stored.velocity)
+    assert len(heard.onset) == store.n_frames("song") == 321
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "n_channels", "subtype"),
+    [
+        ("x.flac", 48_000, 2, "PCM_24"),
+        ("x.wav", 22_050, 1, "FLOAT"),
+        ("x.ogg", 44_100, 2, None),
+        ("x.mp3", 48_000, 2, None),
+    ],
+)
+def test_any_format_rate_and_channel_count(
+    model: Path, song: Path, tmp_path: Path, name: str, rate: int, n_channels: int, subtype: str | None
+) -> None:
+    audio = soxr.resample(material(), RATE, rate, quality="HQ")
+    soundfile.write(tmp_path / name, np.repeat(audio[:, None], n_channels, axis=1), rate, subtype=subtype)
+    transcriber = Transcriber(model, device="cpu")
+    plain, other = (transcriber.activations(path).onset for path in (song, tmp_path / name))
+    assert other.shape[1] == len(LANES)
+    # An MP3 coder may pad the end by a part of its own frame, 26 ms.
+    assert abs(len(other) - len(plain)) <= (3 if name.endswith("mp3") else 0)
+    if name.endswith("flac"):
+        np.testing.assert_allclose(other, plain, rtol=0.05)
+
+
+def test_overridden_threshold_is_the_one_used(model: Path, song: Path) -> None:
+    """The onsets of a lane are the peaks above its own threshold, in the file or given."""
+    transcriber = Transcriber(model, device="cpu")
+    activation = transcriber.activations(song).onset
+    lane = LANES.index("snare")
+    high = float(np.quantile(activation[:, lane], 0.995))
+    overridden = Transcriber(model, thresholds={"snare": high}, device="cpu")(song)
+    plain = transcriber(song)
+    assert 0 < len(overridden.of_lane(lane)) < len(plain.of_lane(lane))
+    for frame in np.rint(overridden.of_lane(lane).time_s * 100).astype(int):
+        assert activation[frame, lane] >= high
+    for other in set(range(8)) - {lane}:
+        np.testing.assert_array_equal(overridden.of_lane(other).time_s, plain.of_lane(other).time_s)
+
+
+def test_a_model_that_hears_level_finds_clicks_where_they_are(tmp_path: Path) -> None:
+    """Hand-made weights: the onset logit of every lane follows how much louder a frame is than the one before."""
+    features = small_features(n_mels=8, n_fft=512)
+    params = small_model(conv_channels=[1, 1, 1], projection=1, gru_units=1, dropout=0.0)
+    model = untrained(params, n_mels=8)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for block in model.blocks:
+            block.norm.scale.fill_(1.0)
+            block.conv.weight[:, -1, 1, 1] = 1.0  # the difference, then whatever came of it
+        model.project.weight.fill_(1.0)
+        for direction in ("", "_reverse"):
+            gru = dict(model.gru.named_parameters())
+            gru[f"bias_ih_l0{direction}"][1] = -20.0  # update gate shut: no memory
+            gru[f"weight_ih_l0{direction}"][2, 0] = 4.0
+        model.head.weight[:8] = 5.0
+        model.head.bias[:8] = -6.0
+    path = tmp_path / "hand_made.safetensors"
+    ModelFile(model, features, section(PeakPickingParams), (0.5,) * 8).save(path)
+    times = [0.5, 1.0, 1.27, 2.04]
+    soundfile.write(tmp_path / "clicks.wav", clicks(times, 3.0), RATE)
+    found = Transcriber(path, device="cpu")(tmp_path / "clicks.wav").of_lane(0)
+    assert len(found) == len(times)
+    np.testing.assert_allclose(found.time_s, times, atol=0.0101)  # half the window, 6 ms, hears the click early
+
+
+def test_notes_are_written_on_their_lanes_own_note() -> None:
+    from builders import onsets
+
+    notes = notes_of(onsets(*((0.1 * lane, lane, 10 + lane) for lane in range(8))))
+    assert notes == [Note(0.1 * lane, OUTPUT_NOTES[lane], 10 + lane) for lane in range(8)]
+    assert [LANE_OF_NOTE[note.note] for note in notes] == list(range(8))
+
+
+def test_model_without_thresholds_says_how_to_make_one(tmp_path: Path) -> None:
+    ModelFile(untrained(), small_features()).save(tmp_path / "crnn.safetensors")
+    with pytest.raises(DrumCrnnError, match=r"crnn\.safetensors: holds no thresholds; `drum-crnn export`"):
+        Transcriber(tmp_path / "crnn.safetensors", device="cpu")
+
+
+def test_devices_by_name() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(DrumCrnnError, match="no device 'tpu'; choose auto, cpu or cuda"):
+        choose_device("tpu")
+
+
+# --- the command ---
+
+
+def test_command_writes_midi_and_prints_counts(model: Path, song: Path, tmp_path: Path) -> None:
+    midi = tmp_path / "new folder" / "song.mid"
+    result = RUNNER.invoke(app, ["transcribe", str(song), str(midi), "--model", str(model), "--bpm", "97"])
+    assert result.exit_code == 0, result.output
+    found = Transcriber(model, device="cpu")(song)
+    assert len(found) > 8
+    messages = [message for message in mido.MidiFile(midi) if message.type.startswith("note")]
+    assert {message.channel for message in messages} == {DRUM_CHANNEL}
+    written = read_midi(midi)
+    assert sorted(note.note for note in written) == sorted(OUTPUT_NOTES[lane] for lane in found.lane)
+    np.testing.assert_allclose([note.time_s for note in written], found.time_s, atol=0.002)
+    assert sorted(note.velocity for note in written) == sorted(found.velocity)
+    for index, lane in enumerate(LANES):
+        [line] = [line for line in result.stdout.splitlines() if f" {lane} " in line]
+        assert str(len(found.of_lane(index))) in line.split()
+    assert f"{len(found)} onsets written to" in result.stdout
+
+
+def bad_recording(directory: Path, kind: str) -> Path:
+    path = directory / f"{kind}.wav"
+    if kind == "text":
+        path.write_text("this is not a recording\n" * 20, encoding="utf-8")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "no_samples":
+        soundfile.write(path, np.zeros(0), RATE)
+    elif kind == "nan":
+        soundfile.write(path, np.array([0.0, np.nan] * 1000, np.float32), RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "missing.wav: there is no such file"),
+        ("text", "text.wav: not a readable recording"),
+        ("empty", "empty.wav: is empty"),
+        ("no_samples", "no_samples.wav: holds no audio"),
+        ("nan", "nan.wav: has samples that are not finite"),
+    ],
+)
+def test_command_names_a_bad_recording_and_leaves_no_file(model: Path, tmp_path: Path, kind: str, words: str) -> None:
+    recording, out = bad_recording(tmp_path, kind), tmp_path / "out"
+    result = RUNNER.invoke(app, ["transcribe", str(recording), str(out / "x.mid"), "--model", str(model)])
+    check_sentence(result.exit_code, result.stderr, words)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--threshold", "cowbell=0.5"], "there is no lane 'cowbell'; the lanes are kick, snare"),
+        (["--threshold", "snare"], "write it as LANE=VALUE"),
+        (["--threshold", "snare=loud"], "write it as LANE=VALUE"),
+        (["--threshold", "snare=1.5"], "should be above 0 and at most 1"),
+        (["--threshold", "snare=nan"], "should be above 0 and at most 1"),
+        (["--threshold", "snare=0"], "should be above 0 and at most 1"),
+        (["--device", "tpu"], "there is no device 'tpu'"),
+        (["--model", "nowhere.safetensors"], "nowhere.safetensors: there is no such model"),
+    ],
+)
+def test_command_explains_a_bad_option_and_leaves_no_file(
+    model: Path, song: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    midi = tmp_path / "x.mid"
+    result = RUNNER.invoke(app, ["transcribe", str(song), str(midi), "--model", str(model), *options])
+    check_sentence(result.exit_code, result.stderr, words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_command_explains_a_missing_gpu(model: Path, song: Path, tmp_path: Path) -> None:
+    result = RUNNER.invoke(
+        app, ["transcribe", str(song), str(tmp_path / "x.mid"), "--model", str(model), "--device", "cuda"]
+    )
+    check_sentence(result.exit_code, result.stderr, "no CUDA device can be used here; choose --device cpu or auto")
+
+
+def test_a_bad_recording_leaves_an_older_transcription_as_it_was(model: Path, tmp_path: Path) -> None:
+    midi = tmp_path / "x.mid"
+    midi.write_bytes(b"precious")
+    recording = bad_recording(tmp_path, "text")
+    result = RUNNER.invoke(app, ["transcribe", str(recording), str(midi), "--model", str(model)])
+    assert result.exit_code == 1
+    assert midi.read_bytes() == b"precious"
+
+
+def test_real_process_ends_with_one_sentence(tmp_path: Path) -> None:
+    recording = bad_recording(tmp_path, "text")
+    model = exported(tmp_path / "model.safetensors")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "drum_crnn.cli",
+            "transcribe",
+            str(recording),
+            str(tmp_path / "x.mid"),
+            "--model",
+            str(model),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    check_sentence(done.returncode, done.stderr, "text.wav: not a readable recording")
+    assert done.stdout == ""
+    assert not (tmp_path / "x.mid").exists()
+
+
+def check_sentence(exit_code: int, stderr: str, words: str) -> None:
+    assert exit_code == 1, stderr
+    lines = stderr.strip().splitlines()
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("error: ")
+    assert words in lines[0]

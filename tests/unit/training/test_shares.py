@@ -1,0 +1,196 @@
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.training.distributed import World
+from drum_crnn.training.shares import Shares, StepCost, divide, fits, largest_that_fits, measure_shares
+
+T = TypeVar("T")
+CPU = torch.device("cpu")
+
+
+class Together:
+    """Worlds of several ranks within one process, one thread each."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.barrier = threading.Barrier(size, timeout=30)
+        self.board: list[Any] = [None] * size
+
+    def world(self, rank: int) -> World:
+        together = self
+
+        class ThreadWorld(World):
+            def gather(self, value: T) -> list[T]:
+                together.barrier.wait()
+                together.board[rank] = value
+                together.barrier.wait()
+                return list(together.board)
+
+            def broadcast(self, value: T) -> T:
+                return self.gather(value)[0]
+
+        return ThreadWorld(rank, rank, self.size, CPU)
+
+    def run(self, of_rank: Callable[[World], T]) -> list[T]:
+        results: list[Any] = [None] * self.size
+
+        def target(rank: int) -> None:
+            try:
+                results[rank] = of_rank(self.world(rank))
+            except DrumCrnnError as error:
+                results[rank] = error
+
+        threads = [threading.Thread(target=target, args=(rank,)) for rank in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+
+COSTS = st.builds(StepCost, st.floats(0.1, 10), st.floats(0, 5, allow_subnormal=False))
+
+
+@given(costs=st.lists(COSTS, min_size=1, max_size=3), spare=st.integers(0, 9))
+def test_no_other_division_ends_earlier(costs: list[StepCost], spare: int) -> None:
+    batch_size = len(costs) + spare
+    shares = divide(costs, batch_size)
+    assert sum(shares) == batch_size
+    assert min(shares) >= 1
+
+    def end(division: tuple[int, ...]) -> float:
+        return max(cost.of(share) for share, cost in zip(division, costs, strict=True))
+
+    others = itertools.product(range(1, batch_size + 1), repeat=len(costs))
+    assert end(shares) <= min(end(other) for other in others if sum(other) == batch_size) * (1 + 1e-9)
+
+
+@given(cost=COSTS, sizes=st.lists(st.integers(1, 50), min_size=2, max_size=5, unique=True))
+def test_costs_are_recovered_from_times(cost: StepCost, sizes: list[int]) -> None:
+    fitted = StepCost.fit(sizes, [cost.of(n) for n in sizes])
+    for n in (1, 20, 60):
+        assert fitted.of(n) == pytest.approx(cost.of(n), rel=1e-6)
+
+
+@given(seconds=st.lists(st.floats(0.01, 10), min_size=1, max_size=5))
+def test_costs_are_never_absurd(seconds: list[float]) -> None:
+    """Times that fall with the size, as noise makes them, and a size that was measured more than once."""
+    for sizes in (range(1, len(seconds) + 1), [7] * len(seconds)):
+        cost = StepCost.fit(list(sizes), seconds)
+        assert cost.fixed_s >= 0
+        assert cost.excerpt_s > 0
+
+
+@given(most=st.integers(1, 300), limit=st.integers(0, 400))
+def test_out_of_memory_is_caught_and_the_largest_that_fits_is_found(most: int, limit: int) -> None:
+    tried: list[int] = []
+
+    def compute(n: int) -> None:
+        tried.append(n)
+        if n > limit:
+            raise torch.OutOfMemoryError("faked")
+
+    assert largest_that_fits(lambda n: fits(compute, n, CPU), most) == min(most, limit)
+    assert all(1 <= n <= most for n in tried)
+    assert len(tried) <= 2 + math.log2(most)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
+    def compute(_: int) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        fits(compute, 8, CPU)
+
+
+def measure(ms_of_rank: list[float], limits: list[int], *, batch_size: int, **options: Any) -> list[Any]:
+    def of_rank(world: World) -> Shares:
+        def compute(n: int) -> None:
+            if n > limits[world.rank]:
+                raise torch.OutOfMemoryError("faked")
+            time.sleep(n * ms_of_rank[world.rank] / 1000)
+
+        return measure_shares(compute, world, batch_size=batch_size, **{"micro_batch": None, **options})
+
+    return Together(len(ms_of_rank)).run(of_rank)
+
+
+def test_shares_follow_the_speed_and_all_ranks_agree() -> None:
+    first, second = measure([30, 10], [99, 99], batch_size=12)
+    assert first == second
+    assert first.weights[0] < first.weights[1]  # by how much, a busy machine decides: a sleep may be longer
+    assert first.micro_batch == (12, 12)
+    assert len(first.step_s) == 2
+
+
+def test_what_does_not_fit_is_cut_into_micro_batches() -> None:
+    """The small card is the faster one here: it still gets the larger share."""
+    first, second = measure([5, 15], [3, 99], batch_size=12)
+    assert first == second
+    assert first.micro_batch == (3, 12)
+    assert first.weights[0] > first.weights[1]
+    assert f"rank 0 {first.weights[0]} in parts of 3" in first.describe(12)
+
+
+def test_one_rank_alone_learns_what_fits() -> None:
+    assert measure([0], [5], batch_size=16) == [Shares((16,), (5,))]
+    assert measure([0], [5], batch_size=16, micro_batch=2) == [Shares((16,), (2,))]
+
+
+def test_a_model_that_does_not_fit_at_all_is_an_error_on_every_rank() -> None:
+    for error in measure([0, 0], [9, 0], batch_size=8):
+        assert isinstance(error, DrumCrnnError)
+        assert "not even one excerpt fits into the memory of rank 1" in str(error)
+
+
+def test_fewer_excerpts_than_ranks_is_an_error() -> None:
+    for error in measure([0, 0, 0], [9, 9, 9], batch_size=2):
+        assert "train.batch_size is 2, but there are 3 ranks" in str(error)
+
+
+class FakeGpu:
+    """Reports memory as torch.cuda does: the most that was reserved since the last reset, failed attempts included."""
+
+    total = 100
+
+    def __init__(self, of_excerpts: Callable[[int], int], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.of_excerpts, self.peak = of_excerpts, 0
+        properties = type("Properties", (), {"total_memory": self.total})
+        for name, fake in {
+            "empty_cache": lambda: None,
+            "reset_peak_memory_stats": lambda _: setattr(self, "peak", 0),
+            "max_memory_reserved": lambda _: self.peak,
+            "get_device_properties": lambda _: properties,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+    def compute(self, n: int) -> None:
+        self.peak = max(self.peak, min(self.total, self.of_excerpts(n)))
+        if self.of_excerpts(n) > self.total:
+            raise torch.OutOfMemoryError("faked")
+
+
+@pytest.mark.parametrize("per_excerpt", range(3, 60, 4))
+def test_what_a_failed_probe_took_is_not_held_against_the_next(
+    monkeypatch: pytest.MonkeyPatch, per_excerpt: int
+) -> None:
+    """A tenth of the memory is left for what a real step needs besides."""
+    gpu = FakeGpu(lambda n: per_excerpt * n, monkeypatch)
+    found = largest_that_fits(lambda n: fits(gpu.compute, n, torch.device("cuda", 0)), 16)
+    assert found == min(16, 90 // per_excerpt)
+
+
+def test_the_decision_for_people_tells_excerpts_not_weights() -> None:
+    assert Shares((1, 1, 1), (16, 16, 16)).describe(16) == "excerpts of a batch of 16: rank 0 5; rank 1 5; rank 2 6"
+    text = Shares((1, 2), (4, 4), (0.5, 0.25)).describe(12)
+    assert text == "excerpts of a batch of 12: rank 0 4, 500 ms; rank 1 8 in parts of 4, 250 ms"
