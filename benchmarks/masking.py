@@ -1,8 +1,8 @@
 """How audible a note must be to be heard: `python -m benchmarks.masking`, after `dvc repro`.
 
-Recall of the current model on the validation side, by audibility, with the notes that the labels ignore included.
+Recall of the current model in the validation split, by audibility, with the notes that the labels ignore included.
 Where it falls off is where `labels.min_audibility_db` belongs: what no model hears teaches nothing, and to ask for it
-at tuning drags thresholds down. The test side is not looked at.
+at tuning drags thresholds down. The test split is not looked at.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def main() -> None:
     if model.thresholds is None or model.peak_picking is None:
         raise DrumCrnnError("models/drum_crnn.safetensors holds no thresholds; run `dvc repro models`")
     store = FeatureStore.open(Path("data/features"))
-    wanted = set(Splits.read(Path("data/splits.csv")).side("validation"))
+    wanted = set(Splits.read(Path("data/splits.csv")).recordings("validation"))
     catalog = Catalog(tuple(entry for entry in Catalog.read(Path("data/catalog.csv")) if entry.recording in wanted))
     params = LabelParams.load().model_copy(update={"min_audibility_db": None, "min_velocity": 1})
     labels = make_labels(root, catalog, params)

@@ -9,7 +9,7 @@ __all__ = ["render_material", "render_params"]
 
 
 def render_params(*, n_performances: int, seconds: tuple[float, float]) -> RenderParams:
-    """Section `render`, with so many performances of such a length: no lone fills, no kits for the test side alone."""
+    """Section `render`, with so many performances of such a length: no lone fills, no kits for the test split alone."""
     params = RenderParams.load()
     update = {"performances": n_performances, "seconds": seconds, "fill_performances": 0.0}
     sessions = tuple(session for session in params.sessions if session.kits == "heard")

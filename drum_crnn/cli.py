@@ -100,7 +100,7 @@ def scores(
     except FileNotFoundError as error:
         raise DrumCrnnError(f"{error.filename}: there are no scores yet; `dvc repro` makes them") from None
     table = Table(
-        title="Onsets on the test side, at ±50 ms",
+        title="Onsets in the test split, at ±50 ms",
         caption="interval: of F, over performances; ±25 ms: F; velocity: mean absolute error",
     )
     for column in ("lane", "onsets", "P", "R", "F", "interval", "±25 ms", "velocity"):
@@ -144,7 +144,7 @@ def search(
     space: Annotated[Path, typer.Argument(help="A file of keys of params.yaml, each with its choices or range.")],
     trials: Annotated[int, typer.Option(min=1, help="How many there should be in the end.")] = 20,
     jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
-    metric: Annotated[str, typer.Option(help="On the validation side: f1, f1_LANE, or loss (least is best).")] = "f1",
+    metric: Annotated[str, typer.Option(help="In the validation split: f1, f1_LANE, or loss (least is best).")] = "f1",
     seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
     name: Annotated[str | None, typer.Option(help="Of the experiments; by default that of the file.")] = None,
 ) -> None:

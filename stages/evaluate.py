@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the exported model's scores on the test side."""
+"""Stage `evaluate`: the exported model's scores in the test split."""
 
 from pathlib import Path
 

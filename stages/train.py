@@ -1,4 +1,4 @@
-"""Stage `train`: features, labels, splits → the weights that are best on the validation side."""
+"""Stage `train`: features, labels, splits → the weights that are best in the validation split."""
 
 from pathlib import Path
 

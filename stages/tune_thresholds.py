@@ -1,4 +1,4 @@
-"""Stage `tune-thresholds`: each lane's threshold, from the validation side alone."""
+"""Stage `tune-thresholds`: each lane's threshold, from the validation split alone."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ class CatalogEntry:
     performance, kit : str
         What was played and through what; recordings of one performance share all onsets.
     split : str
-        The official side, or empty.
+        The official split, or empty.
     condition : str
         How the recording was made, as the corpus's table says; or empty.
     audio_path, midi_path : str

@@ -30,7 +30,7 @@ __all__ = [
     "CONDITION_COLUMN",
     "EGMD_COLUMNS",
     "GROOVE_KIT",
-    "OFFICIAL_SIDES",
+    "OFFICIAL_SPLITS",
     "SAMPLE_RATE",
     "Corpus",
     "CorpusParams",
@@ -39,7 +39,7 @@ __all__ = [
 
 SAMPLE_RATE = 44_100  # Hz; of E-GMD, of Groove and of the studio
 GROOVE_KIT = "Groove"  # Groove was recorded with one kit, and its table does not name it
-OFFICIAL_SIDES = ("train", "validation", "test")
+OFFICIAL_SPLITS = ("train", "validation", "test")
 
 # The header of E-GMD's table, in its order; Groove's has the same names in another, and no kit.
 EGMD_COLUMNS = (
@@ -240,8 +240,8 @@ def _parse_row(row: dict[str, str], line: int) -> Recording:
     if not row["id"]:
         raise _RowError("'id' is empty; it names the performance")
     split = row["split"]
-    if split and split not in OFFICIAL_SIDES:
-        raise _RowError(f"'split' is '{split}'; expected {', '.join(OFFICIAL_SIDES)} or nothing")
+    if split and split not in OFFICIAL_SPLITS:
+        raise _RowError(f"'split' is '{split}'; expected {', '.join(OFFICIAL_SPLITS)} or nothing")
     kit = row.get(_KIT_COLUMN, GROOVE_KIT)
     if not kit:
         raise _RowError(f"'{_KIT_COLUMN}' is empty")

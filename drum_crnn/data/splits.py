@@ -1,7 +1,7 @@
 """Which recordings train, validate and test the model.
 
-The unit is the performance: all its kit renderings are on one side, since they share every onset. Kits of a held-out
-family are heard on the test side alone; their recordings of other performances are `unused`.
+The unit is the performance: all its kit renderings are in one split, since they share every onset. Kits of a held-out
+family are heard in the test split alone; their recordings of other performances are `unused`.
 """
 
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ from typing import Self
 from drum_crnn.foundation.errors import DrumCrnnError, damaged_error
 from drum_crnn.foundation.tables import read_table, write_table
 
-__all__ = ["SIDES", "SplitRow", "Splits", "check_no_leak", "leak_error"]
+__all__ = ["SPLITS", "SplitRow", "Splits", "check_no_leak", "leak_error"]
 
-SIDES = ("train", "validation", "test", "unused")
+SPLITS = ("train", "validation", "test", "unused")
 
 
 @dataclass(frozen=True, slots=True)
 class SplitRow:
-    """The side of one recording; the fields are the columns of `data/splits.csv`."""
+    """The split of one recording; the fields are the columns of `data/splits.csv`."""
 
     recording: str
     performance: str
     kit: str
-    side: str
+    split: str
 
 
 _COLUMNS = [field.name for field in fields(SplitRow)]
@@ -32,7 +32,7 @@ _COLUMNS = [field.name for field in fields(SplitRow)]
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The side of every recording of the catalog, in its order."""
+    """The split of every recording of the catalog, in its order."""
 
     rows: tuple[SplitRow, ...]
 
@@ -42,17 +42,17 @@ class Splits:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def side(self, side: str) -> list[str]:
-        """Identities of the recordings on `side`, which is one of `SIDES`.
+    def recordings(self, split: str) -> list[str]:
+        """Identities of the recordings in `split`, which is one of `SPLITS`.
 
         Raises
         ------
         ValueError
-            If there is no such side.
+            If there is no such split.
         """
-        if side not in SIDES:
-            raise ValueError(f"there is no side '{side}'; the sides are {', '.join(SIDES)}")
-        return [row.recording for row in self.rows if row.side == side]
+        if split not in SPLITS:
+            raise ValueError(f"there is no split '{split}'; the splits are {', '.join(SPLITS)}")
+        return [row.recording for row in self.rows if row.split == split]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -61,7 +61,7 @@ class Splits:
         Raises
         ------
         DrumCrnnError
-            If the file is missing or damaged, or a performance is on two sides.
+            If the file is missing or damaged, or a performance is in two splits.
         """
         rows = read_table(
             path,
@@ -84,7 +84,7 @@ class Splits:
 
 
 def check_no_leak(splits: Splits) -> None:
-    """Make sure that no performance is on two of the sides train, validation and test.
+    """Make sure that no performance is on two of the splits train, validation and test.
 
     Raises
     ------
@@ -93,17 +93,17 @@ def check_no_leak(splits: Splits) -> None:
     """
     first: dict[str, SplitRow] = {}
     for row in splits:
-        if row.side == "unused":
+        if row.split == "unused":
             continue
         known = first.setdefault(row.performance, row)
-        if known.side != row.side:
-            raise leak_error(row.performance, (known.recording, known.side), (row.recording, row.side))
+        if known.split != row.split:
+            raise leak_error(row.performance, (known.recording, known.split), (row.recording, row.split))
 
 
 def leak_error(performance: str, one: tuple[str, str], other: tuple[str, str]) -> DrumCrnnError:
-    """What to say when `one` and `other`, each a recording and its side, are of the same performance."""
+    """What to say when `one` and `other`, each a recording and its split, are of the same performance."""
     return DrumCrnnError(
-        f"performance '{performance}' is on two sides ('{one[0]}' on {one[1]}, '{other[0]}' on {other[1]}), which "
+        f"performance '{performance}' is in two splits ('{one[0]}' in {one[1]}, '{other[0]}' in {other[1]}), which "
         "would leak the test into the training; all its recordings must share one: correct the split, "
         "or draw anew with split.honour_official set to false"
     )
@@ -111,6 +111,6 @@ def leak_error(performance: str, one: tuple[str, str], other: tuple[str, str]) -
 
 def _parse(row: list[str]) -> SplitRow:
     parsed = SplitRow(*row)
-    if parsed.side not in SIDES:
-        raise ValueError(f"'side' is '{parsed.side}'; expected {', '.join(SIDES)}")
+    if parsed.split not in SPLITS:
+        raise ValueError(f"'split' is '{parsed.split}'; expected {', '.join(SPLITS)}")
     return parsed

@@ -1,4 +1,4 @@
-"""How performances are shared out among the sides.
+"""How performances are shared out among the splits.
 
 An official split is followed as it is; without one, performances are drawn, stratified by style.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from drum_crnn.data.catalog import Catalog, CatalogEntry
-from drum_crnn.data.splits import SIDES, SplitRow, Splits, check_no_leak, leak_error
+from drum_crnn.data.splits import SPLITS, SplitRow, Splits, check_no_leak, leak_error
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
 
@@ -51,17 +51,17 @@ class SplitParams(ParamsSection):
 
 
 def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
-    """Put every recording of the catalog on one side.
+    """Put every recording of the catalog in one split.
 
     The official split is honoured if every recording has one. If none has, or `params.honour_official` is off,
     performances are drawn: stratified by style (the part before any `/`), in the fractions of `params`, at least one
-    performance a side.
+    performance a split.
 
     Raises
     ------
     DrumCrnnError
-        If a performance is on two sides, only some recordings have an official side, a pattern of held-out kits fits
-        no kit, there are fewer than three performances to draw from, or a side remains empty.
+        If a performance is in two splits, only some recordings have an official split, a pattern of held-out kits fits
+        no kit, there are fewer than three performances to draw from, or a split remains empty.
     """
     held_out = _held_out_kits(catalog, params.held_out_kits)
     n_official = sum(bool(entry.split) for entry in catalog)
@@ -72,21 +72,21 @@ def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
                 f"'{next(entry.recording for entry in catalog if not entry.split)}'); complete the corpus's table, "
                 "or set split.honour_official to false to draw all anew"
             )
-        side_of = _official_sides(catalog)
+        split_of = _official_splits(catalog)
     else:
-        side_of = _draw_sides(catalog, params)
+        split_of = _draw_splits(catalog, params)
     rows = []
     for entry in catalog:
-        side = side_of[entry.performance]
-        if entry.kit in held_out and side != "test":
-            side = "unused"
-        rows.append(SplitRow(entry.recording, entry.performance, entry.kit, side))
+        split = split_of[entry.performance]
+        if entry.kit in held_out and split != "test":
+            split = "unused"
+        rows.append(SplitRow(entry.recording, entry.performance, entry.kit, split))
     splits = Splits(tuple(rows))
     check_no_leak(splits)
-    for side in SIDES[:3]:
-        if not splits.side(side):
+    for split in SPLITS[:3]:
+        if not splits.recordings(split):
             raise DrumCrnnError(
-                f"the {side} side has no recordings; check the official split, split.held_out_kits, "
+                f"the {split} split has no recordings; check the official split, split.held_out_kits, "
                 "and that the corpus is large enough"
             )
     return splits
@@ -105,7 +105,7 @@ def _held_out_kits(catalog: Catalog, patterns: tuple[str, ...]) -> set[str]:
     return held_out
 
 
-def _official_sides(catalog: Catalog) -> dict[str, str]:
+def _official_splits(catalog: Catalog) -> dict[str, str]:
     first: dict[str, CatalogEntry] = {}
     for entry in catalog:
         known = first.setdefault(entry.performance, entry)
@@ -114,11 +114,11 @@ def _official_sides(catalog: Catalog) -> dict[str, str]:
     return {performance: entry.split for performance, entry in first.items()}
 
 
-def _draw_sides(catalog: Catalog, params: SplitParams) -> dict[str, str]:
-    """Draw a side for each performance: the totals are exact, and each style's are within one of its proportion.
+def _draw_splits(catalog: Catalog, params: SplitParams) -> dict[str, str]:
+    """Draw a split for each performance: the totals are exact, and each style's are within one of its proportion.
 
     Performances are lined up style by style, each style shuffled, and the line is cut into equal steps: every step
-    gives the test and the validation side their share (systematic sampling). Unlike folds, this keeps the
+    gives the test and the validation split their share (systematic sampling). Unlike folds, this keeps the
     proportions of rare styles and works for three performances as well as for thousands.
     """
     style_of = {entry.performance: entry.style.split("/")[0] for entry in catalog}
@@ -139,14 +139,14 @@ def _draw_sides(catalog: Catalog, params: SplitParams) -> dict[str, str]:
 
     n_test = _share(n, params.test_fraction, leave=2)
     n_validation = _share(n, params.validation_fraction, leave=1 + n_test)
-    sides = dict.fromkeys(line, "train")
+    splits = dict.fromkeys(line, "train")
     for performance in _every(line, n_test, rng):
-        sides[performance] = "test"
-    rest = [performance for performance in line if sides[performance] == "train"]
+        splits[performance] = "test"
+    rest = [performance for performance in line if splits[performance] == "train"]
     for performance in _every(rest, n_validation, rng):
-        sides[performance] = "validation"
-    assert set(Counter(sides.values())) == {"train", "validation", "test"}
-    return sides
+        splits[performance] = "validation"
+    assert set(Counter(splits.values())) == {"train", "validation", "test"}
+    return splits
 
 
 def _share(n: int, fraction: float, *, leave: int) -> int:

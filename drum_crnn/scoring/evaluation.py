@@ -1,4 +1,4 @@
-"""Scores of an exported model on the test side: numbers, tables, a picture, and what DVC plots."""
+"""Scores of an exported model in the test split: numbers, tables, a picture, and what DVC plots."""
 
 import functools
 import json
@@ -74,7 +74,7 @@ def evaluate(
     tables: Path,
     params: EvaluateParams,
 ) -> None:
-    """Score the model on the test side.
+    """Score the model in the test split.
 
     Writes `scores_json`, few and flat numbers for comparing experiments, and a directory of CSV tables with a picture
     of what was played and heard in a few recordings (see `drum_crnn.scoring.rolls`).
@@ -82,12 +82,12 @@ def evaluate(
     Raises
     ------
     DrumCrnnError
-        If the test side is empty, or a file cannot be read or holds no thresholds.
+        If the test split is empty, or a file cannot be read or holds no thresholds.
     """
-    sides = Splits.read(splits)
-    test = sides.side("test")
+    split = Splits.read(splits)
+    test = split.recordings("test")
     if not test:
-        raise DrumCrnnError(f"{splits}: no recording is on the test side; see section 'split' of params.yaml")
+        raise DrumCrnnError(f"{splits}: no recording is in the test split; see section 'split' of params.yaml")
     entries = {entry.recording: entry for entry in Catalog.read(catalog)}
     unknown = sorted(set(test) - entries.keys())
     if unknown:
@@ -95,7 +95,7 @@ def evaluate(
     scored = score_recordings(
         ModelFile.load(model), FeatureStore.open(features), Labels.read(labels), [entries[name] for name in test]
     )
-    heard_kits = {row.kit for row in sides.rows if row.side == "train"}
+    heard_kits = {row.kit for row in split.rows if row.split == "train"}
     write_text(scores_json, json.dumps(_scores(scored, heard_kits), indent=2) + "\n")
     with replace_directory(tables) as directory:
         _write_tables(directory, scored, heard_kits, params)

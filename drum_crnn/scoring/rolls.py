@@ -51,7 +51,7 @@ def paint_rolls(scored: Sequence[tuple[str, Matches]]) -> Image.Image:
     draw = ImageDraw.Draw(image)
     _draw_legend(draw)
     if not chosen:
-        _write(draw, 6, _LEGEND, "Nothing was played on the test side, and nothing was heard.")
+        _write(draw, 6, _LEGEND, "Nothing was played in the test split, and nothing was heard.")
     for place, (title, matches) in enumerate(chosen):
         _draw_roll(draw, _LEGEND + place * of_roll, title, matches)
     return image
@@ -72,7 +72,7 @@ def _choose(scored: Sequence[tuple[str, Matches]]) -> list[tuple[str, Matches]]:
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw) -> None:
-    _write(draw, 6, 6, "Played and heard in three recordings of the test side", size=17)
+    _write(draw, 6, 6, "Played and heard in three recordings of the test split", size=17)
     y = 34
     x = _write(draw, 6, y, "in each row: played above, heard below")
     for colour, word, upper, lower in (

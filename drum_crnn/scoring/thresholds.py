@@ -189,7 +189,7 @@ def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedT
     Parameters
     ----------
     curves : sequence of ThresholdCurve
-        One a lane, from the validation side.
+        One a lane, from the validation split.
 
     Raises
     ------
@@ -199,8 +199,8 @@ def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedT
     everything = merge_curves(curves)
     if everything.n_references == 0:
         raise DrumCrnnError(
-            "thresholds: the validation side has no onset in any lane, so there is nothing to tune by; "
-            "put recordings with onsets on the validation side"
+            "thresholds: the validation split has no onset in any lane, so there is nothing to tune by; "
+            "put recordings with onsets in the validation split"
         )
     pooled = choose_threshold(everything, params=params)
     is_pooled = np.array([curve.n_references < params.min_onsets for curve in curves])

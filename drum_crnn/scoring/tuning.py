@@ -1,4 +1,4 @@
-"""Choosing each lane's threshold on the validation side."""
+"""Choosing each lane's threshold in the validation split."""
 
 import json
 import math
@@ -38,10 +38,10 @@ def validation_curves(
     thresholds: ThresholdParams,
     peak_picking: PeakPickingParams,
 ) -> dict[str, list[ThresholdCurve]]:
-    """Scores of every lane at every threshold, on each kit of the validation side. The test side is not looked at."""
-    kit_of = {row.recording: row.kit for row in splits.rows if row.side == "validation"}
+    """Scores of every lane at every threshold, on each kit of the validation split. The test split is not looked at."""
+    kit_of = {row.recording: row.kit for row in splits.rows if row.split == "validation"}
     if not kit_of:
-        raise DrumCrnnError("no recording is on the validation side; see section 'split' of params.yaml")
+        raise DrumCrnnError("no recording is in the validation split; see section 'split' of params.yaml")
     heard: dict[str, list[list[LanePeaks]]] = {}
     for recording, _, peaks in predict_recordings(
         model.model,

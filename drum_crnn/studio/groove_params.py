@@ -6,15 +6,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from drum_crnn.data.corpus import OFFICIAL_SPLITS
 from drum_crnn.foundation.params import StrictModel
 from drum_crnn.studio.styles import STYLES
 
 __all__ = [
-    "SPLITS",
     "GrooveParams",
 ]
-
-SPLITS = ("train", "validation", "test")
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Amount = Annotated[float, Field(ge=0.0, le=2.0)]
@@ -72,5 +70,7 @@ class GrooveParams(StrictModel):
         if len(set(self.styles)) < len(self.styles):
             raise ValueError("styles names a style twice")
         if not math.isclose(sum(self.split), 1.0, abs_tol=1e-6):
-            raise ValueError(f"split should be shares of {', '.join(SPLITS)} that sum to 1, found {sum(self.split):g}")
+            raise ValueError(
+                f"split should be shares of {', '.join(OFFICIAL_SPLITS)} that sum to 1, found {sum(self.split):g}"
+            )
         return self

@@ -14,10 +14,11 @@ The patterns stand in `drum_crnn.studio.styles`.
 
 import numpy as np
 
+from drum_crnn.data.corpus import OFFICIAL_SPLITS
 from drum_crnn.music.midi import Note
 from drum_crnn.studio.drummer import draw_player, humanise
 from drum_crnn.studio.form import play_exercise, play_fills, play_form
-from drum_crnn.studio.groove_params import SPLITS, GrooveParams
+from drum_crnn.studio.groove_params import GrooveParams
 from drum_crnn.studio.performances import Performance
 from drum_crnn.studio.playable import keep_playable
 from drum_crnn.studio.styles import STYLES, Style
@@ -99,6 +100,6 @@ def _split_turns(shares: tuple[float, float, float], n_turns: int) -> list[str]:
     """The split of each turn: always the one that is furthest behind its share."""
     turns: list[str] = []
     for n in range(1, n_turns + 1):
-        behind = [share * n - turns.count(name) for share, name in zip(shares, SPLITS, strict=True)]
-        turns.append(SPLITS[int(np.argmax(np.round(behind, 9)))])
+        behind = [share * n - turns.count(name) for share, name in zip(shares, OFFICIAL_SPLITS, strict=True)]
+        turns.append(OFFICIAL_SPLITS[int(np.argmax(np.round(behind, 9)))])
     return turns

@@ -1,11 +1,11 @@
 """Rendering a corpus: performances × kits → recordings in E-GMD's layout.
 
-A corpus is recorded in *sessions*. Each session records the performances of some sides, some times over (*takes*), on
+A corpus is recorded in *sessions*. Each session records the performances of some splits, some times over (*takes*), on
 the kits of one group, whole or cut into segments, plainly or with a *variation*: other notes, a kit put together of
 several, a room, a desk (`playing`, `variation`, `production`).
 
-Kits come in three groups. Those of `kits` are heard in training. `validation_kits` play for the validation side, and
-`unheard_kits` for the test side alone. A group loses every sample that a group before it has as well: what is called
+Kits come in three groups. Those of `kits` are heard in training. `validation_kits` play for the validation split, and
+`unheard_kits` for the test split alone. A group loses every sample that a group before it has as well: what is called
 unheard was never heard in training, not even as a part of another kit. `withheld_notes` takes notes from the first
 group, so that the others have samples of their own where a SoundFont's presets share theirs. Within a group, each entry
 of the list is drawn equally often, however many presets it has.
@@ -74,8 +74,8 @@ class Session(StrictModel):
     ----------
     name : str
         Part of the recordings' names, and of what their numbers are drawn from.
-    sides : "all" or tuple of str
-        Sides whose performances are recorded; "all" includes performances without a side.
+    splits : "all" or tuple of str
+        Splits whose performances are recorded; "all" includes performances without a split.
     kits : str
         The group: heard, validation or unheard.
     takes : int
@@ -88,7 +88,7 @@ class Session(StrictModel):
     """
 
     name: str = Field(pattern=r"^[a-z0-9]+$")
-    sides: Literal["all"] | tuple[Literal["train", "validation", "test"], ...]
+    splits: Literal["all"] | tuple[Literal["train", "validation", "test"], ...]
     kits: Literal["heard", "validation", "unheard"]
     takes: int = Field(ge=1)
     segment_s: float | None = Field(gt=1)
@@ -142,11 +142,11 @@ class RenderParams(ParamsSection):
                 )
             if not {"heard": self.kits, "validation": self.validation_kits, "unheard": self.unheard_kits}[session.kits]:
                 raise ValueError(f"sessions: '{session.name}' plays {session.kits} kits, and there are none")
-            if not session.sides:
-                raise ValueError(f"sessions: '{session.name}' records no side; name some, or write all")
-            if session.kits != "heard" and (session.sides == "all" or "train" in session.sides):
+            if not session.splits:
+                raise ValueError(f"sessions: '{session.name}' records no split; name some, or write all")
+            if session.kits != "heard" and (session.splits == "all" or "train" in session.splits):
                 raise ValueError(f"sessions: '{session.name}' would let training hear {session.kits} kits")
-            if session.kits != "heard" and (session.kits == "unheard") == ("validation" in session.sides):
+            if session.kits != "heard" and (session.kits == "unheard") == ("validation" in session.splits):
                 other = "validation" if session.kits == "unheard" else "the test"
                 raise ValueError(f"sessions: '{session.name}' would let {other} hear {session.kits} kits")
         return self
@@ -235,7 +235,7 @@ class _Rendered:
 
 
 def open_groups(params: RenderParams) -> dict[str, KitGroup]:
-    """The kits that may be heard in training, those of the validation side, and those of the test side alone."""
+    """The kits that may be heard in training, those of the validation split, and those of the test split alone."""
     groups: dict[str, KitGroup] = {}
     known: set[str] = set()
     for group, references in zip(_GROUPS, (params.kits, params.validation_kits, params.unheard_kits), strict=True):
@@ -273,9 +273,9 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
     if not performances:
         raise DrumCrnnError(f"{params.performances}: holds no performance with notes; see render.performances")
     for session in params.sessions:
-        if session.sides != "all" and not any(performance.split in session.sides for performance in performances):
+        if session.splits != "all" and not any(performance.split in session.splits for performance in performances):
             raise DrumCrnnError(
-                f"render.sessions: '{session.name}' records {' and '.join(session.sides)} performances, and there is "
+                f"render.sessions: '{session.name}' records {' and '.join(session.splits)} performances, and there is "
                 f"none (render.performances is {params.performances}); take it out, and the kits that only it plays"
             )
     groups = open_groups(params)
@@ -291,7 +291,7 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
         columns = (*EGMD_COLUMNS, CONDITION_COLUMN)
         rows = [_table_row(job, rendered, directory) for job, rendered in done]
         write_table(directory / "corpus.csv", columns, ([row[c] for c in columns] for row in rows))
-    write_records(kits_csv, [{"side": name, **row} for name, group in groups.items() for row in group.table])
+    write_records(kits_csv, [{"group": name, **row} for name, group in groups.items() for row in group.table])
     audio_s: defaultdict[str, float] = defaultdict(float)
     for job, rendered in done:
         audio_s[job.session.condition] += rendered.duration_s
@@ -303,7 +303,7 @@ def _jobs_of(performance: Performance, params: RenderParams, directory: Path) ->
     style = re.sub(r"[^a-zA-Z0-9]+", "-", performance.style)
     name = f"{performance.id}_{style}_{performance.bpm:.0f}_{performance.beat_type}_{performance.time_signature}"
     for session in params.sessions:
-        if session.sides != "all" and performance.split not in session.sides:
+        if session.splits != "all" and performance.split not in session.splits:
             continue
         for take in range(session.takes):
             stretches: list[tuple[float, float] | None] = [None]

@@ -55,14 +55,14 @@ _PICTURE_S = 6.0
 
 
 def train(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams) -> None:
-    """Train a model on the train side, choose its best weights on the validation side, and write them.
+    """Train a model in the train split, choose its best weights in the validation split, and write them.
 
     Killed and started again with the same inputs, it goes on from its last checkpoint.
 
     Raises
     ------
     DrumCrnnError
-        If a side is empty, a file is damaged, another process trains the same, or the loss is no longer finite.
+        If a split is empty, a file is damaged, another process trains the same, or the loss is no longer finite.
     Interrupted
         If it was asked to stop, by a signal or because DVC is gone; everything that was done is saved.
     """

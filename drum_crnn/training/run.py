@@ -180,17 +180,17 @@ def prepare(
     store = FeatureStore.open(inputs.features)
     labels = Labels.read(inputs.labels)
     splits = Splits.read(inputs.splits)
-    sides = {side: splits.side(side) for side in ("train", "validation")}
-    for side, recordings in sides.items():
+    recordings_of = {split: splits.recordings(split) for split in ("train", "validation")}
+    for split, recordings in recordings_of.items():
         if not recordings:
             raise DrumCrnnError(
-                f"{inputs.splits}: no recording is on the {side} side; see section 'split' of params.yaml"
+                f"{inputs.splits}: no recording is in the {split} split; see section 'split' of params.yaml"
             )
         if missing := [recording for recording in recordings if recording not in store]:
             raise DrumCrnnError(f"{inputs.features}: lacks '{missing[0]}'; run `dvc repro extract`")
     plan = ExcerptPlan(
-        recordings=tuple(sides["train"]),
-        n_frames=np.array([store.n_frames(recording) for recording in sides["train"]]),
+        recordings=tuple(recordings_of["train"]),
+        n_frames=np.array([store.n_frames(recording) for recording in recordings_of["train"]]),
         excerpt_frames=train_params.excerpt_frames,
         seed=train_params.seed,
         per_epoch=train_params.excerpts_per_epoch,
@@ -231,7 +231,7 @@ def prepare(
         checkpoint=outputs.resume / fingerprint / "checkpoint.pt",
         store=store,
         labels=labels,
-        validation=evenly_spaced(sides["validation"], train_params.validation_recordings),
+        validation=evenly_spaced(recordings_of["validation"], train_params.validation_recordings),
         sampler=sampler,
         dataset=dataset,
         loader=DataLoader(

@@ -1,4 +1,4 @@
-"""Validation: loss and onset F on the validation side, after each epoch."""
+"""Validation: loss and onset F in the validation split, after each epoch."""
 
 import math
 
@@ -21,7 +21,7 @@ _MIN_ACTIVATION = 0.02  # peaks below are not looked at in validation: no thresh
 
 
 def validate(run: Run, state: TrainingState) -> dict[str, float]:
-    """Metrics of the validation side: loss, and onset F summed and per lane, each lane at its own best threshold.
+    """Metrics of the validation split: loss, and onset F summed and per lane, each lane at its own best threshold.
 
     Each rank hears every `size`-th recording; what is compared is put together on all of them.
     """
@@ -49,7 +49,7 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
     counts = best_counts(curves)
     metrics = {"loss": loss / max(1.0, count), "f1": pooled_best_f(curves)}
     if math.isnan(metrics["f1"]):
-        raise DrumCrnnError("no recording of the validation side has an onset, so no weights are better than others")
+        raise DrumCrnnError("no recording of the validation split has an onset, so no weights are better than others")
     for name, values in (("f1", counts.f()), ("precision", counts.precision()), ("recall", counts.recall())):
         metrics |= {f"{name}_{lane}": float(value) for lane, value in zip(LANES, values, strict=True)}
     return metrics

@@ -1,8 +1,8 @@
 """A Bayesian search over parameters, whose trials are experiments of DVC, run by DVC's queue.
 
 Nothing is kept but those experiments: the values of a trial and its score are read back from them. So a search that was
-stopped, or killed, is continued by the same call. Trials are judged by the validation side. They run to the end all the
-same, since an experiment would else show the scores of the commit that it began with as if they were its own.
+stopped, or killed, is continued by the same call. Trials are judged by the validation split. They run to the end all
+the same, since an experiment would else show the scores of the commit that it began with as if they were its own.
 """
 
 import contextlib
@@ -129,7 +129,7 @@ def search(space: Space, name: str, *, n_trials: int, n_jobs: int, metric: str, 
         If this process is told to stop; then it stops the trials that run.
     """
     if metric not in _METRICS:
-        raise DrumCrnnError(f"--metric {metric}: choose one of the validation side: {', '.join(_METRICS)}")
+        raise DrumCrnnError(f"--metric {metric}: choose one of the validation split: {', '.join(_METRICS)}")
     if shutil.which("dvc") is None:  # its queue would wait for ever
         raise DrumCrnnError("there is no command `dvc`; activate the environment: source .venv/bin/activate")
     names = {number: f"{name}-{number}" for number in range(n_trials)}

@@ -21,8 +21,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "kits": ["pretty_midi:TimGM6mb#Standard", "pretty_midi:TimGM6mb#Power"],
         "unheard_kits": ["pretty_midi:TimGM6mb#TR 808"],
         "sessions": [
-            {"name": "main", "sides": "all", "kits": "heard", "takes": 1, "segment_s": None, "variation": None},
-            {"name": "unheard", "sides": ["test"], "kits": "unheard", "takes": 1, "segment_s": None, "variation": None},
+            {"name": "main", "splits": "all", "kits": "heard", "takes": 1, "segment_s": None, "variation": None},
+            {
+                "name": "unheard",
+                "splits": ["test"],
+                "kits": "unheard",
+                "takes": 1,
+                "segment_s": None,
+                "variation": None,
+            },
         ],
     },
     "features": {"n_shards": 3},

@@ -36,10 +36,10 @@ def test_draws_one_figure_in_each_cell_that_promises_one(outputs: dict[str, list
 def test_counts_the_recordings_of_every_side(
     outputs: dict[str, list[nbformat.NotebookNode]], prepared_data: Path
 ) -> None:
-    sides = [line.split(",")[-1] for line in (prepared_data / "splits.csv").read_text(encoding="utf-8").splitlines()]
+    splits = [line.split(",")[-1] for line in (prepared_data / "splits.csv").read_text(encoding="utf-8").splitlines()]
     printed = "".join(output.text for output in outputs["read"] if output.output_type == "stream")
     table = {line.split()[0]: int(line.split()[1]) for line in printed.splitlines()[1:]}
-    assert table == {side: sides.count(side) for side in set(sides[1:])}
+    assert table == {split: splits.count(split) for split in set(splits[1:])}
 
 
 def test_plays_no_audio(outputs: dict[str, list[nbformat.NotebookNode]]) -> None:

@@ -20,7 +20,7 @@ DECLARED: list[Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf
 CHARTS: dict[str, dict[str, Any]] = {
     name: definition for entry in DECLARED if isinstance(entry, dict) for name, definition in entry.items()
 }
-VALIDATION_LANES = 5  # of which the validation side of the miniature project has onsets
+VALIDATION_LANES = 5  # of which the validation split of the miniature project has onsets
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH (Debian: apt install chromium)")
@@ -103,7 +103,7 @@ def plotted(with_metrics: Path, tmp_path: Path) -> Path:
 
 
 def n_scored(project: Path) -> int:
-    """Lanes that have an F on the test side, and all together."""
+    """Lanes that have an F in the test split, and all together."""
     lanes = (project / "metrics" / "evaluation" / "lanes.csv").read_text().splitlines()
     return sum(bool(row["f1"]) for row in csv.DictReader(lanes))
 

@@ -10,7 +10,7 @@ SPACE = "train.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n"
 
 
 def experiments(project: Path) -> dict[str, tuple[float, float]]:
-    """The learning rate, and the best F on the validation side, of each experiment by name."""
+    """The learning rate, and the best F in the validation split, of each experiment by name."""
     found = {}
     for name in run(project, "dvc", "exp", "ls", "--name-only").split():
         files = DVCFileSystem(str(project), rev=name)

@@ -11,31 +11,31 @@ from drum_crnn.foundation.errors import DrumCrnnError
 def test_a_leak_is_found_and_named() -> None:
     rows = (SplitRow("a", "p1", "A", "train"), SplitRow("b", "p1", "B", "unused"), SplitRow("c", "p2", "A", "test"))
     check_no_leak(Splits(rows))
-    with pytest.raises(DrumCrnnError, match="performance 'p1' is on two sides"):
+    with pytest.raises(DrumCrnnError, match="performance 'p1' is in two splits"):
         check_no_leak(Splits((*rows, SplitRow("d", "p1", "C", "validation"))))
 
 
 def test_splits_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "splits.csv"
-    sides = ["train"] * 6 + ["validation", "test", "unused"]
-    splits = Splits(tuple(SplitRow(f"r{i}", f"p{i}", 'a,"b"', side) for i, side in enumerate(sides)))
+    splits = ["train"] * 6 + ["validation", "test", "unused"]
+    splits = Splits(tuple(SplitRow(f"r{i}", f"p{i}", 'a,"b"', split) for i, split in enumerate(splits)))
     splits.write(path)
     assert Splits.read(path) == splits
-    assert path.read_text().startswith("recording,performance,kit,side\n")
+    assert path.read_text().startswith("recording,performance,kit,split\n")
     text = path.read_text()
     for content, message in (
         ("", r":1: is damaged \(it is no split"),
         (text + "a,b\n", r":11: is damaged \(has 2 fields, expected 4"),
-        (text + "x,p,kit,Test\n", r":11: is damaged \('side' is 'Test'"),
+        (text + "x,p,kit,Test\n", r":11: is damaged \('split' is 'Test'"),
         (text + text.splitlines()[1] + "\n", r":11: is damaged \(repeats the recording"),
     ):
         path.write_text(content)
         with pytest.raises(DrumCrnnError, match=r"splits\.csv" + message):
             Splits.read(path)
     path.write_text(text + "x,p0,kit,test\ny,p0,kit,train\n")
-    with pytest.raises(DrumCrnnError, match="performance 'p0' is on two sides"):
+    with pytest.raises(DrumCrnnError, match="performance 'p0' is in two splits"):
         Splits.read(path)
     with pytest.raises(DrumCrnnError, match="there is no such file"):
         Splits.read(tmp_path / "nothing.csv")
-    with pytest.raises(ValueError, match="there is no side 'valid'"):
-        splits.side("valid")
+    with pytest.raises(ValueError, match="there is no split 'valid'"):
+        splits.recordings("valid")

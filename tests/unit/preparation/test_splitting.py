@@ -1,4 +1,4 @@
-"""Making splits: no performance on two sides, nobody forgotten, and the same draw every time."""
+"""Making splits: no performance in two splits, nobody forgotten, and the same draw every time."""
 
 import fnmatch
 from collections import Counter
@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from drum_crnn.data.catalog import Catalog, CatalogEntry
-from drum_crnn.data.splits import SIDES, Splits
+from drum_crnn.data.splits import SPLITS, Splits
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.preparation.splitting import SplitParams, make_splits
 
@@ -33,21 +33,21 @@ def catalog_of(entries: list[CatalogEntry]) -> Catalog:
     return Catalog(tuple(sorted(entries, key=lambda each: each.recording)))
 
 
-def sides_of_performances(splits: Splits) -> dict[str, str]:
-    return {row.performance: row.side for row in splits if row.side != "unused"}
+def splits_of_performances(splits: Splits) -> dict[str, str]:
+    return {row.performance: row.split for row in splits if row.split != "unused"}
 
 
 @st.composite
 def catalogs(draw: st.DrawFn) -> Catalog:
-    """At least three performances, each through some kits and "gm/B"; all have an official side, or none."""
+    """At least three performances, each through some kits and "gm/B"; all have an official split, or none."""
     names = draw(st.lists(st.integers(0, 99), min_size=3, max_size=40, unique=True))
     official = draw(st.booleans())
     entries = []
     for i, name in enumerate(names):
         style = draw(st.sampled_from(["rock", "rock/groove1", "jazz", "funk", "latin/samba"]))
         kits = draw(st.sets(st.sampled_from(["gm/A", "hydrogen/C", "hydrogen/D"]))) | {"gm/B"}
-        side = draw(st.sampled_from(SIDES[:3])) if i >= 3 else SIDES[i]
-        entries += [entry(f"p{name}", kit, style=style, split=side if official else "") for kit in kits]
+        split = draw(st.sampled_from(SPLITS[:3])) if i >= 3 else SPLITS[i]
+        entries += [entry(f"p{name}", kit, style=style, split=split if official else "") for kit in kits]
     return catalog_of(entries)
 
 
@@ -76,22 +76,22 @@ def test_properties_of_every_split(
     assert [(row.recording, row.performance, row.kit) for row in splits] == [
         (each.recording, each.performance, each.kit) for each in catalog
     ]
-    assert sorted(recording for side in SIDES for recording in splits.side(side)) == sorted(
+    assert sorted(recording for split in SPLITS for recording in splits.recordings(split)) == sorted(
         row.recording for row in splits
     )
-    # No performance on two sides.
-    of_side = {side: {row.performance for row in splits if row.side == side} for side in SIDES}
-    assert not of_side["train"] & of_side["validation"]
-    assert not of_side["train"] & of_side["test"]
-    assert not of_side["validation"] & of_side["test"]
-    # Held-out kits: on the test side for its performances, and nowhere else.
+    # No performance in two splits.
+    of_split = {split: {row.performance for row in splits if row.split == split} for split in SPLITS}
+    assert not of_split["train"] & of_split["validation"]
+    assert not of_split["train"] & of_split["test"]
+    assert not of_split["validation"] & of_split["test"]
+    # Held-out kits: in the test split for its performances, and nowhere else.
     for row in splits:
         is_held_out = any(fnmatch.fnmatchcase(row.kit, pattern) for pattern in held_out)
-        assert is_held_out or row.side != "unused"
+        assert is_held_out or row.split != "unused"
         if is_held_out:
-            assert row.side in ("test", "unused")
-            assert (row.side == "test") == (row.performance in of_side["test"])
-    assert all(of_side[side] for side in SIDES[:3])
+            assert row.split in ("test", "unused")
+            assert (row.split == "test") == (row.performance in of_split["test"])
+    assert all(of_split[split] for split in SPLITS[:3])
     assert make_splits(catalog, chosen) == splits
 
 
@@ -108,13 +108,13 @@ def test_a_draw_is_exact_in_all_and_fair_to_each_style(
     assume(n >= 3)
     entries = [entry(f"{style}{i}", style=f"{style}/x") for style, count in n_of_style.items() for i in range(count)]
     chosen = params(validation_fraction=fractions[0], test_fraction=fractions[1], seed=seed)
-    sides = sides_of_performances(make_splits(catalog_of(entries), chosen))
-    n_of_side = Counter(sides.values())
+    splits = splits_of_performances(make_splits(catalog_of(entries), chosen))
+    n_of_split = Counter(splits.values())
     n_test = min(max(round(fractions[1] * n), 1), n - 2)
     n_validation = min(max(round(fractions[0] * n), 1), n - n_test - 1)
-    assert n_of_side == {"test": n_test, "validation": n_validation, "train": n - n_test - n_validation}
+    assert n_of_split == {"test": n_test, "validation": n_validation, "train": n - n_test - n_validation}
     for style, count in n_of_style.items():
-        here = Counter(side for performance, side in sides.items() if performance.startswith(style))
+        here = Counter(split for performance, split in splits.items() if performance.startswith(style))
         assert abs(here["test"] - count * n_test / n) < 1 + 1e-9
         # Validation is drawn from what the test leaves, which is itself within one of its share.
         assert abs(here["validation"] - count * n_validation / n) < 2
@@ -125,44 +125,44 @@ def test_the_draw_depends_on_the_seed_and_not_on_kits_or_their_number() -> None:
     one = make_splits(catalog_of([entry(name) for name in names]), params())
     many = make_splits(catalog_of([entry(name, kit) for name in names for kit in "ABC"]), params())
     other = make_splits(catalog_of([entry(name) for name in names]), params(seed=2))
-    assert sides_of_performances(one) == sides_of_performances(many)
-    assert sides_of_performances(one) != sides_of_performances(other)
+    assert splits_of_performances(one) == splits_of_performances(many)
+    assert splits_of_performances(one) != splits_of_performances(other)
 
 
 def test_the_official_split_is_honoured() -> None:
-    entries = [entry(f"p{i}", kit, split=SIDES[i % 3]) for i in range(9) for kit in "AB"]
+    entries = [entry(f"p{i}", kit, split=SPLITS[i % 3]) for i in range(9) for kit in "AB"]
     splits = make_splits(catalog_of(entries), params())
-    assert {row.recording: row.side for row in splits} == {each.recording: each.split for each in entries}
+    assert {row.recording: row.split for row in splits} == {each.recording: each.split for each in entries}
     drawn = make_splits(catalog_of(entries), params(honour_official=False))
     assert drawn != splits
 
 
 def test_an_official_split_that_leaks_is_an_error() -> None:
-    entries = [entry(f"p{i}", split=SIDES[i % 3]) for i in range(9)] + [entry("p4", "B", split="test")]
+    entries = [entry(f"p{i}", split=SPLITS[i % 3]) for i in range(9)] + [entry("p4", "B", split="test")]
     with pytest.raises(
-        DrumCrnnError, match=r"performance 'p4' is on two sides \('p4_A' on validation, 'p4_B' on test\)"
+        DrumCrnnError, match=r"performance 'p4' is in two splits \('p4_A' in validation, 'p4_B' in test\)"
     ):
         make_splits(catalog_of(entries), params())
     assert len(make_splits(catalog_of(entries), params(honour_official=False))) == 10
 
 
 def test_half_an_official_split_is_an_error_and_not_a_guess() -> None:
-    entries = [entry(f"p{i}", split=SIDES[i % 3] if i else "") for i in range(9)]
+    entries = [entry(f"p{i}", split=SPLITS[i % 3] if i else "") for i in range(9)]
     with pytest.raises(DrumCrnnError, match=r"only 8 of 9 recordings have an official split \(.* is 'p0_A'\)"):
         make_splits(catalog_of(entries), params())
     assert len(make_splits(catalog_of(entries), params(honour_official=False))) == 9
 
 
 def test_an_official_split_without_a_side_is_an_error() -> None:
-    entries = [entry(f"p{i}", split=SIDES[i % 2]) for i in range(9)]
-    with pytest.raises(DrumCrnnError, match="the test side has no recordings"):
+    entries = [entry(f"p{i}", split=SPLITS[i % 2]) for i in range(9)]
+    with pytest.raises(DrumCrnnError, match="the test split has no recordings"):
         make_splits(catalog_of(entries), params())
 
 
 def test_held_out_kits_are_heard_in_the_test_alone() -> None:
-    entries = [entry(f"p{i}", kit, split=SIDES[i % 3]) for i in range(6) for kit in ("gm/A", "hydrogen/B")]
+    entries = [entry(f"p{i}", kit, split=SPLITS[i % 3]) for i in range(6) for kit in ("gm/A", "hydrogen/B")]
     splits = make_splits(catalog_of(entries), params(held_out_kits=("hydrogen/*",)))
-    assert {(row.side, row.kit) for row in splits} == {
+    assert {(row.split, row.kit) for row in splits} == {
         ("train", "gm/A"),
         ("validation", "gm/A"),
         ("test", "gm/A"),
@@ -175,7 +175,7 @@ def test_a_pattern_of_held_out_kits_that_fits_none_is_an_error() -> None:
     catalog = catalog_of([entry(f"p{i}", "gm/A") for i in range(9)])
     with pytest.raises(DrumCrnnError, match=r"held_out_kits: 'GM/\*' fits no kit of the corpus; its kits are gm/A"):
         make_splits(catalog, params(held_out_kits=("GM/*",)))
-    with pytest.raises(DrumCrnnError, match="the train side has no recordings"):
+    with pytest.raises(DrumCrnnError, match="the train split has no recordings"):
         make_splits(catalog, params(held_out_kits=("gm/*",)))
 
 

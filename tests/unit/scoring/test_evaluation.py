@@ -54,11 +54,11 @@ class Evaluation:
             "training": {"performance": "p3", "kit": "heard", "style": "rock"},
             "tuned": {"performance": "p4", "kit": "unheard", "style": "rock"},
         }
-        sides = {"training": "train", "tuned": "validation"}
+        split_of = {"training": "train", "tuned": "validation"}
         Catalog(tuple(catalog_entry(name, **values) for name, values in about.items())).write(root / "catalog.csv")
         Splits(
             tuple(
-                SplitRow(name, values["performance"], values["kit"], sides.get(name, "test"))
+                SplitRow(name, values["performance"], values["kit"], split_of.get(name, "test"))
                 for name, values in about.items()
             )
         ).write(root / "splits.csv")
@@ -239,7 +239,7 @@ def test_model_without_thresholds_is_refused(evaluation: Evaluation) -> None:
 def test_empty_test_side_is_refused(evaluation: Evaluation) -> None:
     path = evaluation.root / "splits.csv"
     path.write_text(path.read_text("utf-8").replace(",test", ",unused"), encoding="utf-8")
-    with pytest.raises(DrumCrnnError, match=r"splits\.csv: no recording is on the test side"):
+    with pytest.raises(DrumCrnnError, match=r"splits\.csv: no recording is in the test split"):
         evaluation.run()
 
 

@@ -251,7 +251,7 @@ class TestVelocity:
     )
     def test_velocity_f_is_that_of_mir_eval(self, strokes: list[tuple[int, int, int, bool, bool]]) -> None:
         # A stroke every half second, so that both ways of matching find the same pairs.
-        strokes = [*strokes, (0, 64, 64, True, True)]  # mir_eval wants at least one onset on each side
+        strokes = [*strokes, (0, 64, 64, True, True)]  # mir_eval wants at least one onset in each split
         reference = played(*[(n / 2, lane, v) for n, (lane, v, _, is_played, _) in enumerate(strokes) if is_played])
         estimate = played(*[(n / 2 + 0.02, lane, v) for n, (lane, _, v, _, is_heard) in enumerate(strokes) if is_heard])
         matched = mir_eval.transcription_velocity.match_notes(

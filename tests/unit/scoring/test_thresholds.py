@@ -298,7 +298,7 @@ class TestTune:
         assert tuned.threshold[1] == tuned.pooled
 
     def test_nothing_to_tune_by_is_an_error_for_people(self) -> None:
-        with pytest.raises(DrumCrnnError, match="validation side has no onset"):
+        with pytest.raises(DrumCrnnError, match="validation split has no onset"):
             tune([sweep_lane([], tolerance_s=0.05)] * N_LANES, params=params())
 
     def test_given_thresholds_are_taken_as_they_are(self) -> None:

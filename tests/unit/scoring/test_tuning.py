@@ -1,4 +1,4 @@
-"""Thresholds chosen from known activations; the test side is never looked at."""
+"""Thresholds chosen from known activations; the test split is never looked at."""
 
 import csv
 import itertools
@@ -24,7 +24,7 @@ from drum_crnn.scoring.tuning import tune_thresholds
 KICK, SNARE, HIHAT = 0, 1, 2
 PEAKS = section(PeakPickingParams, max_radius=4)
 THRESHOLDS = section(ThresholdParams, min_onsets=4, floor=0.1, ceiling=0.9, tie_tolerance=0.0)
-SIDES = {"training": "train", "v1": "validation", "v2": "validation", "hidden": "test", "spare": "unused"}
+SPLITS = {"training": "train", "v1": "validation", "v2": "validation", "hidden": "test", "spare": "unused"}
 
 # Kick: real ones reach 0.6, ghosts 0.4. Snare: real ones 0.3, ghosts 0.2. Hi-hat: too few to say.
 PLAYED: dict[str, Onsets | tuple[Onsets, IgnoreWindows]] = {
@@ -53,10 +53,10 @@ class Tuning:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.hearing = FakeHearing(root, HEARD, monkeypatch)
-        Splits(tuple(SplitRow(name, name, f"kit of {name}", side) for name, side in SIDES.items())).write(
+        Splits(tuple(SplitRow(name, name, f"kit of {name}", split) for name, split in SPLITS.items())).write(
             root / "splits.csv"
         )
-        make_labels(PLAYED).write(root / "labels.h5")  # of the validation side alone
+        make_labels(PLAYED).write(root / "labels.h5")  # of the validation split alone
         self.thresholds, self.curves = root / "models" / "thresholds.json", root / "metrics" / "curves.csv"
         self.transfer = root / "metrics" / "transfer.csv"
 
@@ -140,7 +140,7 @@ def test_what_thresholds_of_one_kit_are_worth_on_another(tuning: Tuning) -> None
 
 
 def test_only_the_validation_side_is_heard(tuning: Tuning) -> None:
-    """The other sides have no labels here: looking at one would fail."""
+    """The other splits have no labels here: looking at one would fail."""
     tuning.run()
     assert sorted(tuning.hearing.asked) == ["v1", "v2"]
 
@@ -197,7 +197,7 @@ def test_same_input_gives_the_same_bytes(tuning: Tuning) -> None:
 def test_empty_validation_side_is_refused(tuning: Tuning) -> None:
     path = tuning.root / "splits.csv"
     path.write_text(path.read_text("utf-8").replace(",validation", ",unused"), encoding="utf-8")
-    with pytest.raises(DrumCrnnError, match="no recording is on the validation side; see section 'split'"):
+    with pytest.raises(DrumCrnnError, match="no recording is in the validation split; see section 'split'"):
         tuning.run()
 
 

@@ -37,7 +37,7 @@ LONG = [Note(0.05 + 0.13 * index + 0.001 * (index % 7), (36, 38, 42, 51)[index %
 
 
 def session(name: str = "main", **changes: Any) -> dict[str, Any]:
-    plain = {"sides": "all", "kits": "heard", "takes": 1, "segment_s": None, "variation": None}
+    plain = {"splits": "all", "kits": "heard", "takes": 1, "segment_s": None, "variation": None}
     return {"name": name, **plain, **changes}
 
 
@@ -85,7 +85,7 @@ def notes_of(rendered: Path, recording: Recording) -> list[Note]:
 VARIED = [
     session("plain"),
     session("varied", takes=2, segment_s=2.0, variation="studio"),
-    session("stress", sides=["test"], kits="unheard", variation="stress"),
+    session("stress", splits=["test"], kits="unheard", variation="stress"),
 ]
 
 
@@ -341,10 +341,10 @@ def test_a_session_records_its_sides_on_its_kits(tmp_path: Path) -> None:
         validation_kits=[TIMGM("Electronic")],
         unheard_kits=[TIMGM("TR 808")],
         sessions=[
-            session("train", sides=["train"], takes=2, segment_s=4.0),
-            session("validation", sides=["validation"], kits="validation"),
-            session("test", sides=["test"], kits="unheard"),
-            session("both", sides=["validation", "test"]),
+            session("train", splits=["train"], takes=2, segment_s=4.0),
+            session("validation", splits=["validation"], kits="validation"),
+            session("test", splits=["test"], kits="unheard"),
+            session("both", splits=["validation", "test"]),
         ],
     )
     found = {(recording.split, recording.kit.partition("/")[2]) for recording in recordings(rendered)}
@@ -366,15 +366,18 @@ def test_a_session_records_its_sides_on_its_kits(tmp_path: Path) -> None:
         ),
         ({"sessions": [session(variation="x")], "variations": {}}, "there are: none"),
         ({"sessions": [session(kits="unheard")]}, "'main' would let training hear unheard kits"),
-        ({"sessions": [session(kits="unheard", sides=["train", "test"])]}, "would let training hear unheard kits"),
-        ({"sessions": [session(kits="unheard", sides=["validation"])]}, "would let validation hear unheard kits"),
+        ({"sessions": [session(kits="unheard", splits=["train", "test"])]}, "would let training hear unheard kits"),
+        ({"sessions": [session(kits="unheard", splits=["validation"])]}, "would let validation hear unheard kits"),
         (
             {"sessions": [session(kits="validation")], "validation_kits": [TIMGM("Jazz")]},
             "would let training hear validation kits",
         ),
-        ({"sessions": [session(kits="validation", sides=["validation"])]}, "plays validation kits, and there are none"),
         (
-            {"sessions": [session(kits="unheard", sides=["test"])], "unheard_kits": []},
+            {"sessions": [session(kits="validation", splits=["validation"])]},
+            "plays validation kits, and there are none",
+        ),
+        (
+            {"sessions": [session(kits="unheard", splits=["test"])], "unheard_kits": []},
             "plays unheard kits, and there are none",
         ),
         ({"sessions": [session("a"), session("b"), session("a")]}, "sessions: two are named 'a'"),
@@ -382,7 +385,7 @@ def test_a_session_records_its_sides_on_its_kits(tmp_path: Path) -> None:
         ({"sessions": [session("no spaces")]}, r"render.sessions\[0\].*: .*pattern"),
         ({"sessions": [session(takes=0)]}, r"render.sessions\[0\].*greater than or equal to 1"),
         ({"sessions": [session(segment_s=0.5)]}, r"render.sessions\[0\].*greater than 1"),
-        ({"sessions": [session(sides=["training"])]}, r"render.sessions\[0\]"),
+        ({"sessions": [session(splits=["training"])]}, r"render.sessions\[0\]"),
         ({"sessions": [session(kits="all")]}, r"render.sessions\[0\]"),
         ({"peak_dbfs": [-1.0, 1.0]}, "peak_dbfs must be"),
     ],
@@ -497,10 +500,10 @@ def test_the_table_of_samples_says_the_same(tmp_path: Path) -> None:
     render(tmp_path, performances=groove(tmp_path))
     with (tmp_path / "kits.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    of_side = {side: {row["sha256"] for row in rows if row["side"] == side} for side in ("heard", "unheard")}
-    assert of_side["heard"]
-    assert of_side["unheard"]
-    assert not of_side["heard"] & of_side["unheard"]
+    of_group = {group: {row["sha256"] for row in rows if row["group"] == group} for group in ("heard", "unheard")}
+    assert of_group["heard"]
+    assert of_group["unheard"]
+    assert not of_group["heard"] & of_group["unheard"]
     assert all(row["source"] and row["licence"] for row in rows)
     assert {row["lane"] for row in rows} >= {"", "kick", "snare", "hihat"}
 

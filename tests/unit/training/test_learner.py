@@ -68,7 +68,7 @@ def gradients_of_rank(rank: int, data: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     params = miniature_params()
     store, labels = FeatureStore.open(data / "features"), Labels.read(data / "labels.h5")
-    recordings = Splits.read(data / "splits.csv").side("train")
+    recordings = Splits.read(data / "splits.csv").recordings("train")
     n_frames = np.array([store.n_frames(recording) for recording in recordings])
     augmenter = Augmenter(AugmentParams.check(params["augment"], source="test"), store.params, n_frames=100)
     plan = ExcerptPlan(tuple(recordings), n_frames, excerpt_frames=100, seed=3, per_epoch=N_EXCERPTS)

@@ -164,22 +164,22 @@ def test_every_validation_recording_is_heard_once(
 
     monkeypatch.setattr("drum_crnn.training.validation._validation_loss", spy)
     train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"epochs": 2}))
-    side = Splits.read(inputs.splits).side("validation")
-    assert heard == [*side, *side]
+    names = Splits.read(inputs.splits).recordings("validation")
+    assert heard == [*names, *names]
 
 
 def test_a_validation_side_without_onsets_is_an_error(
     tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validation, "pooled_best_f", lambda _: math.nan)
-    with pytest.raises(DrumCrnnError, match="no recording of the validation side has an onset"):
+    with pytest.raises(DrumCrnnError, match="no recording of the validation split has an onset"):
         train(inputs, outputs_in(tmp_path), params_of(tmp_path))
 
 
 def test_an_empty_side_is_an_error(tmp_path: Path, inputs: TrainingInputs) -> None:
     splits = tmp_path / "splits.csv"
     splits.write_text(inputs.splits.read_text().replace(",validation", ",unused"))
-    with pytest.raises(DrumCrnnError, match=r"splits\.csv: no recording is on the validation side"):
+    with pytest.raises(DrumCrnnError, match=r"splits\.csv: no recording is in the validation split"):
         train(TrainingInputs(inputs.features, inputs.labels, splits), outputs_in(tmp_path), params_of(tmp_path))
 
 

@@ -37,7 +37,7 @@ render:                        # the studio
     - pretty_midi:TimGM6mb#Standard
     - pretty_midi:TimGM6mb#Room   # wet
   sessions:                    # what is recorded
-    - {name: main, sides: all, segment_s: null}
+    - {name: main, splits: all, segment_s: null}
   split: [0.7, 0.3]            # shares
   effect: {enabled: true, probability: 0.5, range: [-1.0, 1.0]}  # dB
   playing: null                # as played
@@ -95,7 +95,7 @@ def test_comments_survive(params: Path) -> None:
             preset(
                 params,
                 "render:\n  seed: 123456\n  performances: /a/path\n  kits: [a, b, c]\n  split: [1.0, 0.0]\n"
-                "  sessions:\n    - {name: other, sides: [test], segment_s: 30.0}\n  effect: {probability: 0.25}\n"
+                "  sessions:\n    - {name: other, splits: [test], segment_s: 30.0}\n  effect: {probability: 0.25}\n"
                 "  playing: {enabled: false}\ntrain:\n  rate: 0.5\n",
             )
         ],

@@ -112,7 +112,7 @@ def test_a_fault_in_a_space_is_a_sentence(tmp_path: Path, params: Path, text: st
 def test_the_test_side_is_no_metric(tmp_path: Path, params: Path) -> None:
     space = read_space(file_of(tmp_path, SPACE), params)
     for metric in ("f1_unheard_kits", "velocity_mae", "f2"):
-        with pytest.raises(DrumCrnnError, match=f"--metric {metric}: choose one of the validation side: f1, f1_kick"):
+        with pytest.raises(DrumCrnnError, match=f"--metric {metric}: choose one of the validation split: f1, f1_kick"):
             search(space, "any", n_trials=1, n_jobs=1, metric=metric, seed=0)
 
 
