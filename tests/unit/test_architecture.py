@@ -205,7 +205,7 @@ def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
 
 def test_dvc_ignores_what_cannot_change_a_result_in_folders_that_are_dependencies() -> None:
     dependencies = {Path(path) for definition in DAG.values() for path in definition["deps"]}
-    inside = {f"/{path}" for path in CANNOT_CHANGE if path.parent in dependencies}
+    inside = {f"/{path}" for path in CANNOT_CHANGE if path.parent in dependencies} | {"/drum_crnn/*/__init__.py"}
     lines = (ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines()
     assert {line for line in lines if line.startswith("/drum_crnn/")} == inside
     assert not CANNOT_CHANGE & dependencies
