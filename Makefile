@@ -18,9 +18,18 @@ repro: venv ## run what is out of date of the pipeline; print scores per lane an
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 	@$(BIN)/drum-crnn scores
 
-# The hashes of inputs would be columns too. One command for the README's long line.
-experiments: venv ## list experiments: parameters that differ, and scores
-	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc exp show --only-changed --drop '^(data|models|drum_crnn|stages)/|Created|State|Executor'
+# Scores that are the same in every row would not be shown. The hashes of inputs would be columns too.
+experiments: venv ## compare experiments: parameters that differ, and scores
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; \
+	names=$$(dvc exp list --name-only) || exit 1; \
+	if [ -z "$$names" ] && git diff --quiet HEAD -- metrics; then \
+	    echo "Nothing to compare yet: this commit has no finished experiment, and the scores here are its own."; \
+	    echo "Run one, then make experiments again:"; \
+	    echo "    source .venv/bin/activate"; \
+	    echo "    dvc exp run -n slower -S train.learning_rate=0.001"; \
+	else \
+	    dvc exp show --only-changed --drop '^(data|models|drum_crnn|stages)/|Created|State|Executor'; \
+	fi
 
 test: venv-dev lint ## run the linter, the formatter's check, the type checker and all tests
 	$(BIN)/python -m pytest
