@@ -1,6 +1,7 @@
 """The pages say what is there: links, commands, options, parameters, targets, and the table of CONTRIBUTING.md."""
 
 import functools
+import importlib
 import importlib.util
 import re
 import shlex
@@ -144,6 +145,14 @@ def test_commands_of_ours_are_understood(page: Path) -> None:
         assert not unknown, f"{page}: drum-crnn {' '.join(words)}: there is no {unknown[0]}"
         if is_block and not isinstance(command, TyperGroup):
             command.make_context("drum-crnn", rest)  # raises UsageError
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_commands_of_stages_are_understood(page: Path) -> None:
+    for line in code_lines(page):
+        if call := re.search(r"-m (stages\.\w+) (.*)", line):
+            module = importlib.import_module(call[1])
+            typer.main.get_command(module.app).make_context(call[1], words_of(call[2]))  # raises UsageError
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
