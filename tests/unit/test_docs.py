@@ -31,7 +31,7 @@ PARAMS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
 DAG: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 # Parameters that have another name now. Pages that tell of old commits may use them, if they say so.
-RENAMED = {"train.begin_with": "train.init_from"}
+RENAMED = {"train.begin_with": "train.init_from", "render.variations": "variations.yaml"}
 MISSING = object()
 FILE_SUFFIXES = {"csv", "h5", "json", "py", "safetensors", "yaml"}  # `corpus.csv` is no parameter
 
@@ -172,15 +172,16 @@ def test_commands_of_dvc_are_understood(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_parameters_exist(page: Path) -> None:
-    key_pattern = re.compile(rf"(?<![\w./-])(?:{'|'.join(PARAMS)})(?:\.[a-z]\w*)+")
+    # `train.seed`, or `FILE:KEY` in a file of params beside params.yaml
+    pattern = re.compile(rf"(\w+\.yaml:)?((?<![\w./-])(?:{'|'.join(PARAMS)}|(?<=:)\w+)(?:\.[a-z]\w*)+)")
     for line in (*code_lines(page), *code_spans(page)):
-        for key in key_pattern.findall(line):
+        for file, key in pattern.findall(line):
             if key.rpartition(".")[2] in FILE_SUFFIXES:
                 continue
-            if key in RENAMED:
-                assert f"`{RENAMED[key]}`" in text_of(page), f"{page}: {key} has another name now; say so"
+            if old := next((old for old in RENAMED if f"{key}.".startswith(f"{old}.")), None):
+                assert f"`{RENAMED[old]}`" in text_of(page), f"{page}: {old} has another name now; say so"
                 continue
-            value: Any = PARAMS
+            value: Any = YAML(typ="safe").load(ROOT / file.removesuffix(":")) if file else PARAMS
             for part in key.split("."):
                 value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
                 assert value is not MISSING, f"{page}: {key} is no parameter"
