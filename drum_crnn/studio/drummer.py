@@ -20,21 +20,22 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """Habits of the one who plays a performance: drawn once, held to its end."""
+    """The habits of a drummer: drawn once for a performance, constant throughout."""
 
-    bias_s: dict[Limb, float]  # by which a limb is early or late
-    drift_s: float  # standard deviation of what all limbs share
-    limb_s: float  # ... of what a limb keeps for a few strokes
-    jitter_s: float  # ... of each stroke on its own
+    bias_s: dict[Limb, float]  # mean lateness of each limb
+    drift_s: float  # standard deviation of the timing error that all limbs share
+    limb_s: float  # ... of a limb's own error, which lasts for a few strokes
+    jitter_s: float  # ... of each stroke's own error
     swing: float  # where the swung stroke is played within its unit, 0 to 1
     loudness: float  # log gain
     accents: float  # log gain between strong and weak places of the bar
-    edge: float  # chance that the stick meets the edge of a closed hi-hat
+    edge: float  # chance that the stick hits the edge of a closed hi-hat
     rim: float  # chance that a backbeat is a rimshot
-    notes: dict[str, int]  # the drum of each kind that this kit has
+    notes: dict[str, int]  # MIDI note of each kind of drum, constant in a performance
 
 
 def draw_player(style: Style, params: GrooveParams, rng: np.random.Generator) -> Player:
+    """Draw the habits of a drummer who plays `style`."""
     swing = style.swing
     played = swing.written + params.swing * (rng.uniform(swing.low, swing.high) - swing.written)
     bias = {limb: float(rng.normal(0.0, 0.005)) for limb in LIMBS}
@@ -60,7 +61,7 @@ def draw_player(style: Style, params: GrooveParams, rng: np.random.Generator) ->
 
 
 def _note_of(sound: str, *, level: float, player: Player, rng: np.random.Generator) -> int:
-    """The MIDI note for a sound: articulations vary from stroke to stroke, drums stay where they stand."""
+    """The MIDI note of a sound: articulations vary from stroke to stroke, the drums of the kit do not."""
     chance = rng.random()
     match sound:
         case "snare":
@@ -85,13 +86,13 @@ def _note_of(sound: str, *, level: float, player: Player, rng: np.random.Generat
             return player.notes[sound]
 
 
-# Feet do not reach what hands do: people's kicks are a good deal softer than their backbeats.
+# People play kicks much softer than backbeats.
 _LIMB_LEVEL: dict[Limb, float] = {"right": 1.0, "left": 1.0, "kick": 0.76, "foot": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One stroke as played: what sounds, when, and which limb did it."""
+    """One stroke as played."""
 
     time_s: float
     limb: Limb
@@ -101,7 +102,7 @@ class Hit:
 
 
 def _swung(beat: float, *, swing: Swing, played: float) -> float:
-    """Move a position within its swing unit: `written` goes to `played`, what lies between in proportion."""
+    """Move a position within its swing unit: `written` moves to `played`, the positions between in proportion."""
     unit, place = divmod(beat / swing.unit, 1.0)
     if place <= swing.written:
         moved = place * played / swing.written
@@ -111,7 +112,7 @@ def _swung(beat: float, *, swing: Swing, played: float) -> float:
 
 
 def _wander(n: int, *, memory: float, rng: np.random.Generator) -> list[float]:
-    """`n` values of unit variance, each remembering the last by the factor `memory` (a first-order process)."""
+    """`n` values of unit variance; `memory` is the correlation of neighbours (a first-order autoregressive process)."""
     values = [float(rng.standard_normal())]
     fresh = math.sqrt(1.0 - memory**2)
     for shock in rng.standard_normal(n - 1).tolist():
@@ -154,7 +155,7 @@ def humanise(
 
 
 def _metre(beat: float, style: Style) -> float:
-    """Weight of a place in the bar: 0.5 on the first beat, less on pulses, below 0 between them."""
+    """Weight of a place in the bar: 0.5 on the first beat, less on other pulses, negative between them."""
     place = round(beat * 48) % (style.beats * 48)  # ticks, in which thirds and eighths of a beat are whole
     pulse = round(style.pulse * 48)
     if place == 0:

@@ -1,4 +1,4 @@
-"""Fills of many kinds, each as letters: one a slot, "." a rest, "U" floor tom and snare at once."""
+"""Fills of many kinds, as letters: one for each slot, "." for a rest, "U" for floor tom and snare together."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ __all__ = [
 
 
 def _snare_roll(n: int, rng: np.random.Generator) -> str:
-    """One drum, accents every three or four."""
+    """A roll on the snare, with an accent every 3, 4 or 8 strokes."""
     every = int(rng.choice((3, 4, 8)))
     return "".join("N" if i % every == 0 else "n" for i in range(n))
 
@@ -27,7 +27,7 @@ def _cascade(n: int, rng: np.random.Generator) -> str:
 
 
 def _triplets(n: int, rng: np.random.Generator) -> str:
-    """Groups of three, each on another drum or led by one."""
+    """Groups of three: all on one drum, or one stroke on a drum and two on the snare."""
     drums = str(rng.choice(("nhml", "hmln", "nlhm", "lmhn")))
     groups = ((d.upper() + d + d) if rng.random() < 0.6 else (d.upper() + "nn") for d in drums * n)
     return "".join(group for group, _ in zip(groups, range(n), strict=False))[:n]
@@ -40,13 +40,13 @@ def _linear(n: int, rng: np.random.Generator) -> str:
 
 
 def _buildup(n: int, rng: np.random.Generator) -> str:
-    """Both hands on floor tom and snare: every other slot, then all of the second half."""
+    """Both hands on floor tom and snare: on every other slot, and mostly on every slot of the second half."""
     dense_from = n // 2 if rng.random() < 0.6 else n
     return "".join("U" if i % 2 == 0 or i >= dense_from else "." for i in range(n))
 
 
 def _stabs(n: int, rng: np.random.Generator) -> str:
-    """Crashes with the kick, now and then, and the snare between them."""
+    """Crashes with the kick on every third slot, and some snares between them."""
     return "".join("C" if i % 3 == 0 else ("N" if rng.random() < 0.35 else ".") for i in range(n))
 
 
@@ -56,7 +56,7 @@ def _flams(n: int, rng: np.random.Generator) -> str:
 
 
 def _melody(n: int, rng: np.random.Generator) -> str:
-    """A walk among snare and toms, with breath."""
+    """A random walk over snare and toms, with rests."""
     kit, letters = "nhhmml", ""
     at = int(rng.integers(len(kit)))
     for slot in range(n):
@@ -66,7 +66,7 @@ def _melody(n: int, rng: np.random.Generator) -> str:
 
 
 def _barks(n: int, rng: np.random.Generator) -> str:
-    """Open hi-hat against snare and kick."""
+    """Open hi-hat in alternation with snare and kick."""
     return "".join(str(rng.choice(("o.", "Nk", "oN", "nn", "k.", ".N", "hl"))) for _ in range(n))[:n]
 
 
@@ -87,7 +87,7 @@ _FASTEST_SLOT_S = 0.072  # single strokes of alternating hands
 def fill(
     style: Style, *, start: float, length: float, bpm: float, gain: float, rng: np.random.Generator
 ) -> list[Stroke]:
-    """Fill the `length` beats from `start` with one of the style's kinds, growing louder."""
+    """Fill the `length` beats from `start` with one of the style's kinds; most fills grow louder."""
     kind = str(rng.choice(style.fills))
     rates = (3, 6) if kind == "triplets" or style.steps == 3 else (2, 4, 4, 8)
     rate = int(rng.choice(rates))

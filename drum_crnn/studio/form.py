@@ -29,7 +29,7 @@ _FORM: tuple[Literal["verse", "chorus", "bridge"], ...] = ("verse", "chorus", "v
 
 
 def _plan_form(n_bars: int, rng: np.random.Generator) -> list[_Section]:
-    """Sections of four or eight bars (the last as many as are left) behind an intro that some performances have."""
+    """Sections of four or eight bars, the last one shorter if need be; some performances begin with an intro."""
     sections = []
     bar = 0
     if n_bars > 6 and rng.random() < 0.4:
@@ -45,7 +45,7 @@ def _plan_form(n_bars: int, rng: np.random.Generator) -> list[_Section]:
 
 
 def play_form(style: Style, *, n_bars: int, bpm: float, params: GrooveParams, rng: np.random.Generator) -> list[Stroke]:
-    """Every stroke of a performance of `n_bars` bars, and mostly a last crash behind them."""
+    """All strokes of a performance of `n_bars` bars; most performances end with a crash after the last bar."""
     strokes: list[Stroke] = []
     grooves = {kind: style.grooves[int(rng.integers(len(style.grooves)))] for kind in ("verse", "chorus")}
     grooves["intro"] = grooves["verse"]
@@ -83,7 +83,7 @@ def play_form(style: Style, *, n_bars: int, bpm: float, params: GrooveParams, rn
 
 
 def _pedal_row(style: Style) -> str:
-    """The left foot on the second and fourth pulse, or on all but the first of three."""
+    """The left foot on the second and fourth pulse; in bars of three, on the second and third."""
     n_steps = style.beats * style.steps
     per_pulse = round(style.pulse * style.steps)
     weak = [step for step in range(0, n_steps, per_pulse) if step % (2 * per_pulse) or (style.beats == 3 and step)]
@@ -126,7 +126,7 @@ _EXERCISE_SOUNDS: tuple[tuple[Limb, str], ...] = (
 
 
 def play_exercise(style: Style, *, n_bars: int, rng: np.random.Generator) -> list[Stroke]:
-    """Drum after drum, a few strokes on each from soft to loud or at any strength, some with the kick."""
+    """One drum after the other: a few strokes on each, from soft to loud or at random strengths, some with the kick."""
     strokes: list[Stroke] = []
     beat, end = 0.0, float(n_bars * style.beats)
     while beat < end:

@@ -1,4 +1,4 @@
-"""Section `render.grooves` of `params.yaml`: what is generated."""
+"""Section `render.grooves` of `params.yaml`: which performances to generate."""
 
 import difflib
 import math
@@ -20,23 +20,23 @@ Bpm = Annotated[float, Field(ge=30.0, le=300.0)]
 
 
 class GrooveParams(StrictModel):
-    """What to generate.
+    """Which performances to generate.
 
     Attributes
     ----------
     performances : int
-        How many; the styles take turns.
+        Their number; the styles take turns.
     seconds : (float, float)
         Shortest and longest performance that is not a fill, s.
     tempo_bpm : (float, float)
-        Slowest and fastest, quarter notes a minute; within these bounds each style keeps to its own tempi.
+        Slowest and fastest tempo, quarter notes a minute; each style keeps to its own range within these.
     styles : tuple of str
         Names from `STYLES`.
     fill_performances : float
         Share of performances that are one fill of a bar or two.
     swing, timing, velocity, ghosts, flams : float
-        Amounts: 0 switches the idea off (plays the triplets, the grid, the strengths as written), 1 is what people do,
-        2 is twice as much. `flams` stands for drags and ruffs too.
+        Amounts: 0 switches a habit off, and plays triplets, grid and strengths as written; 1 is what people do;
+        2 is twice as much. `flams` includes drags and ruffs.
     fills : float
         Chance of a fill at the end of a phrase.
     split : (float, float, float)

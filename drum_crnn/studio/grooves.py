@@ -1,15 +1,15 @@
-"""Performances that nobody recorded: a drummer made of pattern tables and habits.
+"""Generated performances: a drummer made of pattern tables and habits.
 
 A performance is built in four steps, each a module:
 
 1. a *form*: intro, verses, choruses and bridges of a few bars, in phrases (`form`);
 2. *bars*: a written groove of the style, varied from bar to bar, with fills at the ends of phrases and crashes where a
    section starts (`strokes`, `fills`, `form`);
-3. *playing*: swing, drift and habits of the limbs move every stroke in time, metre and form shape its strength, and
-   flams and drags get their grace notes (`drummer`);
-4. *limits of the body*: two hands and two feet, none of them faster than a person's (`playable`).
+3. *playing*: swing, drift and habits of the limbs move every stroke in time; metre and form shape its strength; flams
+   and drags get their grace notes (`drummer`);
+4. *limits of the body*: two hands and two feet, none faster than a person's (`playable`).
 
-The patterns stand in `drum_crnn.studio.styles`.
+The patterns are in `drum_crnn.studio.styles`.
 """
 
 import numpy as np
@@ -29,10 +29,10 @@ __all__ = [
 
 
 def generate_performances(params: GrooveParams, *, seed: int) -> list[Performance]:
-    """Invent `params.performances` performances, the styles taking turns.
+    """Generate `params.performances` performances; the styles take turns.
 
-    Each is drawn from a random stream of its own, so that performance i is the same whatever `params.performances`
-    is, and no two share more than the patterns of their style.
+    Each performance has its own random stream. So performance i does not depend on `params.performances`, and two
+    performances have nothing in common but the patterns of their style.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ def generate_performances(params: GrooveParams, *, seed: int) -> list[Performanc
     -------
     list of Performance
         Ids are "STYLE/NUMBER". Beats last between the two `params.seconds`, rounded down to whole bars (at least one);
-        fills are one or two bars. Notes are sorted, the first 0.1 to 0.5 s after the start. Within each style the
-        splits take turns in the shares of `params.split`.
+        fills are one or two bars. Notes are sorted; the first one is 0.1 to 0.5 s after the start. Within each style,
+        the splits have the shares of `params.split`.
     """
     offset = seed % _SPLIT_CYCLE
     performances = []
     turns = _split_turns(params.split, offset + len(params.styles) + params.performances // len(params.styles) + 1)
     for index in range(params.performances):
         turn, style = divmod(index, len(params.styles))
-        # A step further for every style and every turn: even few performances get all the splits there are.
+        # Each style and each turn start one step further, so that even few performances cover all splits.
         split = turns[offset + style + turn]
         rng = np.random.default_rng(np.random.SeedSequence([seed, index]))
         performances.append(_perform(params.styles[style], index=index, split=split, params=params, rng=rng))
@@ -82,22 +82,22 @@ def _perform(name: str, *, index: int, split: str, params: GrooveParams, rng: np
         beat_type="fill" if is_fill else "beat",
         time_signature=style.time_signature,
         split=split,
-        # Microseconds, lest the last bits of exp() on another machine show in a file.
+        # Rounded to microseconds, because the last bits of exp() differ between machines.
         notes=tuple(sorted(Note(round(hit.time_s + lead_in, 6), hit.note, hit.velocity) for hit in hits)),
     )
 
 
 def _draw_tempo(style: Style, bounds: tuple[float, float], rng: np.random.Generator) -> float:
-    """A tempo (bpm) of the style within `bounds`; the nearest bound if the style knows none there."""
+    """A tempo (bpm) of the style within `bounds`; the nearest bound if the style has no tempo there."""
     low, high = (float(np.clip(tempo, *bounds)) for tempo in style.tempo)
     return float(np.clip(round(rng.uniform(low, high), 1), low, high))
 
 
-_SPLIT_CYCLE = 20  # after so many turns shares in twentieths come out even
+_SPLIT_CYCLE = 20  # turns after which shares that are multiples of 1/20 are exact
 
 
 def _split_turns(shares: tuple[float, float, float], n_turns: int) -> list[str]:
-    """The split of each turn: always the one that is furthest behind its share."""
+    """The split of each turn: the one that is furthest behind its share."""
     turns: list[str] = []
     for n in range(1, n_turns + 1):
         behind = [share * n - turns.count(name) for share, name in zip(shares, OFFICIAL_SPLITS, strict=True)]

@@ -1,8 +1,8 @@
 """Kits from Hydrogen drumkits: a folder with `drumkit.xml` and its samples (WAV, FLAC, AIFF).
 
-Instruments are assigned to notes by their names (`drum_crnn.studio.names`). Of an instrument, the layers' ranges,
-gains and pitches, its volume and its gain are honoured; filter, envelope, pan and randomness are not. Hydrogen plays
-the first layer whose range holds the velocity, so overlapping ranges are cut to what is heard.
+Instruments are assigned to notes by their names (`drum_crnn.studio.names`). An instrument's volume and gain count, and
+its layers' ranges, gains and pitches. Filter, envelope, pan and randomness are ignored. Hydrogen plays the first layer
+whose range holds the velocity, so overlapping ranges are cut to what sounds.
 
 References
 ----------
@@ -21,7 +21,7 @@ from drum_crnn.studio.names import assign_notes, is_percussion
 
 __all__ = ["open_hydrogen"]
 
-# Hydrogen writes this note where nobody has chosen one.
+# Hydrogen writes this note if the author chose none.
 _UNSET_NOTE = 60
 
 
@@ -53,14 +53,14 @@ def open_hydrogen(folder: Path) -> Kit:
     Raises
     ------
     DrumCrnnError
-        If there is no such file, it is no drumkit, a sample is missing or unreadable, or no instrument belongs to a
-        lane.
+        If the file is missing or is no drumkit, a sample is missing or unreadable, or no instrument is a drum of a
+        lane or percussion.
     """
     file = folder / "drumkit.xml"
     try:
         root = ElementTree.fromstring(file.read_bytes())
     except FileNotFoundError:
-        raise DrumCrnnError(f"{folder}: holds no drumkit.xml; name the folder of one Hydrogen drumkit") from None
+        raise DrumCrnnError(f"{folder}: holds no drumkit.xml; give the folder of one Hydrogen drumkit") from None
     except OSError as error:
         raise DrumCrnnError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ElementTree.ParseError as error:
@@ -68,20 +68,20 @@ def open_hydrogen(folder: Path) -> Kit:
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]  # old files have no namespace
     if root.tag != "drumkit_info":
-        raise DrumCrnnError(f"{file}: is no Hydrogen drumkit: its root is <{root.tag}>, not <drumkit_info>")
+        raise DrumCrnnError(f"{file}: is not a Hydrogen drumkit: its root is <{root.tag}>, not <drumkit_info>")
 
     try:
         instruments = _instruments(root)
     except ValueError as error:
-        raise DrumCrnnError(f"{file}: holds a wrong number ({error})") from None
+        raise DrumCrnnError(f"{file}: has text in place of a number ({error}); install the drumkit again") from None
     licence = " ".join((root.findtext("license") or root.findtext("licence") or "").split()) or "not stated"
     notes = assign_notes((instrument.name, instrument.note) for instrument in instruments)
     sounds, percussion = {}, []
     for index, (note, instrument) in enumerate(zip(notes, instruments, strict=True)):
         if note is None and not is_percussion(instrument.name):
-            continue  # a second kick, a roll, a name that says nothing: no lane, and no percussion either
+            continue  # such as a second kick, a roll or an unknown name
         if note is None and not all((folder / layer.filename).is_file() for layer in instrument.layers):
-            continue  # a kit is as good without a cowbell that its maker forgot
+            continue  # a kit may lack the file of a cowbell
         layers = _layers(folder, instrument, licence)
         if layers and note is not None:
             sounds[note] = Sound(note, level_velocities(layers))
@@ -89,13 +89,13 @@ def open_hydrogen(folder: Path) -> Kit:
             percussion.append(Sound(index, level_velocities(layers)))
     if not sounds and not percussion:
         raise DrumCrnnError(
-            f"{file}: no instrument is a drum of our lanes or other percussion; it has: {_some_names(instruments)}"
+            f"{file}: no instrument is a drum of the eight lanes or percussion; it has: {_some_names(instruments)}"
         )
     return Kit(f"hydrogen/{folder.resolve().name}", dict(sorted(sounds.items())), tuple(percussion))
 
 
 def _instruments(root: ElementTree.Element) -> list[_Instrument]:
-    """Those that are not muted and have a sample."""
+    """The instruments that are not muted and have a sample."""
     found = []
     for element in root.iter("instrument"):
         layers = tuple(_layer(layer) for layer in element.iter("layer"))
@@ -130,10 +130,10 @@ def _number(element: ElementTree.Element, tag: str, default: float) -> float:
 
 
 def _layers(folder: Path, instrument: _Instrument, licence: str) -> list[Layer]:
-    """The layers that are heard, their ranges disjoint."""
-    heard = [_heard(instrument.layers, velocity) for velocity in range(1, 128)]
+    """The layers that can sound, with disjoint ranges."""
+    indices = [_layer_index(instrument.layers, velocity) for velocity in range(1, 128)]
     layers = []
-    for index, run in itertools.groupby(enumerate(heard, start=1), key=lambda item: item[1]):
+    for index, run in itertools.groupby(enumerate(indices, start=1), key=lambda item: item[1]):
         velocities = [velocity for velocity, _ in run]
         layer = instrument.layers[index]
         sample = _sample(folder, layer, licence)
@@ -143,8 +143,8 @@ def _layers(folder: Path, instrument: _Instrument, licence: str) -> list[Layer]:
     return layers
 
 
-def _heard(layers: tuple[_Layer, ...], velocity: int) -> int:
-    """Index of the first layer whose range holds the velocity, or comes nearest to it."""
+def _layer_index(layers: tuple[_Layer, ...], velocity: int) -> int:
+    """Index of the first layer whose range holds the velocity, or is nearest to it."""
     level = velocity / 127
     return min(range(len(layers)), key=lambda index: max(layers[index].low - level, level - layers[index].high, 0.0))
 

@@ -6,10 +6,10 @@ Conventions
 -----------
 - Audio is mono float32 at 44.1 kHz. Every sample begins with its attack (`trim_to_attack`), so that a label at the
   sample's first index is never early.
-- The sampler multiplies every layer by one velocity curve, and nothing else depends on the velocity than which layer
-  plays. Sounds with several ranges of velocity are therefore *levelled* (`level_velocities`): their ranges differ in
-  timbre, and loudness follows the curve alone, without a jump where one range ends.
-- Layers that match the same velocity sound together: that is how SoundFonts stack samples.
+- The velocity decides which layers play, and the gain of one curve by which the sampler multiplies every layer. Sounds
+  with several ranges of velocity are therefore *levelled* (`level_velocities`): their ranges differ only in timbre.
+  Loudness follows the curve alone, without a jump where one range ends.
+- Layers that match the same velocity sound together: SoundFonts stack samples so.
 """
 
 import hashlib
@@ -51,12 +51,12 @@ FloatArray = NDArray[np.float32]
 
 SAMPLE_RATE = 44_100
 
-# A one-shot ends where it has decayed by 60 dB, and at the latest after this time: cymbals ring for half a minute.
+# A one-shot ends where it has decayed by 60 dB, or after this time: cymbals ring for half a minute.
 _MAX_SECONDS = 10.0
 _SILENCE = 10 ** (-60 / 20)
 
-# Notes of the same lane that stand in for one a kit lacks, most similar first. Lanes hold notes of several instruments
-# (splash and china are crashes), hence no distance in numbers.
+# Notes of the same lane that replace a note the kit lacks, most similar first. Lanes hold several instruments (splash
+# and china are crashes), so the numbers of the notes do not tell how similar they are.
 _SUBSTITUTES: dict[int, tuple[int, ...]] = {
     35: (36,),
     36: (35,),
@@ -92,11 +92,11 @@ class Sample:
     Attributes
     ----------
     name : str
-        As the source calls it.
+        Its name in the source.
     audio : float32 array, shape (n_samples,)
         Mono, 44.1 kHz, attack at index 0.
     sha256 : str
-        Of the sample's bytes as the source stores them, before any processing: equal for all kits that share it.
+        Checksum of the sample's bytes as the source stores them: equal in all kits that share the sample.
     source : str
         The file it came from, relative to the kit's source.
     licence : str
@@ -122,7 +122,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """What a kit plays for one MIDI note, which is one of a lane's."""
+    """What a kit plays for one MIDI note."""
 
     note: int
     layers: tuple[Layer, ...]
@@ -141,9 +141,9 @@ class Kit:
     Attributes
     ----------
     sounds : mapping of note to Sound
-        Notes of the lanes.
+        Sounds of the lanes.
     percussion : tuple of Sound
-        What belongs to no lane: tambourine, shaker, congas. Their notes only count them.
+        Sounds of no lane: tambourine, shaker, congas. Their notes only tell them apart.
     """
 
     name: str
@@ -157,7 +157,7 @@ class Kit:
 
 
 def substitute(kit: Kit, note: int) -> int | None:
-    """The note of `kit` that plays `note`: itself, else the most similar one of its lane; None if the lane is missing.
+    """The note of `kit` that plays `note`: itself, or the most similar one of its lane; None if the lane is missing.
 
     The order: the twin drum or articulation first (35 and 36, 49 and 57), then others of the lane. Hi-hat edge notes
     fall back on their own opening (22 on 42, 26 on 46), a pedal on a closed hat; a splash or china on a crash; a bell
@@ -176,8 +176,8 @@ def without_notes(kit: Kit, notes: Collection[int]) -> Kit:
 def without_samples(kit: Kit, sha256s: Collection[str]) -> Kit:
     """The kit without the layers whose sample is among `sha256s`; sounds left with no layers disappear.
 
-    Where a sample is taken out of a stack, what remains of it goes as well if it has less than a quarter of the
-    stack's energy: the noise of a beater is no kick drum.
+    Where a stack loses a sample, the rest of the stack is removed too if it has less than a quarter of the stack's
+    energy: the noise of a beater alone is no kick drum.
     """
     sounds = {note: left for note, sound in kit.sounds.items() if (left := _without(sound, sha256s)) is not None}
     percussion = tuple(left for sound in kit.percussion if (left := _without(sound, sha256s)) is not None)
@@ -220,11 +220,11 @@ def kit_table_rows(kit: Kit) -> list[dict[str, Any]]:
 
 
 def level_velocities(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Make the ranges of velocity equally loud, so that loudness is left to the sampler's velocity curve.
+    """Make the ranges of velocity equally loud, so that only the sampler's velocity curve sets the loudness.
 
-    The stack of the highest range keeps its level. The gains of every other are scaled to the same level, by 24 dB at
-    most; layers reaching over several ranges are split. Without this, recorded layers would be made quiet twice, once
-    by the player's soft stroke and once by the curve, and loudness would jump where one range ends.
+    The stack of the highest range keeps its level. All others are scaled to the same level, by 24 dB at most; layers
+    that span several ranges are split. Otherwise soft layers would be attenuated twice, by the player's soft stroke
+    and by the curve, and loudness would jump where one range ends.
     """
     edges = sorted({layer.velocity_low for layer in layers} | {layer.velocity_high + 1 for layer in layers})
     stacks = []
@@ -243,7 +243,7 @@ def level_velocities(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def energy_of(layer: Layer) -> float:
-    """Energy of the first tenth of a second, which is what a hit's loudness is judged by."""
+    """Energy of the first 0.1 s, which measures the loudness of a hit."""
     start = layer.sample.audio[: SAMPLE_RATE // 10]
     return layer.gain**2 * float(np.dot(start, start))
 
@@ -265,12 +265,12 @@ def read_one_shot(path: Path, *, source: str, licence: str, semitones: float = 0
     Returns
     -------
     Sample or None
-        None if the file holds nothing but silence. Its sha256 is that of the whole file.
+        None if the file holds only silence. Its sha256 is that of the whole file.
 
     Raises
     ------
     DrumCrnnError
-        If the file is missing or no audio file.
+        If the file is missing or is not an audio file.
     """
     try:
         content = path.read_bytes()
@@ -278,7 +278,7 @@ def read_one_shot(path: Path, *, source: str, licence: str, semitones: float = 0
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file, though the kit names it; install the kit again") from None
     except (OSError, soundfile.LibsndfileError) as error:
-        raise DrumCrnnError(f"{path}: is no readable audio file ({error}); install the kit again") from None
+        raise DrumCrnnError(f"{path}: is not a readable audio file ({error}); install the kit again") from None
     if not np.isfinite(channels).all():
         raise DrumCrnnError(f"{path}: holds samples that are not numbers; export it again")
     mono = channels.mean(axis=1, dtype=np.float32)
@@ -289,7 +289,7 @@ def read_one_shot(path: Path, *, source: str, licence: str, semitones: float = 0
 def finish_one_shot(audio: FloatArray) -> FloatArray:
     """Cut a hit out of a recording at 44.1 kHz: from its attack until it has decayed by 60 dB, 10 s at most.
 
-    The end is faded over 10 ms. An array of length 0 means that there is nothing but silence.
+    The end is faded over 10 ms. An array of length 0 means silence.
     """
     audio = trim_to_attack(audio)
     loud = np.flatnonzero(np.abs(audio) >= _SILENCE * np.abs(audio).max(initial=0.0))
@@ -303,13 +303,13 @@ def finish_one_shot(audio: FloatArray) -> FloatArray:
 
 
 def trim_to_attack(audio: FloatArray, *, threshold_db: float = -12.0, margin_s: float = 0.0005) -> FloatArray:
-    """Cut off what precedes the attack of a one-shot: silence, tape noise, the air moved by a pedal.
+    """Cut off what precedes the attack of a one-shot: silence, tape noise, the sound of a pedal.
 
-    The hit is what sounds within 100 ms of the recording first coming within 20 dB of its peak. Its attack is
-    searched backwards from the first sample within 10 dB of the hit's peak: it begins after the last pause of 3 ms
-    during which the signal stays under `threshold_db` of the hit's peak, or under twice the noise before the hit.
-    The threshold is this high because many recordings hold a forerunner, 15 to 20 dB softer and up to 10 ms early,
-    while an onset is heard, and found by a detector, where the energy rises most.
+    The hit is the 100 ms after the recording first comes within 20 dB of its peak. Its attack is searched backwards
+    from the first sample within 10 dB of the hit's peak: it begins after the last pause of 3 ms during which the
+    signal stays under `threshold_db` of the hit's peak, or under twice the noise before the hit. The threshold is
+    this high because many recordings have a precursor, 15 to 20 dB softer and up to 10 ms early. Listeners and
+    detectors place an onset where the energy rises most.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def trim_to_attack(audio: FloatArray, *, threshold_db: float = -12.0, margin_s: 
     threshold_db : float
         Relative to the hit's peak; at most -10.
     margin_s : float
-        Kept before the attack, and faded in, so that nothing clicks.
+        Kept before the attack, and faded in, to avoid a click.
 
     Returns
     -------
@@ -347,7 +347,7 @@ def trim_to_attack(audio: FloatArray, *, threshold_db: float = -12.0, margin_s: 
 
 
 def _noise_peak(magnitude: FloatArray) -> float:
-    """The median of the peaks of 5 ms blocks, 0 for less than two blocks: what a recording holds before the hit."""
+    """Level of the noise before a hit: the median of the peaks of 5 ms blocks, 0 for less than two blocks."""
     block = SAMPLE_RATE // 200
     n_blocks = magnitude.size // block
     if n_blocks < 2:

@@ -1,16 +1,17 @@
-"""Which hits can be heard at all, measured while they are mixed.
+"""How audible each hit is in the mix, measured while mixing.
 
-A soft hit under a loud one is in the MIDI and in no ear. The *audibility* of a hit is the ratio of its energy to that
-of everything else that sounds during its first 46 ms, in the third-octave band where this ratio is greatest, in dB:
+A soft hit under a loud one is in the MIDI, but nobody can hear it. The *audibility* of a hit is the ratio of
+its energy to that of all other sounds during its first 46 ms, in the third-octave band where this ratio is greatest, in
+dB:
 
     audibility = max over bands of 10 log10(E_hit / (E_rest + E_floor))
 
-The rest is the mix without the hit: other hits, what still rings, percussion, noise, leakage. The floor is 60 dB below
-the strongest band of all hits of the recording: what is softer than that is lost in any production. Within a band, a
-sound is masked by others some decibels stronger (Zwicker & Fastl, "Psychoacoustics", 1990, chapter 4); where exactly
-the line is drawn is `labels.min_audibility_db`.
+The rest is the mix without the hit: other hits, earlier ones that still ring, percussion, noise, leakage. The floor is
+60 dB below the strongest band of all hits of the recording: softer sounds are lost in any production. Within a band, a
+sound is masked by others some decibels stronger (Zwicker & Fastl, "Psychoacoustics", 1990, chapter 4);
+`labels.min_audibility_db` sets the limit.
 
-Equaliser, compressor and room act on the hit and on the rest alike, so the ratio is taken before them.
+Equaliser, compressor and room act on the hit and on the rest alike, so the ratio is measured before them.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ __all__ = ["HEAD_SAMPLES", "measure_audibility"]
 
 HEAD_SAMPLES = 2048
 _FLOOR_DB = -60.0
-_LOWEST_HZ, _N_BANDS = 40.0, 26  # third octaves, up to 16 kHz: what is above, neither the model nor most people hear
-# Full for 35 ms, then faded: the head of a hit has no beginning to be faded in.
+_LOWEST_HZ, _N_BANDS = 40.0, 26  # third octaves up to 16 kHz, the limit of most people's hearing
+# Constant for 35 ms, then a fade-out; no fade-in, since a head begins with the attack.
 _WINDOW = np.concatenate([np.ones(1536), np.cos(np.linspace(0.0, np.pi / 2, 512)) ** 2]).astype(np.float32)
 
 
@@ -45,7 +46,7 @@ def measure_audibility(mix: FloatArray, onsets: Sequence[int], heads: FloatArray
     Parameters
     ----------
     mix : float32 array, shape (n_samples,)
-        All that sounds, the hits included.
+        All sounds, the hits included.
     onsets : sequence of int
         First sample of each hit.
     heads : float32 array, shape (n_hits, HEAD_SAMPLES)

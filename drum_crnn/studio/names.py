@@ -1,4 +1,4 @@
-"""What people call their drums: from the name of an instrument, sample or file to the drum that is meant."""
+"""Names of drums: from the name of an instrument, sample or file to the drum that it means."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ __all__ = ["OTHER", "NOTES_OF_DRUM", "assign_notes", "drum_of_name", "is_attack_
 # A named thing that belongs to no lane: other percussion, effects, and strokes without one clear onset.
 OTHER = "other"
 
-# Drum -> the notes it can take, best first; further instruments of the same drum take the next free one.
+# Drum -> its possible notes, best first; further instruments of the same drum get the next free one.
 NOTES_OF_DRUM: dict[str, tuple[int, ...]] = {
     "kick": (36, 35),
     "snare": (38, 40),
@@ -67,10 +67,10 @@ _SPELLINGS = (
 
 
 def drum_of_name(name: str) -> str | None:
-    """The drum that `name` speaks of: a key of `NOTES_OF_DRUM`, "tom" with an optional number, `OTHER`, or None.
+    """The drum that `name` means: a key of `NOTES_OF_DRUM`, "tom" with an optional number, `OTHER`, or None.
 
-    None means that the name says nothing ("Drum 1", "Filter Click"); `OTHER` that it says something else ("Cowbell",
-    "Crash Choke", "Snare Roll"). What stands in parentheses is ignored: makers and sizes are named there.
+    None: the name does not tell ("Drum 1", "Filter Click"). `OTHER`: the name means something else ("Cowbell", "Crash
+    Choke", "Snare Roll"). Text in parentheses is ignored: it gives makers and sizes.
     """
     words = _words(name)
     if not words.isdisjoint(_OTHER_WORDS):
@@ -100,14 +100,14 @@ def drum_of_name(name: str) -> str | None:
 
 
 def is_percussion(name: str) -> bool:
-    """Whether a name speaks of percussion of no lane: a cowbell, but not a roll on the snare or a choked crash."""
+    """Whether a name means percussion of no lane: a cowbell, but not a roll on the snare or a choked crash."""
     return drum_of_name(name) == OTHER and _words(name).isdisjoint(_LANE_WORDS)
 
 
 def may_be_lane(name: str, note: int) -> bool:
-    """Whether a sample of that name may play `note`: false only if the name clearly speaks of another lane.
+    """Whether a sample of that name may play `note`: false only if the name clearly means another lane.
 
-    Toms are one family here, as fonts play a single tom at several pitches.
+    All toms count as one here, since SoundFonts play a single tom at several pitches.
     """
     drum = drum_of_name(name)
     if drum is None:
@@ -123,17 +123,17 @@ def may_be_lane(name: str, note: int) -> bool:
 
 
 def is_attack_noise(name: str) -> bool:
-    """Whether a sample is a snap or noise, such as fonts stack under any drum to sharpen its attack."""
+    """Whether a name means a snap or noise, which SoundFonts stack under any drum to sharpen its attack."""
     return not _words(name).isdisjoint({"snap", "noise"})
 
 
 def assign_notes(named: Iterable[tuple[str, int | None]]) -> list[int | None]:
     """Give each instrument of one kit a note, or None if it belongs to no lane or all its drum's notes are taken.
 
-    Names decide. A note the kit's author wrote beside the name decides only where the name leaves it open: a "Stick"
-    may be a cross-stick or two sticks, a "Cymbal" a crash or a ride. Toms that are only numbered go from high to
-    low: two of them beside a low or floor tom are high and mid, three are high, mid and low. Where no tom is high, mid
-    ones are: nobody can hear that a kit's only rack tom was meant as its second.
+    Names decide. The note that the kit's author gave decides only where the name is ambiguous: a "Stick" may be a
+    cross-stick or two sticks, a "Cymbal" a crash or a ride. Toms that are only numbered go from high to low: two of
+    them beside a low or floor tom are high and mid, three are high, mid and low. Where no tom is high, mid ones count
+    as high: a kit's only rack tom sounds the same under either name.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Kits from folders of one-shots: audio files named after the drums they hold.
 
 A folder may look like `kick.wav, snare_v1.wav, snare_v2.wav, hihat_closed.flac, …` or hold a subfolder for each drum
-(`kick/soft.wav, kick/hard.wav, …`). Names are read by `drum_crnn.studio.names`: those of the lanes, and what people
-usually call their drums. Several files of one drum share the range of velocity equally, from soft to loud: by their
-suffixes, which may be `_v1` … `_vN`, `-1-1` … `-N-M` for M hits of each of N strengths, or `_soft`, `_medium` and
-`_hard`; else by their level. Files of the same bytes count once.
+(`kick/soft.wav, kick/hard.wav, …`). `drum_crnn.studio.names` reads the names: those of the lanes, and the usual names
+of drums. Several files of one drum divide the velocities equally, from soft to loud. Their suffixes give the order:
+`_v1` … `_vN`, `-1-1` … `-N-M` for M hits of each of N strengths, or `_soft`, `_medium` and `_hard`. Without suffixes,
+their levels do. Files with the same content count once.
 """
 
 import re
@@ -32,16 +32,16 @@ def open_one_shots(folder: Path, *, pattern: str = "*") -> Kit:
     ----------
     folder : Path
     pattern : str
-        What the names of files and subfolders have to be like, such as "drum_*".
+        Shell pattern that the names of files and subfolders must match, such as "drum_*".
 
     Notes
     -----
-    The licence is the first line of a file LICENSE or LICENCE (with any ending) in the folder, else "not stated".
+    The licence is the first line of a file LICENSE or LICENCE (with any ending) in the folder, or "not stated".
 
     Raises
     ------
     DrumCrnnError
-        If the folder is missing, a file is no audio, or no name speaks of a drum of our lanes.
+        If the folder is missing, a file is not audio, or no name means a drum of a lane.
     """
     if not folder.is_dir():
         raise DrumCrnnError(f"{folder}: there is no such folder of one-shots")
@@ -79,7 +79,7 @@ def open_one_shots(folder: Path, *, pattern: str = "*") -> Kit:
 
 
 def _layers(samples: Mapping[Path, Sample]) -> list[Layer]:
-    """Equal shares of the velocities 1–127, from soft to loud."""
+    """Layers with equal shares of the velocities 1–127, from soft to loud."""
     suffixes = {path: _VELOCITY_SUFFIX.search(path.stem) for path in samples}
     strengths = {path: _strength(match) for path, match in suffixes.items() if match is not None}
     if len(strengths) == len(samples):
@@ -99,7 +99,7 @@ def _strength(suffix: re.Match[str]) -> int:
 
 
 def _level(sample: Sample) -> float:
-    """Root mean square of the first 100 ms: of the whole, a long decay would count as softness."""
+    """Root mean square of the first 100 ms; over the whole sample, a long decay would make a hit seem soft."""
     start = sample.audio[: SAMPLE_RATE // 10]
     return float(np.sqrt(np.mean(np.square(start))))
 

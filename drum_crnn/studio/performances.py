@@ -1,4 +1,4 @@
-"""What is played: performances, generated or read from MIDI files."""
+"""Performances, which the studio plays: generated, or read from MIDI files."""
 
 import zlib
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
 
-__all__ = ["Performance", "read_performances", "take_hours"]
+__all__ = ["Performance", "read_performances", "select_hours"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Performance:
     id : str
         Unique, and usable as a relative path: "drummer1/session1/12".
     split : str
-        "train", "validation" or "test"; empty if nobody has decided.
+        "train", "validation" or "test"; empty if it is not decided.
     notes : tuple of Note
         Sorted by time.
     """
@@ -59,7 +59,7 @@ def read_performances(root: Path) -> list[Performance]:
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
     if not paths:
         raise DrumCrnnError(
-            f"{root}: holds no table and no .mid or .midi file; set render.performances to a folder that does"
+            f"{root}: holds no table and no .mid or .midi file; set render.performances to a folder that holds one"
         )
     performances = []
     for path in paths:
@@ -88,8 +88,8 @@ def _read_table(corpus: Corpus) -> list[Performance]:
     for row in corpus.recordings:
         rows_of.setdefault(row.performance, []).append(row)
     performances = []
-    for name, rows in track(rows_of.items(), description="read performances", total=len(rows_of)):
-        # E-GMD lists a performance once a kit, with what that kit's pad map made of it.
+    for name, rows in track(rows_of.items(), description="reading performances", total=len(rows_of)):
+        # E-GMD lists a performance once for each kit; the MIDI is as that kit's pad map changed it.
         notes_of_row = [read_midi(corpus.root / row.midi_path) for row in rows]
         row = rows[0]
         performances.append(
@@ -108,31 +108,31 @@ def _read_table(corpus: Corpus) -> list[Performance]:
     return performances
 
 
-def take_hours(
+def select_hours(
     performances: Iterable[Performance], hours: Mapping[str, float | None], *, seed: int
 ) -> list[Performance]:
-    """Take performances of each split, in an order drawn from the seed, until their hours are reached.
+    """Select performances of each split, in an order drawn from the seed, until the split's hours are reached.
 
     Parameters
     ----------
     hours : mapping
-        Hours to take of each split; None, or a split that is not mentioned, takes all.
+        Hours of each split; None, or a missing split, selects all.
 
     Returns
     -------
     list of Performance
-        Sorted by id. More hours always contain the performances of fewer.
+        Sorted by id. A selection of more hours contains that of fewer.
     """
 
     def draw(performance: Performance) -> float:
         return float(np.random.default_rng([seed, zlib.crc32(performance.id.encode())]).random())
 
-    taken_s: dict[str, float] = {}
-    taken = []
+    selected_s: dict[str, float] = {}
+    selected = []
     for performance in sorted(performances, key=lambda p: (draw(p), p.id)):
         limit = hours.get(performance.split)
-        so_far = taken_s.get(performance.split, 0.0)
+        so_far = selected_s.get(performance.split, 0.0)
         if limit is None or so_far < 3600.0 * limit:
-            taken.append(performance)
-            taken_s[performance.split] = so_far + performance.last_onset_s
-    return sorted(taken, key=lambda performance: performance.id)
+            selected.append(performance)
+            selected_s[performance.split] = so_far + performance.last_onset_s
+    return sorted(selected, key=lambda performance: performance.id)

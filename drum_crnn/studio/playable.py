@@ -1,4 +1,4 @@
-"""The limits of the body: two hands and two feet, none of them faster than a person's."""
+"""The limits of the body: two hands and two feet, none faster than a person's."""
 
 from bisect import bisect
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ __all__ = [
 ]
 
 _LIMB_GAP_S = 0.080  # a hand or a foot needs this long between two strokes of its own
-_BOUNCE_GAP_S = 0.018  # ... but a stick bounces faster on one drum, which is what grace notes are
-_LANE_GAP_S = 0.012  # nobody tells two strokes on one drum apart that are nearer
+_BOUNCE_GAP_S = 0.018  # ... but a stick that bounces on one drum is faster: grace notes
+_LANE_GAP_S = 0.012  # closer strokes on one drum sound as one
 
 
 def _clash(a: Hit, b: Hit) -> bool:
@@ -27,10 +27,10 @@ def _clash(a: Hit, b: Hit) -> bool:
 
 
 def keep_playable(hits: Sequence[Hit]) -> list[Hit]:
-    """Leave out what two hands and two feet cannot play.
+    """Remove the strokes that two hands and two feet cannot play.
 
-    Of two strokes that one limb cannot both make, or that come to one drum at once, the louder stays; a grace note
-    stays before any other, since a flam is meant: whoever plays one lets go of the hi-hat.
+    Two strokes conflict if they are too close for one limb, or for one drum. The louder one stays. Grace notes take
+    precedence, since a flam is deliberate: a drummer skips a stroke on the hi-hat for it.
 
     Returns
     -------

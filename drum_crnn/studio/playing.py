@@ -1,8 +1,8 @@
-"""How a performance is played: variations of its notes, which are true of what is then heard.
+"""Variations of how a performance is played: which notes, how hard, and how fast.
 
-A few drummers recorded every performance there is, and each has habits: hi-hat on the beat, few crashes, soft snares. A
-varied performance keeps their timing and changes what is struck, and how hard, so that no habit is learnt as a law. The
-labels of a recording are the notes that were played, whatever they were before.
+Recorded performances come from a few drummers, each with habits: hi-hat on the beat, few crashes, soft snares. A varied
+performance keeps their timing, but changes which drums are struck, and how hard. So a model does not learn the habits
+of a few. The labels of a recording are the varied notes.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,31 +26,31 @@ _RIDE_BOW, _RIDE_BELL, _CRASHES, _OPEN_HAT, _CLOSED_HAT, _PEDAL = 51, 53, (49, 5
 
 
 class PlayingVariation(StrictModel):
-    """What may be played otherwise, each with a switch; the probabilities are of a recording that is varied at all.
+    """Variations of the playing, each with a switch; their probabilities apply to recordings that are varied at all.
 
     Attributes
     ----------
     enabled, probability
-        Whether recordings are varied, and how many of them.
+        Whether recordings are varied, and the share of them.
     tempo : Effect
         Factor of speed.
     velocity_lift : Effect
-        How far velocities are drawn towards 110: 0 not at all, 1 all are 110. Loud, even playing, as in rock.
+        How far velocities move towards 110: 0 not at all, 1 all the way. Loud, even playing, as in rock.
     crash_ride, ride_bell, ride_hats, crash_hats, tom_hats : Effect
-        The ride's notes on a crash or the bell; the hi-hat's on the ride, a crash, or the low tom. The amount is the
-        share of the notes.
+        Share of the ride's notes that are played on a crash or on its bell; share of the hi-hat's notes that are played
+        on the ride, a crash or the low tom.
     open_hats, tight_hats : Effect
-        Share of closed hats that are opened, of open ones that are closed.
+        Share of closed hats that are opened; share of open ones that are closed.
     drop_hats, drop_pedals, drop_kicks, drop_snares : Effect
         Share of the notes that are left out.
     tom_snares : Effect
-        Share of the snare's notes that go to a tom.
+        Share of the snare's notes that are played on a tom.
     cross_sticks : Effect
         Share of the snare's notes that are played as cross-sticks.
     shuffle_toms : Effect
-        Gives the three tom lanes to each other; the amount means nothing.
+        Permutes the three tom lanes; the amount is not used.
     added_crashes : Effect
-        Share of the kicks from velocity 40 on that get a crash with them.
+        Share of the kicks of velocity 40 and above that are played with a crash.
     drop_ghosts : Effect
         Share of the ghost notes, the snare's below velocity 50, that are left out.
     """
@@ -88,25 +88,23 @@ class PlayingVariation(StrictModel):
 
 
 def cut(notes: Sequence[Note], start_s: float, end_s: float, *, lead_s: float) -> list[Note]:
-    """The notes from `start_s` to before `end_s`, the stretch beginning `lead_s` after time 0."""
+    """The notes from `start_s` up to `end_s` (exclusive), moved so that `start_s` becomes `lead_s`."""
     shift = lead_s - start_s
     return [replace(note, time_s=note.time_s + shift) for note in notes if start_s <= note.time_s < end_s]
 
 
 class Played(NamedTuple):
-    """Notes as they were played, in order of time, and how many times as fast as they were given."""
+    """Notes as they are played, in order of time, and the factor of their tempo."""
 
     notes: list[Note]
     tempo: float
 
 
 def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: PlayingVariation) -> Played:
-    """Play notes otherwise.
+    """Vary the notes of a performance.
 
-    Every variation takes its numbers from `rng` in a fixed order and amount, whether it acts or not, so that a switch
-    leaves the others as they are.
-
-    Of two notes that come to have one number at one time, the louder stays.
+    Every variation draws as many numbers from `rng` whether it acts or not, in a fixed order. So a switch does not
+    change the other variations. Of two notes with one number at one time, the louder stays.
     """
     acts = rng.random() < params.probability and params.enabled
     amounts = {
@@ -165,12 +163,12 @@ def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: Playin
 
 
 def _hat(number: int, which: float, opening: float, share: Callable[[str], float], crash: int) -> int:
-    """What is played for a hi-hat's note."""
+    """The note that replaces a hi-hat's note."""
     if number != _PEDAL:
         for name, other in (("ride_hats", _RIDE_BOW), ("crash_hats", crash), ("tom_hats", _NOTE_OF_TOM[2])):
             if which < share(name):
                 return other
-            which = (which - share(name)) / (1.0 - share(name))  # of what is left: none takes from another
+            which = (which - share(name)) / (1.0 - share(name))  # the shares do not depend on one another
     if number in (22, _CLOSED_HAT) and opening < share("open_hats"):
         return _OPEN_HAT
     if number in (26, _OPEN_HAT) and opening < share("tight_hats"):

@@ -1,10 +1,10 @@
-"""What becomes of a mix on its way to a listener: percussion beside it, a room, noise, a desk, a file.
+"""What happens to a mix before it is published: percussion, noise, a room, a mixing desk, a lossy file.
 
-Each effect has a switch, a probability and a range in `ProductionVariation`, is drawn once for a recording, and acts in
-this order: percussion, leakage and noise are added to the mix (and count as the rest when audibility is measured); then
-equaliser, room, low and high cut, compressor, saturation, MP3. None moves an onset.
+Each effect has a switch, a probability and a range in `ProductionVariation`, and is drawn once for a recording. First,
+percussion, leakage and noise are added to the mix; they count as the rest when audibility is measured. Then follow
+equaliser, room, low and high cut, compressor, saturation, MP3. No effect moves an onset.
 
-Equaliser, compressor and MP3 are those of `pedalboard`; it is needed only where one of them is on.
+Equaliser, compressor and MP3 come from `pedalboard`, which is needed only if one of them is enabled.
 """
 
 from collections.abc import Sequence
@@ -23,22 +23,22 @@ __all__ = ["ProductionVariation", "add_surroundings", "produce"]
 
 
 class ProductionVariation(StrictModel):
-    """What may happen to a mix; amounts in dB are against the level of the mix.
+    """What may happen to a mix; amounts in dB are relative to the level of the mix.
 
     Attributes
     ----------
     percussion : Effect
-        dB of an unlabelled player of tambourine, shaker, congas, claps …, hit against hit.
+        dB of unlabelled percussion (tambourine, shaker, congas, claps …), its hits relative to those of the drums.
     leakage : Effect
-        dB of other instruments that are heard through the microphones: plucked tones and chords.
+        dB of other instruments in the drums' microphones: plucked tones and chords.
     noise : Effect
-        dB of steady noise, white to brown, sometimes with the hum of the mains.
+        dB of steady noise, white to brown, sometimes with mains hum.
     room : Effect
-        dB of a room's reverberation against the direct sound.
+        dB of a room's reverberation relative to the direct sound.
     room_decay_s : (float, float)
-        Seconds until it has fallen by 60 dB.
+        Shortest and longest time in seconds until the reverberation has fallen by 60 dB.
     eq : Effect
-        dB by which each of four bands may be raised or lowered: half the width of what is drawn.
+        dB; the gain of each of four bands is drawn between minus and plus this.
     low_cut, high_cut : Effect
         Hz below or above which the sound falls by 12 dB an octave.
     compressor : Effect
@@ -82,7 +82,7 @@ def add_surroundings(
     Parameters
     ----------
     percussion : sequence of Sound
-        What may be played; none is if there is nothing.
+        Sounds to choose from; none is added if there are none.
     bpm : float
         Tempo of the percussion and of the leaking instruments.
     """
@@ -153,11 +153,11 @@ def _active_level(audio: FloatArray) -> float:
 
 
 def _percussion(rng: np.random.Generator, sounds: Sequence[Sound], n_samples: int, *, bpm: float) -> FloatArray:
-    """One or two sounds in a steady pattern of quarters, eighths or sixteenths, or here and there; hits of peak 1."""
+    """One or two sounds in a steady pattern of quarters, eighths or sixteenths, or with gaps; hits of peak 1."""
     audio = np.zeros(n_samples, np.float32)
     for index in rng.choice(len(sounds), size=int(rng.integers(1, 3)), replace=True):
         step_s = 60.0 / bpm / float(rng.choice([1, 2, 2, 4]))
-        while step_s < 0.09:  # no faster than hands are
+        while step_s < 0.09:  # hands are no faster
             step_s *= 2
         density = float(rng.choice([1.0, 1.0, 0.5, 0.2]))
         times = np.arange(rng.uniform(0.0, step_s), n_samples / SAMPLE_RATE, step_s)
@@ -173,7 +173,7 @@ def _percussion(rng: np.random.Generator, sounds: Sequence[Sound], n_samples: in
 
 
 def _leakage(rng: np.random.Generator, n_samples: int, *, bpm: float) -> FloatArray:
-    """A bass line and chords of plucked tones, a few harmonics each, as heard through a wall; level 1."""
+    """A bass line and chords of plucked tones, a few harmonics each; level 1."""
     audio = np.zeros(n_samples + SAMPLE_RATE * 2, np.float64)
     beat_s = 60.0 / bpm
     root = int(rng.integers(28, 40))
@@ -219,7 +219,7 @@ def _compressed(rng: np.random.Generator, audio: FloatArray, excess_db: float) -
 
 
 def _in_room(rng: np.random.Generator, audio: FloatArray, level_db: float, decay_s: float) -> FloatArray:
-    """The audio with a room: some early reflections, then noise that decays, its high frequencies sooner.
+    """The audio with a room: some early reflections, then noise that decays, high frequencies faster.
 
     References
     ----------
@@ -230,7 +230,7 @@ def _in_room(rng: np.random.Generator, audio: FloatArray, level_db: float, decay
     noise = rng.standard_normal(n)
     dull = scipy.signal.sosfilt(scipy.signal.butter(1, rng.uniform(1500, 6000), fs=SAMPLE_RATE, output="sos"), noise)
     late = 0.4 * noise * np.exp(times * (-6.9 / (0.5 * decay_s))) + dull * np.exp(times * (-6.9 / decay_s))
-    late[: round(rng.uniform(0.002, 0.025) * SAMPLE_RATE)] = 0.0  # the way to the walls
+    late[: round(rng.uniform(0.002, 0.025) * SAMPLE_RATE)] = 0.0  # time to the walls and back
     for _ in range(6):
         late[min(n - 1, round(rng.uniform(0.001, 0.03) * SAMPLE_RATE))] += rng.normal(0.0, 4.0)
     late *= 10 ** (level_db / 20) / np.sqrt(np.square(late).sum())

@@ -1,17 +1,17 @@
 """Rendering a corpus: performances × kits → recordings in E-GMD's layout.
 
-A corpus is recorded in *sessions*. Each session records the performances of some splits, some times over (*takes*), on
-the kits of one group, whole or cut into segments, plainly or with a *variation*: other notes, a kit put together of
-several, a room, a desk (`playing`, `variation`, `production`).
+A corpus is recorded in *sessions*. A session records the performances of some splits on the kits of one group, each
+performance once or several times (*takes*). It may cut performances into segments, and may apply a *variation*: other
+notes, a kit assembled from several, a room, a mixing desk (`playing`, `variation`, `production`).
 
-Kits come in three groups. Those of `kits` are heard in training. `validation_kits` play for the validation split, and
-`unheard_kits` for the test split alone. A group loses every sample that a group before it has as well: what is called
-unheard was never heard in training, not even as a part of another kit. `withheld_notes` takes notes from the first
-group, so that the others have samples of their own where a SoundFont's presets share theirs. Within a group, each entry
-of the list is drawn equally often, however many presets it has.
+Kits come in three groups. `kits` may play any performance. `validation_kits` play only for the validation split, and
+`unheard_kits` only for the test split. A group loses every sample that an earlier group has as well: no sample of an
+unheard kit occurs in training, not even as a part of another kit. `withheld_notes` removes notes from the first group.
+So the other groups keep samples even where the presets of a SoundFont share them. Within a group, each entry of the
+list is drawn equally often, whatever the number of its presets.
 
-Everything drawn follows from the seed, the performance, the session, the take and the segment, so that neither the
-number of workers nor the other recordings change a recording.
+All random choices follow from the seed, the performance, the session, the take and the segment. So neither the number
+of workers nor the other recordings change a recording.
 """
 
 import io
@@ -43,7 +43,7 @@ from drum_crnn.studio.groove_params import GrooveParams
 from drum_crnn.studio.grooves import generate_performances
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Sound, kit_table_rows, without_notes, without_samples
 from drum_crnn.studio.masking import measure_audibility
-from drum_crnn.studio.performances import Performance, read_performances, take_hours
+from drum_crnn.studio.performances import Performance, read_performances, select_hours
 from drum_crnn.studio.playing import PlayingVariation, cut, vary_playing
 from drum_crnn.studio.production import ProductionVariation, add_surroundings, produce
 from drum_crnn.studio.sources import open_kits
@@ -60,7 +60,7 @@ _LEAD_S = (0.1, 1.0)  # silence before a segment
 
 
 class Hours(StrictModel):
-    """Hours of performances to take of each split; null takes all."""
+    """Hours of performances to use from each split; null uses all."""
 
     train: float | None = Field(gt=0)
     validation: float | None = Field(gt=0)
@@ -73,15 +73,15 @@ class Session(StrictModel):
     Attributes
     ----------
     name : str
-        Part of the recordings' names, and of what their numbers are drawn from.
+        Part of the recordings' names and of their random seeds.
     splits : "all" or tuple of str
         Splits whose performances are recorded; "all" includes performances without a split.
     kits : str
         The group: heard, validation or unheard.
     takes : int
-        Recordings of each performance, on different kits as long as there are any.
+        Recordings of each performance, on different kits while there are any.
     segment_s : float or None
-        Length in seconds of the segments that performances are cut into, before their tempo is varied; None leaves
+        Length in seconds of the segments that performances are cut into, before their tempo is varied; None keeps
         them whole.
     variation : str or None
         Name of the variation; None for plain recordings.
@@ -96,7 +96,7 @@ class Session(StrictModel):
 
     @property
     def condition(self) -> str:
-        """What the corpus's table says of its recordings."""
+        """How the session's recordings were made, for the corpus's table."""
         return self.variation or PLAIN
 
 
@@ -109,7 +109,7 @@ class Variation(StrictModel):
 
 
 class RenderParams(ParamsSection):
-    """Section `render`: what the studio plays, and on what."""
+    """Section `render`: which performances the studio plays, and on which kits."""
 
     section: ClassVar[str] = "render"
 
@@ -131,24 +131,24 @@ class RenderParams(ParamsSection):
             raise ValueError("peak_dbfs must be [lowest, highest], not above 0")
         names = Counter(session.name for session in self.sessions)
         if twice := [name for name, count in names.items() if count > 1]:
-            raise ValueError(f"sessions: two are named '{twice[0]}'")
+            raise ValueError(f"sessions: two sessions are named '{twice[0]}'")
         if PLAIN in self.variations:
-            raise ValueError(f"variations: '{PLAIN}' is the name of recordings without one; choose another")
+            raise ValueError(f"variations: '{PLAIN}' means recordings without a variation; choose another name")
         for session in self.sessions:
             if session.variation is not None and session.variation not in self.variations:
                 known = ", ".join(self.variations) or "none"
                 raise ValueError(
-                    f"sessions: '{session.name}' wants the variation '{session.variation}'; there are: {known}"
+                    f"sessions: '{session.name}' needs the unknown variation '{session.variation}'; known: {known}"
                 )
             if not {"heard": self.kits, "validation": self.validation_kits, "unheard": self.unheard_kits}[session.kits]:
-                raise ValueError(f"sessions: '{session.name}' plays {session.kits} kits, and there are none")
+                raise ValueError(f"sessions: '{session.name}' plays {session.kits} kits, but there are none")
             if not session.splits:
-                raise ValueError(f"sessions: '{session.name}' records no split; name some, or write all")
+                raise ValueError(f"sessions: '{session.name}' records no split; name at least one, or write all")
             if session.kits != "heard" and (session.splits == "all" or "train" in session.splits):
-                raise ValueError(f"sessions: '{session.name}' would let training hear {session.kits} kits")
+                raise ValueError(f"sessions: '{session.name}' would use {session.kits} kits in training")
             if session.kits != "heard" and (session.kits == "unheard") == ("validation" in session.splits):
-                other = "validation" if session.kits == "unheard" else "the test"
-                raise ValueError(f"sessions: '{session.name}' would let {other} hear {session.kits} kits")
+                other = "validation" if session.kits == "unheard" else "test"
+                raise ValueError(f"sessions: '{session.name}' would use {session.kits} kits in the {other} split")
         return self
 
 
@@ -162,9 +162,9 @@ class KitGroup:
     Attributes
     ----------
     entries : tuple of tuples of Kit
-        One a reference in the params: its kits that have drums.
+        One for each reference in the params: its kits that have drums.
     percussion : tuple of Sound
-        That of all its kits, each sample once.
+        The percussion of all kits of the group, each sample once.
     table : list of dict
         Rows of `kit_table_rows`.
     """
@@ -175,7 +175,7 @@ class KitGroup:
 
     @classmethod
     def of(cls, references: Sequence[Sequence[Kit]]) -> Self:
-        """Make a group of the kits of each reference."""
+        """A group of the kits that each reference names."""
         kits = [kit for of_reference in references for kit in of_reference]
         percussion = {sound.layers[0].sample.sha256: sound for kit in kits for sound in kit.percussion}
         entries = [tuple(kit for kit in of_reference if kit.sounds) for of_reference in references]
@@ -191,7 +191,7 @@ class KitGroup:
         return [kit for entry in self.entries for kit in entry]
 
     def draw(self, rng: np.random.Generator, piece: str) -> Kit:
-        """A kit that has the piece, each entry being equally likely; any kit if none has it."""
+        """A random kit that has the piece, each entry being equally likely; the first kit if none has it."""
         for index in rng.permutation(len(self.entries)):
             entry = self.entries[int(index)]
             kit = entry[int(rng.integers(len(entry)))]
@@ -217,7 +217,7 @@ class RenderSummary:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One recording to render: a stretch of a performance in a take of a session; `stem` is its path without suffix."""
+    """One recording to render: a stretch of a performance, in a take of a session. `stem`: its path without suffix."""
 
     performance: Performance
     session: Session
@@ -235,7 +235,7 @@ class _Rendered:
 
 
 def open_groups(params: RenderParams) -> dict[str, KitGroup]:
-    """The kits that may be heard in training, those of the validation split, and those of the test split alone."""
+    """Open the groups of kits: for any split, for the validation split alone, and for the test split alone."""
     groups: dict[str, KitGroup] = {}
     known: set[str] = set()
     for group, references in zip(_GROUPS, (params.kits, params.validation_kits, params.unheard_kits), strict=True):
@@ -245,12 +245,15 @@ def open_groups(params: RenderParams) -> dict[str, KitGroup]:
             if group == "heard":
                 kits = [without_notes(kit, params.withheld_notes) for kit in kits]
             if empty := [kit.name for kit in kits if not kit.sounds and not kit.percussion]:
-                raise DrumCrnnError(f"render: nothing is left to play of the kits {', '.join(empty)}; take them out")
+                raise DrumCrnnError(
+                    f"render: the kits {', '.join(empty)} have no samples left: earlier groups have them too, or "
+                    "withheld_notes removes them; remove these kits"
+                )
             opened.append(kits)
         groups[group] = KitGroup.of(opened)
         known |= {row["sha256"] for row in groups[group].table}
         if references and not groups[group].entries:
-            raise DrumCrnnError(f"render: the {group} kits have percussion alone; name one with drums")
+            raise DrumCrnnError(f"render: the {group} kits have only percussion; name one with drums")
     names = Counter(kit.name for group in groups.values() for kit in group.kits)
     if twice := sorted(name for name, count in names.items() if count > 1):
         raise DrumCrnnError(f"render: kits, validation_kits and unheard_kits name a kit twice: {', '.join(twice)}")
@@ -269,14 +272,14 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
         performances = generate_performances(params.grooves, seed=params.seed)
     else:
         performances = read_performances(Path(params.performances))
-    performances = [p for p in take_hours(performances, params.hours.model_dump(), seed=params.seed) if p.notes]
+    performances = [p for p in select_hours(performances, params.hours.model_dump(), seed=params.seed) if p.notes]
     if not performances:
         raise DrumCrnnError(f"{params.performances}: holds no performance with notes; see render.performances")
     for session in params.sessions:
         if session.splits != "all" and not any(performance.split in session.splits for performance in performances):
             raise DrumCrnnError(
-                f"render.sessions: '{session.name}' records {' and '.join(session.splits)} performances, and there is "
-                f"none (render.performances is {params.performances}); take it out, and the kits that only it plays"
+                f"render.sessions: '{session.name}' records {' and '.join(session.splits)} performances, but there are "
+                f"none (render.performances is {params.performances}); remove it, and the kits that only it plays"
             )
     groups = open_groups(params)
     with replace_directory(target) as directory:
@@ -317,7 +320,7 @@ def _jobs_of(performance: Performance, params: RenderParams, directory: Path) ->
 
 
 def _stretches(last_onset_s: float, segment_s: float, take: int, n_takes: int) -> Iterator[tuple[float, float]]:
-    """Cut a performance into stretches of at most `segment_s`, elsewhere in each take."""
+    """Cut a performance into stretches of at most `segment_s`, at other places in each take."""
     n = max(1, math.ceil(last_onset_s / segment_s))
     length = (last_onset_s + 1e-3) / n
     if n == 1:
@@ -333,17 +336,17 @@ def _run_jobs(
 ) -> list[_Rendered]:
     """The kit and duration in seconds of each recording; duration 0 where the kit plays none of the notes."""
     if n_workers == 1:
-        return [_render_job(job, groups, params) for job in track(jobs, description="render")]
-    with worker_pool(n_workers, initializer=_keep, initargs=(groups, params)) as pool:
+        return [_render_job(job, groups, params) for job in track(jobs, description="rendering")]
+    with worker_pool(n_workers, initializer=_set_up_worker, initargs=(groups, params)) as pool:
         done = pool.map(_render_job_in_worker, jobs, chunksize=4)
-        return list(track(done, description="render", total=len(jobs)))
+        return list(track(done, description="rendering", total=len(jobs)))
 
 
-# What a worker process renders with: given once when it starts, since kits are large.
+# The kits and params of a worker process. It gets them once, when it starts, since kits are large.
 _of_worker: list[tuple[dict[str, KitGroup], RenderParams]] = []
 
 
-def _keep(groups: dict[str, KitGroup], params: RenderParams) -> None:
+def _set_up_worker(groups: dict[str, KitGroup], params: RenderParams) -> None:
     _of_worker[:] = [(groups, params)]
 
 
@@ -387,7 +390,7 @@ def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) ->
     audio = sampler.normalised(audio, peak_dbfs=peak_dbfs)
     job.stem.parent.mkdir(parents=True, exist_ok=True)
     samples = np.rint(audio * np.float32(32767.0)).astype(np.int16)
-    wav = io.BytesIO()  # libsndfile reports a full disk as a "system error", and nothing more
+    wav = io.BytesIO()  # not to the disk: libsndfile would report a full one as a "system error"
     soundfile.write(wav, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     job.stem.with_name(job.stem.name + ".wav").write_bytes(wav.getbuffer())
     midi = job.stem.with_name(job.stem.name + ".midi")

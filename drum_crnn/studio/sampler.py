@@ -2,13 +2,13 @@
 
 Conventions
 -----------
-- A note at `time_s` starts at sample `round(time_s * 44100)`, where its sample has the attack.
+- The attack of a note at `time_s` is at sample `round(time_s * 44100)`.
 - Loudness: a layer plays at `gain * (velocity / 127) ** 2`, the concave curve of the SoundFont and General MIDI
   standards (40 dB a decade). Kits are levelled, so the curve holds across ranges of velocity too. Another `Manner` may
   have another curve, and change the samples.
 - Choke: an open hi-hat (the sounding note, 26 or 46) rings until the next hi-hat note of any kind, which fades it out
   over `CHOKE_FADE_S`. Everything else rings on, and hits of one drum overlap.
-- `mix` leaves the level as it comes; `normalised` then brings the peak to a level by one gain for the whole recording.
+- `mix` does not set the level; `normalised` then brings the peak to a level, by one gain for the whole recording.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ __all__ = ["CHOKE_FADE_S", "TAIL_S", "Manner", "Mix", "mix", "normalised"]
 
 # Hands and feet stop a cymbal in about this time.
 CHOKE_FADE_S = 0.04
-# What rings longer than this after the last onset is faded out.
+# The recording fades out at the latest this long after the last onset.
 TAIL_S = 3.0
 
 _HIHAT = LANES.index("hihat")
@@ -33,14 +33,14 @@ _OPEN_HIHATS = frozenset({26, 46})
 
 
 class Manner:
-    """How a kit is played: as its samples are. Varied kits have a manner of their own."""
+    """How a kit is played: here, its samples unchanged. Varied kits have a manner of their own."""
 
     def strike(self, sound: Sound, velocity: int) -> tuple[tuple[Layer, ...], float]:
-        """The layers that sound for a hit, and how loud: a factor."""
+        """The layers that sound for a hit, and the factor of their loudness."""
         return sound.layers_at(velocity), (velocity / 127) ** 2
 
     def audio(self, note: int, sample: Sample) -> FloatArray:
-        """What a sample sounds like when it plays `note`."""
+        """The audio of a sample when it plays `note`."""
         return sample.audio
 
 
@@ -53,12 +53,12 @@ class Mix:
     audio : float32 array, shape (n_samples,)
         Mono, 44.1 kHz, of any level. Empty if nothing is played and no duration was given.
     played : list of Note
-        Those that sound, in order of time, unchanged: the labels of the recording. Notes of no lane, of a lane the
-        kit lacks, and after the end are missing.
+        The notes that sound, in order of time: the labels of the recording. Notes of no lane, of a lane that the kit
+        lacks, and after the end are left out.
     onsets : list of int
         First sample of each note played.
     heads : float32 array, shape (n_played, HEAD_SAMPLES)
-        The beginning of each hit as it is in the mix, see `audibility`.
+        The beginning of each hit as it is in the mix, see `masking`.
     """
 
     audio: FloatArray
@@ -89,7 +89,7 @@ def mix(notes: Sequence[Note], kit: Kit, *, manner: Manner | None = None, durati
     """
     manner = manner or Manner()
     played: list[Note] = []
-    # Per note played: onset sample, sounding note, where it is choked (or None), its sound before that.
+    # For each note played: onset sample, sounding note, and layers (audio and gain).
     onsets: list[int] = []
     sounding: list[int] = []
     hits: list[list[tuple[FloatArray, np.float32]]] = []
@@ -133,7 +133,7 @@ def mix(notes: Sequence[Note], kit: Kit, *, manner: Manner | None = None, durati
 
 
 def normalised(audio: FloatArray, *, peak_dbfs: float) -> FloatArray:
-    """The same with its peak at `peak_dbfs`; silence stays silent."""
+    """The audio with its peak at `peak_dbfs`; silence stays silent."""
     peak = float(np.abs(audio).max(initial=0.0))
     return audio * np.float32(10 ** (peak_dbfs / 20) / peak) if peak > 0 else audio
 

@@ -1,16 +1,16 @@
 """Kits from SoundFonts: SF2, and SF3 whose samples are Ogg Vorbis.
 
-What of the format is honoured: preset zones × instrument zones with their global zones, ranges of keys and velocities
-intersected at both levels, generators of the preset added to those of the instrument; sample rate, root key, tuning
-and key scaling; sample and loop offsets; stereo pairs; attenuation; the volume envelope's attack, hold, decay and
-sustain; the pitch envelope, by which synthetic drums fall; the low-pass filter's cutoff.
+Supported: preset zones × instrument zones with their global zones; ranges of keys and velocities, intersected at both
+levels; generators of the preset, added to those of the instrument; sample rate, root key, tuning and key scaling;
+sample and loop offsets; stereo pairs; attenuation; the volume envelope's attack, hold, decay and sustain; the pitch
+envelope, which lowers the pitch of synthetic drums; the low-pass filter's cutoff.
 
-What is simplified, because a drum is hit and left alone: note-offs are ignored; the filter stands still where the
-modulation envelope opens it furthest; modulators, LFOs, resonance, effects and pan are left out.
-Attenuation counts 0.4 of what the font says: the hardware of the time did so, and fonts were tuned by ear on it.
+Simplified, because nobody holds a drum: note-offs are ignored; the filter stays where the modulation envelope opens it
+furthest; modulators, LFOs, resonance, effects and pan are ignored. Attenuation counts 0.4 times: the hardware of the
+time did so, and authors tuned their fonts by ear on it.
 
-A font's map need not be General MIDI where it says nothing about it, so names of samples are compared with the lane
-they would play (`drum_crnn.studio.names`), and a few places where standards or fonts are known to differ are listed.
+A font need not follow General MIDI. So the names of its samples are compared with the lane they would play
+(`drum_crnn.studio.names`), and the known exceptions of standards and fonts are listed below.
 
 References
 ----------
@@ -48,7 +48,7 @@ _DRUM_BANK = 128
 _NEEDED_LANES = frozenset({"kick", "snare", "hihat"})
 
 # General MIDI's percussion of no lane: clap, tambourine, cowbell, vibraslap, bongos to open triangle, shaker. Guiros,
-# rolls and belltrees are left out: they have no one onset.
+# rolls and belltrees are left out: they have no single onset.
 _PERCUSSION_KEYS = (39, 54, 56, 58, *range(60, 73), *range(75, 79), 80, 81, 82)
 
 # Roland's extra notes: General MIDI has a vibraslap at 58 and nothing at 22 and 26 (some fonts put a scratch there).
@@ -87,7 +87,7 @@ _DEFAULTS = {
     _SCALE_TUNING: 100,
     _ROOT_KEY: -1,
 }
-# Those a preset may not change: they belong to the sample.
+# Generators that a preset may not change: they belong to the sample.
 _INSTRUMENT_ONLY = frozenset(
     {_START, _END, _LOOP_START, _LOOP_END, _START_COARSE, _END_COARSE, _LOOP_START_COARSE, _LOOP_END_COARSE}
     | {_SAMPLE_MODES, _ROOT_KEY, _SAMPLE_ID, _INSTRUMENT, _KEY_RANGE, _VELOCITY_RANGE}
@@ -118,7 +118,7 @@ _RIGHT, _LEFT, _VORBIS, _ROM = 2, 4, 0x10, 0x8000
 
 @dataclass(frozen=True)
 class _Zone:
-    """What one sample does for some keys and velocities; ranges are inclusive."""
+    """How one sample plays for some keys and velocities; ranges are inclusive."""
 
     keys: tuple[int, int]
     velocities: tuple[int, int]
@@ -145,12 +145,13 @@ def open_soundfont(path: Path, *, preset: str | None = None) -> list[Kit]:
     Returns
     -------
     list of Kit
-        By program number. Presets without a kick, a snare and a hi-hat are left out: marching drums, orchestras.
+        In order of program number. Presets without a kick, a snare and a hi-hat are left out: marching drums,
+        orchestras.
 
     Raises
     ------
     DrumCrnnError
-        If the file cannot be read, is no SoundFont, or holds no drum preset (of that name).
+        If the file cannot be read, is no SoundFont, or holds no drum preset, or none of that name.
     """
     try:
         with path.open("rb") as file:
@@ -168,7 +169,7 @@ def open_soundfont(path: Path, *, preset: str | None = None) -> list[Kit]:
         raise DrumCrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     kits = [kit for kit in kits if {LANES[LANE_OF_NOTE[note]] for note in kit.sounds} >= _NEEDED_LANES]
     if not kits:
-        raise DrumCrnnError(f"{path}: holds no drum kit: a preset in bank {_DRUM_BANK} with kick, snare and hi-hat")
+        raise DrumCrnnError(f"{path}: holds no drum kit (a preset in bank {_DRUM_BANK} with kick, snare and hi-hat)")
     return kits
 
 
@@ -241,7 +242,7 @@ class _Font:
                 yield _Zone(keys, (low, high), generators)
 
     def _zones_of(self, headers: bytes, bags: bytes, generators: bytes, index: int, last: int) -> Iterator[_Zone]:
-        """The zones of a preset or an instrument, with the global zone's values; `last` says what each plays."""
+        """Zones of a preset or instrument, with the global zone's values. Generator `last` names what a zone plays."""
         header, bag, table = self.tables[headers], self.tables[bags]["generator"], self.tables[generators]
         default: dict[int, int] = {}
         for position, zone in enumerate(range(header["bag"][index], header["bag"][index + 1])):
@@ -255,7 +256,7 @@ class _Font:
                 default = values
 
     def _playing(self, zones: Sequence[_Zone], key: int, note: int) -> list[_Zone]:
-        """The zones of `key` that may play `note`, none if only the noise of a stack would be left."""
+        """The zones of `key` that may play `note`; none if only the noise of a stack would remain."""
         playing = [zone for zone in zones if zone.keys[0] <= key <= zone.keys[1]]
         names = [_decode(self.tables[b"shdr"][zone.sample]["name"]) for zone in playing]
         fitting = [zone for zone, name in zip(playing, names, strict=True) if may_be_lane(name, note)]
@@ -295,7 +296,7 @@ class _Font:
         return linked or bool(pans[0] <= -400 and pans[1] >= 400 and same_length and one.sample != other.sample)
 
     def _sample(self, sides: Sequence[_Zone], *, key: int) -> Sample | None:
-        """Make the one-shot of a zone, or of the two zones of a stereo pair; None if there is nothing to hear."""
+        """Make the one-shot of a zone, or of the two zones of a stereo pair; None if it is silent."""
         headers = [self.tables[b"shdr"][zone.sample] for zone in sides]
         name = _decode(headers[0]["name"])
         if any(int(header["type"]) & _ROM for header in headers):
@@ -400,7 +401,7 @@ def _range(amount: int | None) -> tuple[int, int]:
 
 
 def _rate(zone: _Zone, header: Any, key: int) -> float:
-    """The rate at which the sample is read, which carries its tuning."""
+    """The rate at which the sample is read, which includes its tuning."""
     root = zone[_ROOT_KEY]
     if not 0 <= root <= 127:
         root = int(header["root_key"])
@@ -421,7 +422,7 @@ def _seconds(timecents: int) -> float:
 
 
 def _sounding_seconds(zone: _Zone) -> float:
-    """Until the envelope has fallen by 60 dB."""
+    """Seconds until the envelope has fallen by 60 dB."""
     if zone[_SUSTAIN] < 600:
         return _MAX_LOOPED_SECONDS
     total = _seconds(zone[_ATTACK]) + _seconds(zone[_HOLD]) + 0.6 * _seconds(zone[_DECAY])
@@ -429,7 +430,7 @@ def _sounding_seconds(zone: _Zone) -> float:
 
 
 def _unroll(audio: FloatArray, loop_start: int, n_samples: int) -> FloatArray:
-    """`audio`, whose end is the loop's, continued with its loop up to `n_samples`."""
+    """`audio`, which ends with its loop, continued by the loop up to `n_samples`."""
     loop = audio[loop_start:]
     n_loops = max(0, -(-(n_samples - audio.size) // loop.size))
     return np.concatenate([audio, np.tile(loop, n_loops)])[: max(n_samples, 1)]
@@ -450,13 +451,13 @@ def _pitch_sustain(zone: _Zone) -> float:
 
 
 def _bent(audio: FloatArray, zone: _Zone) -> FloatArray:
-    """Apply the pitch envelope's way to its sustained level; that level itself is in the sample's rate."""
+    """Apply the pitch envelope relative to its sustained level, which the sample's rate includes."""
     depth = zone[_ENVELOPE_TO_PITCH] * (1 - _pitch_sustain(zone))
     if abs(depth) < 10 or audio.size < 2:
         return audio
     times = np.arange(2 * audio.size) / 44_100
     attack, hold = _seconds(zone[_PITCH_ATTACK]), _seconds(zone[_PITCH_HOLD])
-    # The decay is given for the whole range, of which it covers a part.
+    # The format gives the decay for the whole range; it ends at the sustained level.
     decay = _seconds(zone[_PITCH_DECAY]) * (1 - _pitch_sustain(zone))
     level = np.minimum(times / attack, 1) * np.clip(1 - (times - attack - hold) / decay, 0, 1)
     positions = np.cumsum(2 ** (depth * level / 1200))
@@ -465,7 +466,7 @@ def _bent(audio: FloatArray, zone: _Zone) -> FloatArray:
 
 
 def _filtered(audio: FloatArray, zone: _Zone) -> FloatArray:
-    """The low-pass filter of 12 dB an octave, at the widest it opens."""
+    """Apply the low-pass filter of 12 dB an octave, at its widest opening."""
     cents = zone[_CUTOFF] + max(zone[_ENVELOPE_TO_CUTOFF], 0)
     cutoff = 8.176 * 2 ** (cents / 1200)
     if cents >= 13500 or cutoff >= 20_000:

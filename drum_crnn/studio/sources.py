@@ -1,4 +1,4 @@
-"""Where kits come from: references such as "hydrogen:FOLDER", and opening what they name."""
+"""References to kits, such as "hydrogen:FOLDER", and how to open them."""
 
 import importlib.util
 from pathlib import Path
@@ -19,7 +19,7 @@ def open_kits(reference: str) -> list[Kit]:
     ----------
     reference : str
         "SCHEME:WHERE", or "SCHEME:WHERE#PART" for one preset of a SoundFont, or for those one-shots of a folder whose
-        names are like PART. WHERE is a path; "@PACKAGE/PATH" is one inside an installed Python package. Schemes:
+        names match PART. WHERE is a path; "@PACKAGE/PATH" is one inside an installed Python package. Schemes:
 
         - "pretty_midi:TimGM6mb", the SoundFont inside the pretty_midi package;
         - "soundfont:FILE.sf2", all its drum presets (SF3 as well);
@@ -34,7 +34,7 @@ def open_kits(reference: str) -> list[Kit]:
     Raises
     ------
     DrumCrnnError
-        If the scheme is unknown, nothing is there, or what is there holds no sound of any lane.
+        If the scheme is unknown, the source is missing, or it holds no sound of any lane.
     """
     scheme, colon, where = reference.partition(":")
     where, _, part = where.partition("#")
@@ -66,7 +66,7 @@ def _path_of(where: str, reference: str) -> Path:
 
 
 def _folder_of_package(package: str, reference: str) -> Path:
-    # Found without importing the package, which may take a second and is not needed.
+    # This does not import the package, which may take a second.
     found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or found.origin is None:
         raise DrumCrnnError(f"kit '{reference}': the Python package {package} is not installed")

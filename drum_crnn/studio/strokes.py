@@ -1,4 +1,4 @@
-"""Strokes as written: which limb strikes what on which beat, and how the bars of a style vary."""
+"""Written strokes: which limb plays which sound on which beat, and how the bars of a style vary."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -35,6 +35,7 @@ class Stroke:
 
 
 def stroke_of(letter: str, beat: float, limb: Limb, *, own: str, gain: float = 0.0) -> Stroke:
+    """The stroke that a pattern's letter means; `own` is the sound that the limb plays by itself."""
     meaning = LETTERS[letter]
     sound = own if meaning.sound == "own" else meaning.sound
     return Stroke(beat, limb, sound, meaning.level, meaning.graces, gain)
@@ -43,7 +44,7 @@ def stroke_of(letter: str, beat: float, limb: Limb, *, own: str, gain: float = 0
 def bar_strokes(groove: Groove, *, start: float, steps: int, surface: str, gain: float) -> list[Stroke]:
     """The strokes of one bar that starts at beat `start`."""
     strokes = []
-    cymbal = "crash_ride" if surface == "crash" else surface  # one crash is ridden, not each in turn
+    cymbal = "crash_ride" if surface == "crash" else surface  # always the same crash
     own: dict[Limb, str] = {"right": cymbal, "left": "snare", "kick": "kick", "foot": "pedal"}
     on_hat = surface in ("closed", "half")
     for limb in LIMBS:
@@ -55,7 +56,7 @@ def bar_strokes(groove: Groove, *, start: float, steps: int, surface: str, gain:
 
 
 def vary(groove: Groove, style: Style, params: GrooveParams, rng: np.random.Generator) -> Groove:
-    """No bar quite like the last: kicks come and go, hats open, ghosts fill gaps, accents get grace notes."""
+    """Vary a bar at random: kicks come and go, hats open, ghosts fill gaps, accents get grace notes."""
     right, left, kick = list(groove.right), list(groove.left), list(groove.kick)
     offbeats = [step for step in range(1, len(kick)) if step % style.steps]
     if rng.random() < 0.22:
@@ -79,6 +80,6 @@ def vary(groove: Groove, style: Style, params: GrooveParams, rng: np.random.Gene
 
 
 def with_crash(groove: Groove) -> Groove:
-    """Crash and kick on the first step."""
+    """The groove with crash and kick on its first step."""
     left = groove.left if groove.left[0] in ".g" else "." + groove.left[1:]
     return replace(groove, right="C" + groove.right[1:], left=left, kick="X" + groove.kick[1:])

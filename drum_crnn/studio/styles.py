@@ -1,7 +1,7 @@
-"""The styles that the groove generator plays: patterns, tempi, and what may stand in a fill.
+"""The styles that the groove generator plays: patterns, tempi, and kinds of fills.
 
-Patterns are strings, one letter a step and one string a limb; `LETTERS` says what each letter strikes. Positions are in
-beats, always quarter notes. The patterns are commonplaces of their styles, written for this module.
+Patterns are strings: one string for each limb, one letter for each step. `LETTERS` tells what each letter strikes.
+Positions are in beats, always quarter notes. The patterns are commonplaces of their styles, written for this module.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["LETTERS", "STYLES", "Groove", "Letter", "Style", "Swing"]
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """`sound` is "own" for what the limb plays by itself: its cymbal, the snare, the kick."""
+    """A stroke. `sound` is "own" for the sound that the limb plays by itself: its cymbal, the snare, the kick."""
 
     sound: str
     level: float  # of full strength, 0 to 1, before any shaping
@@ -50,7 +50,7 @@ LETTERS: dict[str, Letter] = {
 
 @dataclass(frozen=True, slots=True)
 class Groove:
-    """One bar: what each limb strikes at each step. Left out, a limb rests."""
+    """One bar: what each limb strikes at each step. With an empty string, a limb rests."""
 
     right: str
     left: str
@@ -76,7 +76,7 @@ _SWUNG_TRIPLETS = Swing(unit=1.0, written=2 / 3, low=0.60, high=0.71)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a style goes. Surfaces are what the right hand keeps time on; named twice, twice as likely."""
+    """One style. `verse` and `chorus` are cymbals on which the right hand keeps time; listed twice, twice as likely."""
 
     tempo: tuple[int, int]  # bpm, quarter notes
     grooves: tuple[Groove, ...]  # verse and chorus
@@ -92,7 +92,7 @@ class Style:
     ghosts: float = 0.07  # chance of one more ghost note at a free step
     flams: float = 0.10  # chance that an accent gets grace notes
     loudness: float = 0.0  # log gain
-    laid_back_s: float = 0.0  # by which the snare is late
+    laid_back_s: float = 0.0  # lateness of the snare
 
 
 STYLES: dict[str, Style] = {
@@ -319,6 +319,6 @@ STYLES: dict[str, Style] = {
         chorus=("ride", "half", "bell"),
         ghosts=0.10,
     ),
-    # Exercises have no grooves: `_play_exercise` strikes one drum after the other.
+    # Exercises have no grooves: `play_exercise` strikes one drum after the other.
     "exercise": Style(tempo=(60, 140), grooves=(), bridges=(), fills=("melody", "cascade")),
 }

@@ -1,8 +1,8 @@
-"""Kits put together anew: drums of several kits, each louder or softer, higher or lower, drier or wetter than it was.
+"""Varied kits: drums of several kits, each with a changed loudness, pitch, colour and decay.
 
-A kit of samples is one drum kit, in one room, on one day. A *varied* kit takes each of its pieces — kick, snare,
-hi-hat, toms, crashes, ride — from a kit of its own, and changes how the piece sounds, once for a recording. Some
-changes are from hit to hit: nobody strikes the same place twice.
+A kit of samples is one drum kit, in one room, on one day. A *varied* kit may have each of its pieces (kick, snare,
+hi-hat, toms, crashes, ride) from another kit. It changes the sound of each piece, once for a recording. Further changes
+differ from hit to hit, since nobody strikes the same place twice.
 """
 
 import math
@@ -28,42 +28,42 @@ PIECES: tuple[str, ...] = ("kick", "snare", "hihat", "toms", "crash", "ride")
 _PIECE_OF_NOTE = {note: "toms" if LANES[lane].endswith("_tom") else LANES[lane] for note, lane in LANE_OF_NOTE.items()}
 # Modes of an ideal circular membrane, as multiples of the lowest: zeros of Bessel functions over the first (2.405).
 _MODES = (1.0, 1.594, 2.136, 2.296, 2.653, 2.918)
-_GATED = ("snare", "toms")  # the pieces that were once recorded with a gate on their room
+_GATED = ("snare", "toms")  # the pieces that may get a gated reverb
 
 
 class KitVariation(StrictModel):
-    """What makes a varied kit differ from the kits it is made of.
+    """How a varied kit may differ from the kits it is made of.
 
     Attributes
     ----------
     enabled, probability
-        Whether kits are varied, and in how many recordings.
+        Whether kits are varied, and in which share of the recordings.
     mix_kits : Effect
-        Pieces from other kits; the amount is the probability that a piece is drawn from the whole group again.
+        Pieces from other kits; the amount is the probability that a piece comes from another kit of the group.
     one_tom : Effect
-        Where a kit has several toms of a lane: the amount is the probability that one of them, drawn, plays the lane.
+        Where a kit has several toms of a lane: the probability that one of them, drawn at random, plays the lane.
     gain : Effect
-        dB, a piece.
+        dB, of each piece.
     blend : Effect
-        dB of the same piece of one more kit, struck together with a piece, against it.
+        dB of the same piece of another kit, struck together with a piece, relative to it.
     eq : Effect
-        dB by which each of four bands of a piece may be raised or lowered: half the width of what is drawn.
+        dB; the gain of each of four bands of a piece is drawn between minus and plus this.
     pitch : Effect
-        Semitones, a piece but the toms; as on tape, higher is shorter.
+        Semitones, of each piece but the toms; as on tape, a higher sound is shorter.
     tom_pitch : Effect
-        Semitones, the toms of a kit together.
+        Semitones, of all toms of a kit together.
     decay_s : Effect
-        Seconds in which a piece is made to fall by 60 dB, besides its own decay: muffled drums.
+        Seconds in which a muffled piece falls by 60 dB, in addition to its own decay.
     ring : Effect
-        dB of the tone of an undamped snare drum against the hit.
+        dB of the tone of an undamped snare drum, relative to the hit.
     gated_reverb : Effect
-        dB of a dense reverb on snare or toms that is cut off after 0.12 to 0.3 s, against the hit.
+        dB of a dense reverb on snare or toms, relative to the hit; it is cut off after 0.12 to 0.3 s.
     velocity_power : Effect
-        Loudness follows velocity to this power; 2 where it does not act.
+        Loudness follows velocity to this power; to the power of 2 if the effect does not act.
     hit_gain : Effect
-        dB, from hit to hit: half the width of what is drawn.
+        dB; the gain of each hit is drawn between minus and plus this.
     hit_layer : Effect
-        Steps of velocity, from hit to hit, by which the choice of the sample differs: half the width of what is drawn.
+        Steps of velocity; the sample of each hit is that of a velocity drawn between minus and plus this from its own.
     """
 
     enabled: bool
@@ -163,18 +163,18 @@ def vary_kit(
     Parameters
     ----------
     main : Kit
-        What it is mostly made of, and named after.
+        The kit that gives the name, and the pieces that do not come from others.
     others : sequence of Kit
-        One for each of `PIECES`: where the piece comes from if it is not the main kit's own.
+        One for each of `PIECES`: the kit of a piece that is not the main kit's own.
     seconds : sequence of Kit
-        One for each of `PIECES`: what is struck together with it, if anything is.
+        One for each of `PIECES`: the kit whose piece is struck together with it, if any.
 
     Returns
     -------
     Kit
         Pieces of other kits are as loud as the main kit's own: levels differ between makers of samples.
     VariedManner or None
-        How to play it; None where the kit stays as it is. Either way, as many numbers are taken from `rng`.
+        How to play it; None if the kit is unchanged. Both cases draw as many numbers from `rng`.
     """
     acts = rng.random() < params.probability and params.enabled
     probability = params.mix_kits.draw(rng) or 0.0
@@ -222,7 +222,7 @@ def _piece(kit: Kit, piece: str) -> dict[int, Sound]:
 
 
 def _blended(sounds: Mapping[int, Sound], added: Mapping[int, Sound], level_db: float) -> dict[int, Sound]:
-    """The sounds with others on top, whose loudest is at `level_db` against theirs; together as loud as before."""
+    """The sounds together with others that are at `level_db` relative to them; the sum is as loud as before."""
     share = 10 ** (level_db / 10)
     factor = 10 ** ((_level_db(sounds) - _level_db(added)) / 20) * math.sqrt(share / (1.0 + share))
     of_added = Kit("", added)
@@ -237,7 +237,7 @@ def _blended(sounds: Mapping[int, Sound], added: Mapping[int, Sound], level_db: 
 
 
 def _one_tom_a_lane(rng: np.random.Generator, sounds: Mapping[int, Sound], probability: float) -> dict[int, Sound]:
-    """The sounds of the tom lanes of which one tom plays all notes."""
+    """The sounds of those tom lanes in which one tom plays all notes."""
     played: dict[int, Sound] = {}
     for lane in TOM_LANES:
         notes = [note for note in sorted(sounds) if LANE_OF_NOTE[note] == lane]
@@ -249,13 +249,13 @@ def _one_tom_a_lane(rng: np.random.Generator, sounds: Mapping[int, Sound], proba
 
 
 def _level_db(sounds: Mapping[int, Sound]) -> float:
-    """Level of a piece at full velocity: of its loudest sound."""
+    """Level of a piece: that of its loudest sound, at full velocity."""
     energy = max(sum(energy_of(layer) for layer in sound.layers_at(127)) for sound in sounds.values())
     return 10.0 * float(np.log10(max(energy, 1e-12)))
 
 
 def _with_ring(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:
-    """The hit, and with it the falling tone of its heads, which nothing damps."""
+    """The hit with the decaying tone of an undamped drum."""
     lowest_hz, decay_s = 440.0 * 2 ** rng.uniform(-1.5, 0.0), rng.uniform(0.15, 0.9)
     time_s = np.arange(round(decay_s * SAMPLE_RATE)) / SAMPLE_RATE
     tone = np.zeros_like(time_s)
@@ -268,7 +268,7 @@ def _with_ring(rng: np.random.Generator, hit: FloatArray, level_db: float) -> Fl
 
 
 def _with_gated_reverb(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:
-    """The hit, and after it dense noise of the same colour that ends all at once."""
+    """The hit with dense noise of the same colour, which ends abruptly."""
     n_gate = round(rng.uniform(0.12, 0.3) * SAMPLE_RATE)
     response = rng.standard_normal(n_gate) * np.exp(np.arange(n_gate) * (-2.0 / n_gate))
     wet = scipy.signal.oaconvolve(hit[: SAMPLE_RATE // 20], response)[:n_gate]
@@ -278,7 +278,7 @@ def _with_gated_reverb(rng: np.random.Generator, hit: FloatArray, level_db: floa
 
 
 def _with_added(hit: FloatArray, added: NDArray[np.floating], level_db: float, *, n_compared: int) -> FloatArray:
-    """The hit and another sound from its beginning on, at a level against the hit in the first `n_compared` samples."""
+    """The hit with another sound; `level_db` compares the two over their first `n_compared` samples."""
     energy, of_added = (float(np.square(sound[:n_compared]).sum()) for sound in (hit, added))
     result = np.zeros(max(hit.size, added.size))
     result[: hit.size] = hit

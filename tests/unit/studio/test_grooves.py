@@ -55,7 +55,7 @@ def check_playable(performance: Performance) -> None:
     for i, note in enumerate(hands):
         together = [other for other in hands[i:] if other.time_s - note.time_s < 0.015]
         assert len(together) <= 2, f"{performance.id}: {together}"
-        # Two hands make two strokes; only the bounces before a flam, drag or ruff (on one drum) make it more.
+        # Two hands make two strokes; only the bounces of a flam, drag or ruff (on one drum) add more.
         drums = {LANE_OF_NOTE[other.note] for other in hands[i:] if other.time_s - note.time_s < 0.06}
         assert len(drums) <= 2, f"{performance.id}: {len(drums)} drums within 60 ms at {note.time_s}"
     for lane, gaps in lane_gaps_s(performance).items():
@@ -206,7 +206,7 @@ class TestAmounts:
         assert len(kicks[1]) > 40
 
     def test_strong_places_of_the_bar_are_louder(self) -> None:
-        """Hi-hats of a groove written at one strength, on pulses against between them."""
+        """Hi-hats written at one strength: those on pulses are louder than those between them."""
         swing = STYLES["hiphop"]
         assert [_metre(beat, swing) for beat in (0.0, 4.0, 1.0, 1.5, 1.25)] == [0.5, 0.5, 0.3, -0.2, -0.5]
         assert _metre(1.5, STYLES["ballad"]) == 0.3
@@ -250,9 +250,9 @@ class TestKeepPlayable:
         assert not any(clash(a, b) for a, b in itertools.combinations(kept, 2))
         dropped = Counter(hits) - Counter(kept)
         assert not Counter(kept) - Counter(hits)
-        assert all(any(clash(hit, other) for other in kept) for hit in dropped), "left out without need"
+        assert all(any(clash(hit, other) for other in kept) for hit in dropped), "removed without need"
 
-    def test_whoever_plays_a_flam_lets_go_of_the_hihat(self) -> None:
+    def test_a_flam_takes_precedence_over_the_hihat(self) -> None:
         hat = Hit(1.0, "right", 42, 100)
         flam = [Hit(1.0, "left", 38, 110), Hit(0.97, "right", 38, 50, is_grace=True)]
         assert keep_playable([hat, *flam]) == flam[::-1]

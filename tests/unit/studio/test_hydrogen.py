@@ -154,13 +154,13 @@ def test_a_kit_may_be_percussion_alone(folder):
         (instrument("Kick", layer("9.wav")), r"9\.wav: there is no such file"),
         (instrument("Kick", layer("../1.wav")), "lies outside the drumkit's folder"),
         (instrument("Kick", layer("/etc/passwd")), "lies outside the drumkit's folder"),
-        (instrument("Kick", layer("1.wav"), more="<volume>loud</volume>"), "wrong number .*loud"),
+        (instrument("Kick", layer("1.wav"), more="<volume>loud</volume>"), "has text in place of a number .*loud"),
         (
             instrument("Drum 7", layer("1.wav")),
-            "no instrument is a drum of our lanes or other percussion; it has: Drum 7",
+            "no instrument is a drum of the eight lanes or percussion; it has: Drum 7",
         ),
-        (instrument("Djembe", layer("not there.wav")), "or other percussion; it has: Djembe"),
-        (instrument("Djembe", layer("1.wav", gain=0)), "or other percussion; it has: Djembe"),
+        (instrument("Djembe", layer("not there.wav")), "lanes or percussion; it has: Djembe"),
+        (instrument("Djembe", layer("1.wav", gain=0)), "lanes or percussion; it has: Djembe"),
         ("", "it has: none with a name"),
     ],
 )

@@ -52,8 +52,8 @@ def test_the_attack_is_found_after_silence_and_noise(silence, noise_db, frequenc
     assert np.abs(trimmed[margin : margin + 3]).max() >= 0.9 * level
 
 
-def test_a_forerunner_is_cut_off():
-    # Many cymbals are heard 15 dB softer some milliseconds before: the stick in another microphone.
+def test_a_precursor_is_cut_off():
+    # Many recordings of cymbals have one, 15 dB softer and some milliseconds early.
     clean = hit(3000.0)
     forerunner = np.zeros(round(0.009 * SAMPLE_RATE), dtype=np.float32)
     forerunner[::20] = 0.5 * 10 ** (-15 / 20)
@@ -90,7 +90,7 @@ def test_an_endless_sound_ends_after_ten_seconds():
     assert audio[-1] == 0
 
 
-def test_resampling_moves_neither_pitch_nor_time_but_where_it_shall():
+def test_resampling_keeps_pitch_and_time_unless_asked():
     tone = np.sin(2 * np.pi * 440 * np.arange(22_050) / 22_050).astype(np.float32)
     as_recorded = resample(tone, sample_rate=22_050)
     assert frequency_of(as_recorded) == pytest.approx(440, abs=1)
@@ -127,7 +127,7 @@ def test_semitones_shift_the_pitch(tmp_path):
 def test_a_file_that_is_no_audio_is_named(tmp_path, content):
     path = tmp_path / "hit.wav"
     path.write_bytes(content)
-    with pytest.raises(DrumCrnnError, match=r"hit\.wav: is no readable audio file"):
+    with pytest.raises(DrumCrnnError, match=r"hit\.wav: is not a readable audio file"):
         read_one_shot(path, source="hit", licence="CC0")
 
 

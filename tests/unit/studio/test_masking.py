@@ -47,7 +47,7 @@ def test_a_hit_alone_is_60_db_over_the_floor():
 
 @pytest.mark.parametrize("softer_db", [10.0, 30.0, 80.0])
 def test_the_floor_is_60_db_below_the_strongest_hit_of_the_recording(softer_db):
-    """A soft hit that nothing covers is that much nearer to it; 80 dB below the loudest, it is lost."""
+    """A soft hit that nothing masks is that much nearer to the floor; 80 dB below the loudest, it is lost."""
     loud = hit(level=0.9)
     found = audibility((0.5, loud), (3.0, loud * decibels(-softer_db)))
     assert found == pytest.approx([60.0, 60.0 - softer_db], abs=0.1)
@@ -76,7 +76,7 @@ def test_under_a_louder_hit_of_the_same_spectrum_it_is_their_ratio(softer_db, fr
 
 
 def test_a_hit_in_another_band_than_the_louder_one_is_heard():
-    """Beside a swelling tone, which has no click, one three octaves away is 30 dB under it, and over the floor."""
+    """A tone 30 dB under a louder one, three octaves away, is 30 dB over the floor. Swelling tones have no click."""
     swell = np.hanning(1500) * np.sin(2 * np.pi * 500 * np.arange(1500) / SAMPLE_RATE)
     other = np.hanning(1500) * np.sin(2 * np.pi * 4000 * np.arange(1500) / SAMPLE_RATE)
     loud, same, soft = (tone.astype(np.float32) for tone in (swell, swell * decibels(-30), other * decibels(-30)))
@@ -100,7 +100,7 @@ def test_what_comes_after_the_head_hides_nothing():
 
 def test_noise_hides_a_hit_as_its_energy_in_the_band_says():
     """A steady tone of amplitude a over 2048 samples and white noise of deviation s: within a band of b bins they are
-    as a² N / 4 to s² b, when the window is forgotten."""
+    as a² N / 4 to s² b, without the window."""
     tone = (0.1 * np.cos(2 * np.pi * 1000 * np.arange(HEAD_SAMPLES) / SAMPLE_RATE)).astype(np.float32)
     n_bins = 1000 * (2 ** (1 / 6) - 2 ** (-1 / 6)) * HEAD_SAMPLES / SAMPLE_RATE
     expected = 10 * np.log10(0.1**2 * HEAD_SAMPLES / 4 / (0.05**2 * n_bins))
@@ -115,7 +115,7 @@ def test_more_noise_is_worse_decibel_by_decibel():
 
 
 def test_only_the_band_where_a_hit_stands_out_counts():
-    """Loud rumble below does nothing to a hi-hat."""
+    """Loud rumble at low frequencies does not mask a hi-hat."""
     times = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
     rumble = (0.9 * np.sin(2 * np.pi * 60 * times)).astype(np.float32)
     assert audibility((1.0, hit(8000.0, level=0.1)), rest=rumble)[0] > 20

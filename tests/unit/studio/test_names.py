@@ -116,7 +116,7 @@ def test_what_a_sample_may_play(name, note, expected):
         ([("Kick 1", None), ("Kick 2", None), ("Kick 3", None)], [36, 35, None]),
         # The name wins over a note that says something else.
         ([("Ride (Custom)", 56), ("Snare 2", 47)], [51, 38]),
-        # Where the name leaves it open, the note decides.
+        # Where the name is ambiguous, the note decides.
         ([("Stick", 37)], [37]),
         ([("Stick", None)], [37]),
         ([("Stick", 39)], [None]),
@@ -148,5 +148,5 @@ def test_percussion(name):
 
 
 @pytest.mark.parametrize("name", ["Snare Roll", "Splash Choke", "Hat Swish", "Kick", "Drum 1"])
-def test_what_is_a_drum_played_otherwise_is_no_percussion(name):
+def test_other_strokes_on_drums_are_no_percussion(name):
     assert not is_percussion(name)

@@ -37,7 +37,7 @@ def test_files_of_a_folder_are_layers_by_loudness(tmp_path):
         ("c.wav", 43, 85),
         ("a.wav", 86, 127),
     ]
-    # Levelled: loudness is left to the velocity.
+    # Levelled: only the velocity sets the loudness.
     assert [one.gain for one in layers] == pytest.approx([5, 5 / 3, 1], rel=0.01)
 
 
@@ -110,5 +110,5 @@ def test_a_folder_without_drums_is_explained(tmp_path):
 
 def test_a_file_that_is_no_audio_is_named(tmp_path):
     (tmp_path / "kick.wav").write_text("boom")
-    with pytest.raises(DrumCrnnError, match=r"kick\.wav: is no readable audio file"):
+    with pytest.raises(DrumCrnnError, match=r"kick\.wav: is not a readable audio file"):
         open_one_shots(tmp_path)

@@ -1,4 +1,4 @@
-"""Varied playing: what is struck and how hard, and that the notes say what is played."""
+"""Varied playing: which drums are struck, and how hard; the notes say what is played."""
 
 import itertools
 from collections import Counter
@@ -18,7 +18,7 @@ EFFECTS = [name for name, value in effects_of("playing").items() if isinstance(v
 NEUTRAL = {name: 1.0 if name == "tempo" else 0.0 for name in EFFECTS if name != "shuffle_toms"}
 CRASHES, TOMS = {49, 57}, {50, 47, 43}
 
-# One bar of everything, some times over.
+# One bar of everything, several times.
 BAR = [Note(0.05 * index, note, 40 + index) for index, note in enumerate([*LANE_OF_NOTE, *UNMAPPED_NOTES])]
 SONG = sorted(Note(note.time_s + 2 * bar, note.note, note.velocity) for note in BAR for bar in range(8))
 
@@ -158,7 +158,7 @@ def test_an_effect_alone_changes_something_and_switched_off_nothing(effect):
 
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_a_switch_leaves_what_the_others_do(effect):
-    """With all effects on, one that is switched off is one that acts by nothing, or never."""
+    """With all effects on, an effect that is switched off equals one of neutral amount or of probability 0."""
     for seed in range(5):
         everything = {
             name: value | {"probability": 0.7} for name, value in effects_of("playing").items() if name in EFFECTS
@@ -180,7 +180,7 @@ def test_the_main_switch_and_its_probability():
 
 
 def test_as_many_numbers_are_drawn_whatever_is_switched():
-    """What a recording draws after its playing does not depend on it."""
+    """The random numbers that a recording draws afterwards do not depend on its playing."""
     following = set()
     for changes in ({}, dict.fromkeys(EFFECTS, 0.7), {"enabled": False}, {"probability": 0.0}, {"drop_hats": 1.0}):
         rng = np.random.default_rng(5)
@@ -251,7 +251,7 @@ def test_of_two_notes_of_one_number_at_one_time_the_louder_is_played():
 
 
 def test_what_is_played_is_what_is_returned_for_every_label():
-    """Changed notes are of the drum that is heard, so that each lane's onsets are those of its sounds."""
+    """Changed notes are those of the drum that sounds, so that each lane's onsets are those of its sounds."""
     played = play(steady(42, 100), ride_hats=1.0)
     assert {LANES[LANE_OF_NOTE[note.note]] for note in played} == {"ride"}
 

@@ -1,4 +1,4 @@
-"""Production: what stands beside the drums and what becomes of the mix, in its units; and that no onset moves."""
+"""Production: added sounds and effects on the mix have the amounts of the params, and no onset moves."""
 
 import sys
 
@@ -110,7 +110,7 @@ def test_a_switch_leaves_the_other_surroundings(effect):
     together = surround(mix, 2, **everything)
     without = surround(mix, 2, **everything | {effect: {"enabled": False}})
     assert np.array_equal(without, surround(mix, 2, **everything | {effect: {"probability": 0.0}}))
-    # What the effect adds is what it adds alone: the others drew the same with it and without.
+    # The effect adds what it adds alone, since the others draw the same numbers with it and without.
     alone = surround(mix, 2, **{effect: everything[effect]})
     assert np.allclose(together - without, alone - mix, atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_a_switch_leaves_the_other_surroundings(effect):
     ("effect", "nothing"), [("room", -200.0), ("eq", 0.0), ("compressor", 0.0), ("low_cut", 10.0), ("high_cut", 20e3)]
 )
 def test_a_switch_leaves_what_the_others_do(effect, nothing):
-    """An effect that acts by next to nothing leaves what there is when it is switched off."""
+    """An effect of negligible amount gives the same as one that is switched off."""
     audio = tones()
     everything = {name: VALUES[name]["range"] for name in DESK if name != "mp3"}
     off = desk(audio, 4, **everything | {effect: {"enabled": False}})
@@ -233,14 +233,14 @@ def test_percussion_is_hit_against_hit(level_db):
     for seed in range(12):
         added = surround(mix, seed, sounds=one, percussion=level_db) - mix
         peaks.append(db(np.abs(added).max() / np.abs(mix).max()) - level_db)
-    # An accent is 0 to 8 dB under full; two players may meet in one hit.
+    # An accent is 0 to 8 dB under full; two sounds may coincide.
     assert min(peaks) > -8.1
     assert max(peaks) < 6.1
     assert np.median(peaks) == pytest.approx(0, abs=2)
 
 
 def test_percussion_keeps_the_tempo():
-    """Hits are a whole, half or quarter beat apart: 0.8 s at 75 bpm, but for the hurry of a hand, 6 ms or so."""
+    """Hits are a whole, half or quarter beat apart: 0.8 s at 75 bpm, with a jitter of about 6 ms."""
     mix = hits((0.1,), seconds=12.0)
     click = list(tone_kit({39: np.ones(1, np.float32)}).sounds.values())
     n_hits = []

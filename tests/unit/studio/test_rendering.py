@@ -22,7 +22,7 @@ from drum_crnn.music.lanes import LANE_OF_NOTE
 from drum_crnn.music.midi import Note, read_midi, write_midi
 from drum_crnn.preparation.checking import validate
 from drum_crnn.studio.kits import Kit
-from drum_crnn.studio.performances import read_performances, take_hours
+from drum_crnn.studio.performances import read_performances, select_hours
 from drum_crnn.studio.playing import PlayingVariation
 from drum_crnn.studio.production import ProductionVariation
 from drum_crnn.studio.rendering import KitGroup, RenderParams, RenderSummary, open_groups, render_corpus
@@ -91,7 +91,7 @@ VARIED = [
 
 @pytest.fixture(scope="module")
 def varied_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of all that the project's variations do."""
+    """A corpus with every variation of the project."""
     folder = tmp_path_factory.mktemp("varied")
     return render(folder, sessions=VARIED)
 
@@ -192,7 +192,7 @@ def test_takes_differ_and_are_played_on_different_kits(tmp_path: Path) -> None:
         ["TimGM6mb/Standard", "TimGM6mb/Power"],
         ["TimGM6mb/Power", "TimGM6mb/Standard"],
     )
-    assert found[2].kit == found[0].kit  # there are two, so that the third take begins anew
+    assert found[2].kit == found[0].kit  # there are two kits, so the third take has the first again
     assert len({(rendered / recording.audio_path).read_bytes() for recording in found}) == 3
 
 
@@ -200,12 +200,12 @@ def test_takes_differ_and_are_played_on_different_kits(tmp_path: Path) -> None:
 
 
 def only(part: str, effects: Any) -> dict[str, Any]:
-    """Variations of which one, "one", varies a single part."""
+    """One variation, "one", which varies a single part."""
     values = effects.model_dump(mode="json")
     return {"one": {"playing": None, "kit": None, "production": None} | {part: values}}
 
 
-def test_the_labels_of_varied_playing_are_what_is_heard(tmp_path: Path) -> None:
+def test_the_labels_of_varied_playing_are_what_sounds(tmp_path: Path) -> None:
     """Played again from its own labels, a recording is the same, sample by sample."""
     playing = varied(
         PlayingVariation, "playing", tempo=1.25, velocity_lift=0.5, ride_hats=0.5, tom_snares=0.5, drop_kicks=0.3,
@@ -240,7 +240,7 @@ def test_plain_labels_are_exact(tmp_path: Path) -> None:
 
 
 def test_production_moves_no_label(tmp_path: Path) -> None:
-    """The same notes with a room, a desk and MP3, and without: the sound is where it was."""
+    """The same notes with room, mixing desk and MP3, and without: no sound moves."""
     production = varied(
         ProductionVariation, "production", room=-12.0, eq=6.0, compressor=20.0, saturation=6.0, mp3=6.0, noise=-40.0
     )
@@ -333,7 +333,7 @@ def test_a_segment_of_hardly_any_notes_is_left_out(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- sessions
 
 
-def test_a_session_records_its_sides_on_its_kits(tmp_path: Path) -> None:
+def test_a_session_records_its_splits_on_its_kits(tmp_path: Path) -> None:
     rendered = render(
         tmp_path,
         performances=groove(tmp_path),
@@ -362,25 +362,28 @@ def test_a_session_records_its_sides_on_its_kits(tmp_path: Path) -> None:
     [
         (
             {"sessions": [session(variation="studdio")]},
-            r"sessions: 'main' wants the variation 'studdio'; there are: studio, stress",
+            r"sessions: 'main' needs the unknown variation 'studdio'; known: studio, stress",
         ),
-        ({"sessions": [session(variation="x")], "variations": {}}, "there are: none"),
-        ({"sessions": [session(kits="unheard")]}, "'main' would let training hear unheard kits"),
-        ({"sessions": [session(kits="unheard", splits=["train", "test"])]}, "would let training hear unheard kits"),
-        ({"sessions": [session(kits="unheard", splits=["validation"])]}, "would let validation hear unheard kits"),
+        ({"sessions": [session(variation="x")], "variations": {}}, "unknown variation 'x'; known: none"),
+        ({"sessions": [session(kits="unheard")]}, "'main' would use unheard kits in training"),
+        ({"sessions": [session(kits="unheard", splits=["train", "test"])]}, "would use unheard kits in training"),
+        (
+            {"sessions": [session(kits="unheard", splits=["validation"])]},
+            "would use unheard kits in the validation split",
+        ),
         (
             {"sessions": [session(kits="validation")], "validation_kits": [TIMGM("Jazz")]},
-            "would let training hear validation kits",
+            "would use validation kits in training",
         ),
         (
             {"sessions": [session(kits="validation", splits=["validation"])]},
-            "plays validation kits, and there are none",
+            "plays validation kits, but there are none",
         ),
         (
             {"sessions": [session(kits="unheard", splits=["test"])], "unheard_kits": []},
-            "plays unheard kits, and there are none",
+            "plays unheard kits, but there are none",
         ),
-        ({"sessions": [session("a"), session("b"), session("a")]}, "sessions: two are named 'a'"),
+        ({"sessions": [session("a"), session("b"), session("a")]}, "sessions: two sessions are named 'a'"),
         ({"sessions": []}, "render.sessions: .* at least 1"),
         ({"sessions": [session("no spaces")]}, r"render.sessions\[0\].*: .*pattern"),
         ({"sessions": [session(takes=0)]}, r"render.sessions\[0\].*greater than or equal to 1"),
@@ -396,7 +399,7 @@ def test_an_invalid_session_is_explained(changes: dict[str, Any], message: str) 
 
 
 def check_whole(changes: dict[str, Any]) -> RenderParams:
-    """As `section`, which merges groups, but with groups taken whole."""
+    """As `section`, but `changes` replace whole groups, and are not merged into them."""
     values = section(RenderParams).model_dump(mode="json")
     return RenderParams.check({**values, **changes}, source="test")
 
@@ -411,7 +414,7 @@ def test_a_variation_is_checked_as_a_whole() -> None:
 
 def test_a_session_for_performances_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(
-        DrumCrnnError, match=r"render\.sessions: 'unheard' records test performances, and there is none"
+        DrumCrnnError, match=r"render\.sessions: 'unheard' records test performances, but there are none"
     ):
         render(tmp_path, performances=songs(tmp_path, one=BEATS))
     assert not (tmp_path / "rendered").exists()
@@ -425,8 +428,8 @@ def samples_of(group: KitGroup) -> set[str]:
     return {layer.sample.sha256 for sound in (*sounds, *group.percussion) for layer in sound.layers}
 
 
-def test_the_project_plays_no_sample_to_training_that_it_calls_unheard() -> None:
-    """With the project's own params: what is unheard is held out by sample, not by the name of a kit."""
+def test_no_sample_of_an_unheard_kit_is_used_in_training() -> None:
+    """With the project's own params: kits are held out by sample, not by name."""
     groups = open_groups(RenderParams.load(ROOT / "params.yaml"))
     heard, unheard = samples_of(groups["heard"]), samples_of(groups["unheard"])
     assert len(heard) > 10
@@ -467,7 +470,7 @@ def test_withheld_notes_are_left_for_the_other_groups() -> None:
 
 
 def test_a_kit_named_twice_and_a_kit_of_which_nothing_is_left() -> None:
-    with pytest.raises(DrumCrnnError, match="nothing is left to play of the kits TimGM6mb/Jazz"):
+    with pytest.raises(DrumCrnnError, match="the kits TimGM6mb/Jazz have no samples left: earlier groups"):
         open_groups(section(RenderParams, kits=[TIMGM("Jazz")], unheard_kits=[TIMGM("Jazz")], withheld_notes=[]))
     with pytest.raises(DrumCrnnError, match="name a kit twice: TimGM6mb/Jazz"):
         open_groups(section(RenderParams, kits=[TIMGM("Jazz"), TIMGM("Jazz")]))
@@ -548,7 +551,7 @@ def test_more_hours_contain_fewer(tmp_path: Path) -> None:
     for index in range(12):
         write_midi(tmp_path / f"{index}.mid", BEATS)
     performances = read_performances(tmp_path)
-    few, many = (take_hours(performances, {"": hours / 3600}, seed=3) for hours in (5.0, 15.0))
+    few, many = (select_hours(performances, {"": hours / 3600}, seed=3) for hours in (5.0, 15.0))
     assert {p.id for p in few} < {p.id for p in many}
     assert len(few) == 2  # 2.5 s each, until 5 s are reached
-    assert take_hours(performances, {"": None}, seed=3) == sorted(performances, key=lambda p: p.id)
+    assert select_hours(performances, {"": None}, seed=3) == sorted(performances, key=lambda p: p.id)

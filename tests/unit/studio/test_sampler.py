@@ -236,8 +236,8 @@ def test_labels_are_within_5_ms_of_the_sound_of_debians_kits(reference):
         assert not late, kit.name
 
 
-def test_a_performance_is_heard_where_it_is_labelled():
-    # A pattern of isolated hits in one recording, as a listener gets it.
+def test_a_performance_sounds_where_it_is_labelled():
+    # A pattern of isolated hits in one recording.
     (kit,) = open_kits("pretty_midi:TimGM6mb#Standard")
     notes = [Note(0.2 + 6 * index, note, 100) for index, note in enumerate(sorted(kit.sounds))]
     audio, played = render(notes, kit)

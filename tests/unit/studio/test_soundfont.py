@@ -154,7 +154,7 @@ def test_a_sample_named_after_another_drum_is_not_played(tmp_path):
     snap = FontSample("Filter Snap", hit(6000, seconds=0.05))
     zones = [*font.instruments[0], {KEYS: span(36, 60), SAMPLE: len(font.samples)}]
     (kit,) = open_soundfont(write_soundfont(tmp_path / "t.sf2", Font([*font.samples, snap], [zones], font.presets)))
-    # 36 and 59 would be left with the noise of the stack alone. Toms may have any tom's name.
+    # 36 and 59 would keep only the noise of the stack. Toms may have any tom's name.
     assert {36, 59}.isdisjoint(kit.sounds)
     assert {35, 51, 45, 48} <= kit.sounds.keys()
 
@@ -404,7 +404,7 @@ def test_without_the_mode_a_loop_is_not_played(tmp_path):
     assert layer.sample.audio.size <= 0.1 * SAMPLE_RATE
 
 
-def test_the_filter_takes_the_highs(tmp_path):
+def test_the_filter_removes_high_frequencies(tmp_path):
     both = (tone(200.0) + tone(10_000.0)) / 2
     audios = [
         crash_of(tmp_path, with_zone(zone, FontSample("Tone", both, root=49)))[0].sample.audio
@@ -443,7 +443,7 @@ def test_a_damaged_font_is_read_or_named(tmp_path_factory, seed):
     if chance.random() < 0.4:
         del content[chance.randrange(len(content)) :]
     else:
-        # The tables stand at the end.
+        # The tables are at the end.
         start = content.index(b"pdta")
         for _ in range(chance.randint(1, 8)):
             content[chance.randrange(start, len(content))] = chance.randrange(256)

@@ -1,4 +1,4 @@
-"""References to kits: what they open, and what is said of wrong ones."""
+"""References to kits: what they open, and the messages for wrong ones."""
 
 import numpy as np
 import pytest

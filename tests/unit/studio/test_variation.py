@@ -17,7 +17,7 @@ from drum_crnn.studio.variation import PIECES, KitVariation, PieceShape, has_pie
 
 RANGES = {name: effect["range"] for name, effect in effects_of("kit").items() if isinstance(effect, dict)}
 EFFECTS = list(RANGES)
-# What each effect has to be in order to do nothing.
+# The amount at which each effect does nothing.
 NEUTRAL = {
     "mix_kits": 0.0,
     "one_tom": 0.0,
@@ -41,7 +41,7 @@ SONG = [Note(0.25 * index, note, velocity) for index, (note, velocity) in enumer
 
 
 def layered_kit(name: str = "test/Main", *, level: float = 0.5, base: float = 300.0) -> Kit:
-    """A kit of all pieces whose hard hits are higher than its soft ones; the sha256s say what is what."""
+    """A kit of all pieces whose hard hits are higher than its soft ones; the sha256s tell the samples apart."""
     plain = tone_kit({note: hit(base + 20 * note, level=level) for note in NOTES}, name=name)
     sounds = {}
     for note, sound in plain.sounds.items():
@@ -114,7 +114,7 @@ def test_the_main_switch_and_its_probability():
 
 
 def test_as_many_numbers_are_drawn_whatever_is_switched():
-    """What a recording draws after its kit does not depend on it."""
+    """The random numbers that a recording draws afterwards do not depend on its kit."""
     following = set()
     for changes in ({}, RANGES, {"enabled": False}, {"probability": 0.0}, {"ring": 0.0}):
         rng = np.random.default_rng(5)
@@ -231,7 +231,7 @@ def fall_s(audio, *, decibels=60.0):
 def test_muffling_takes_60_db_in_its_time(decay_s):
     steady = np.cos(2 * np.pi * 500 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
     assert fall_s(PieceShape(decay_s=decay_s)(steady)) == pytest.approx(decay_s, rel=0.02)
-    # Besides its own decay: the rates add up.
+    # In addition to its own decay: the rates add up.
     assert fall_s(PieceShape(decay_s=decay_s)(hit(seconds=1.0))) == pytest.approx(
         1 / (1 / decay_s + 1 / 0.345), rel=0.05
     )
@@ -248,7 +248,7 @@ def test_gated_reverb_is_as_loud_as_it_says_and_ends_at_once(level_db, seed):
     assert 10 * np.log10(np.sum(added**2) / np.sum(snap.astype(float) ** 2)) == pytest.approx(level_db, abs=0.1)
     assert 0.12 <= wet.size / SAMPLE_RATE <= 0.3
     blocks = [np.sqrt(np.mean(block**2)) for block in np.array_split(added, 12)]
-    assert min(blocks[2:-2]) > 0.3 * max(blocks)  # dense until the gate falls shut
+    assert min(blocks[2:-2]) > 0.3 * max(blocks)  # dense until the gate closes
     assert abs(wet[-1]) < 1e-6
     assert not np.array_equal(wet, PieceShape(gated_reverb_db=level_db, seed=3)(snap)[: wet.size])
 
@@ -415,7 +415,7 @@ def test_hits_differ_by_up_to_half_the_width():
 
 
 def test_samples_differ_by_up_to_half_the_width():
-    """The layers meet at 80: a hit of 75 takes the hard one if 5 steps or more are added to it."""
+    """The layers meet at 80: a hit of 75 uses the hard one if 5 steps or more are added to it."""
     kit, manner = vary(hit_layer=10.0)
 
     def share_of_hard(velocity, n=2000):
