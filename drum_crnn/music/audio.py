@@ -19,13 +19,13 @@ FloatArray = NDArray[np.float32]
 
 _BLOCK_S = 10.0
 
-# What ffmpeg and sox write for the length of a WAV that goes into a pipe, since they do not know it.
+# The lengths that ffmpeg and sox write into a WAV on a pipe, whose true length they do not know.
 _UNKNOWN_LENGTHS = (0xFFFF_FFFF, 0x7FFF_F000)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What the header of a recording says. `n_samples` counts samples of one channel; `is_pcm`: plain integers."""
+    """The header of a recording. `n_samples` counts samples of one channel; `is_pcm`: samples are plain integers."""
 
     sample_rate: int
     n_channels: int
@@ -97,7 +97,8 @@ def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
             raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
         if position < file.frames and (file.format != "MP3" or _states_its_length(path)):
             raise DrumCrnnError(
-                f"{path}: is truncated: the header promises {file.frames} samples, only {position} can be read"
+                f"{path}: is truncated: the header promises {file.frames} samples, but only {position} can be read; "
+                "copy or export it again"
             )
 
 
@@ -109,12 +110,12 @@ def _open(path: Path) -> soundfile.SoundFile:
     try:
         file = soundfile.SoundFile(path)
     except TypeError:
-        # soundfile takes ".raw" for samples without a header, of which it would have to be told the rate.
+        # soundfile treats ".raw" as samples without a header, and asks for their rate.
         raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
     except soundfile.LibsndfileError as error:
         raise DrumCrnnError(
             f"{path}: not a readable recording ({error.error_string.strip().rstrip('.')}); "
-            "WAV, FLAC, OGG and MP3 are understood: convert it to one of them"
+            "convert it to WAV, FLAC, OGG or MP3"
         ) from None
     n_missing = _missing_bytes(path) if file.format in ("WAV", "WAVEX") else 0
     if file.frames and not n_missing:
@@ -128,9 +129,9 @@ def _open(path: Path) -> soundfile.SoundFile:
 
 
 def _missing_bytes(path: Path) -> int:
-    """How many bytes of sample data a RIFF WAV announces in its header and does not hold; 0 for other formats.
+    """Bytes of sample data that the header of a RIFF WAV announces but the file lacks; 0 for other formats.
 
-    Decoders make do with what is there, so a half-copied file would pass for a short one.
+    Decoders accept such files, so a half-copied file would pass for a short one.
     """
     with path.open("rb") as file:
         riff = file.read(12)
@@ -162,7 +163,7 @@ def _states_its_length(path: Path) -> bool:
 
 
 def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]:
-    """Up to `n_samples` as (n_samples, n_channels), 16-bit integers where nothing is lost by it, which is faster."""
+    """Up to `n_samples`, shape (n_samples, n_channels): int16 for 16-bit PCM, which is faster, or float32."""
     try:
         return file.read(n_samples, dtype="int16" if file.subtype == "PCM_16" else "float32", always_2d=True)  # type: ignore[no-any-return]  # soundfile has no types
     except soundfile.LibsndfileError as error:

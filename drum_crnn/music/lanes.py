@@ -11,7 +11,7 @@ N_LANES = len(LANES)
 # Indices of the three toms, from high to low.
 TOM_LANES: tuple[int, ...] = tuple(LANES.index(name) for name in ("high_tom", "mid_tom", "low_tom"))
 
-# General MIDI note (channel 10) by which each lane is written; each maps back to its own lane.
+# General MIDI note (channel 10) that stands for each lane in output; each maps back to its own lane.
 OUTPUT_NOTES: tuple[int, ...] = (36, 38, 42, 50, 47, 43, 49, 51)
 
 _NOTES_OF_LANE: dict[str, tuple[int, ...]] = {
@@ -28,5 +28,5 @@ _NOTES_OF_LANE: dict[str, tuple[int, ...]] = {
 # Input note -> lane index.
 LANE_OF_NOTE: dict[int, int] = {note: lane for lane, name in enumerate(LANES) for note in _NOTES_OF_LANE[name]}
 
-# Percussion that is known to occur and belongs to no lane; any other note is an error.
+# Percussion of no lane that is known to occur; any other note is an error.
 UNMAPPED_NOTES: dict[int, str] = {39: "hand clap", 54: "tambourine", 56: "cowbell"}

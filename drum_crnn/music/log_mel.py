@@ -1,9 +1,8 @@
 """Log-mel spectrograms in decibels.
 
-A frame is centred on its time: frame n looks at the `n_fft` samples around sample `n * hop_length`, the signal being
-continued with zeros at both ends. The window is scaled so that a full-scale sine has 0 dB in the FFT bin on which it
-lies, whatever `n_fft`; a band sums up its weighted bins, and shows that sine at 0 dB within ±2. Nothing is below
-`floor_db`.
+A frame is centred on its time: frame n covers the `n_fft` samples around sample `n * hop_length`; the signal continues
+with zeros at both ends. The window is scaled so that a full-scale sine has 0 dB in its FFT bin, whatever `n_fft`. A
+band sums its weighted bins, and shows that sine at 0 ± 2 dB. No value is below `floor_db`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,12 +22,12 @@ __all__ = ["FeatureParams", "LogMel"]
 
 FloatArray = NDArray[np.float32]
 
-# Frames are always computed in groups of this size, aligned to the start of the recording and padded at its end: the
-# bits of a frame then depend on the recording alone, not on the blocks in which it was decoded. Fits the L2 cache.
+# Frames are always computed in groups of this size, aligned to the start of the recording and padded at its end. So the
+# bits of a frame depend on the recording alone, not on the blocks in which it was decoded. A group fits the L2 cache.
 _GROUP = 64
 
-# Bands are computed in so many groups, each from the bins that it hears: a seventh of the filter bank holds all that is
-# not zero.
+# Bands are computed in this many groups, each from the bins of nonzero weight. Together, these are a seventh of the
+# filter bank.
 _BAND_GROUPS = 6
 
 
@@ -51,7 +50,7 @@ class FeatureParams(ParamsSection):
         if not self.fmin < self.fmax <= self.sample_rate / 2:
             raise ValueError(f"fmin < fmax <= sample_rate / 2 = {self.sample_rate / 2:g} Hz must hold")
         if self.hop_length > self.n_fft:
-            raise ValueError("hop_length must not exceed n_fft, or samples between frames are never seen")
+            raise ValueError("hop_length must not exceed n_fft, or the samples between frames are lost")
         return self
 
     @property
@@ -66,7 +65,7 @@ class LogMel:
     Raises
     ------
     DrumCrnnError
-        If there are more bands than an FFT of this length can tell apart.
+        If there are more bands than an FFT of this length can resolve.
 
     See Also
     --------
@@ -130,13 +129,13 @@ class LogMel:
             buffer = np.concatenate([buffer, block])
             n_groups = max(0, (len(buffer) - group_span) // (_GROUP * hop) + 1)
             if n_groups:
-                windows = sliding_window_view(buffer, self.params.n_fft)[::hop]  # once a block: it takes a while
+                windows = sliding_window_view(buffer, self.params.n_fft)[::hop]  # once for each block, since it is slow
                 for first in range(0, n_groups * _GROUP, _GROUP):
                     yield self._group(windows[first : first + _GROUP])
                 buffer = buffer[n_groups * _GROUP * hop :]
                 n_done += n_groups * _GROUP
         n_left = n_frames_of(n_samples, hop) - n_done
-        # The zeros after the last sample can let one more group be full, so that there may be two left.
+        # The zeros after the last sample can fill one more group, so there may be two groups left.
         while n_left > 0:
             padded = np.zeros(group_span, np.float32)
             padded[: min(len(buffer), group_span)] = buffer[:group_span]
@@ -146,7 +145,7 @@ class LogMel:
 
     def _group(self, windows: FloatArray) -> FloatArray:
         spectrum = scipy.fft.rfft(windows * self._window)
-        # Real and imaginary parts side by side: their squares are added up by the filters, which hold every bin twice.
+        # Real and imaginary parts alternate. The filters hold every bin twice, so they add up the squares of both.
         squares = spectrum.view(np.float32)
         np.square(squares, out=squares)
         bands = np.empty((len(squares), self.params.n_mels), np.float32)
@@ -161,14 +160,14 @@ class LogMel:
 def _grouped(filters: FloatArray) -> list[tuple[slice, slice, FloatArray]]:
     """Cut a filter bank (n_bins, n_mels) into groups of neighbouring bands.
 
-    Each is a slice of a spectrum's real and imaginary parts, of which bin b has places 2b and 2b + 1; a slice of the
-    bands; and the filters from the one to the other.
+    Each group has a slice of a spectrum's real and imaginary parts (those of bin b are at 2b and 2b + 1), a slice of
+    the bands, and the filters that map the one to the other.
     """
     groups = []
     for mels in np.array_split(np.arange(filters.shape[1]), min(_BAND_GROUPS, filters.shape[1])):
         columns = slice(int(mels[0]), int(mels[-1]) + 1)
-        heard = np.flatnonzero(filters[:, columns].any(axis=1))
-        bins = slice(int(heard[0]), int(heard[-1]) + 1)
+        used = np.flatnonzero(filters[:, columns].any(axis=1))
+        bins = slice(int(used[0]), int(used[-1]) + 1)
         parts = slice(2 * bins.start, 2 * bins.stop)
         groups.append((parts, columns, np.repeat(filters[bins, columns], 2, axis=0)))
     return groups

@@ -17,12 +17,12 @@ from drum_crnn.music.lanes import LANE_OF_NOTE
 
 __all__ = ["DRUM_CHANNEL", "SAMPLE_EXACT_TICKS", "Note", "canonical_midi", "read_midi", "write_midi"]
 
-DRUM_CHANNEL = 9  # "channel 10" to people, who count from one
+DRUM_CHANNEL = 9  # called channel 10, since musicians count from one
 
 # At 120 bpm one tick is exactly one sample of 44.1 kHz; at 60 bpm, two, so that rounding is never off by more than one.
 SAMPLE_EXACT_TICKS = 22_050
 
-_DEFAULT_TEMPO = 500_000  # microseconds a beat, which the format prescribes until a tempo event
+_DEFAULT_TEMPO = 500_000  # microseconds a beat, the format's default before the first tempo event
 _MAX_TICKS_PER_BEAT = 0x7FFF
 _MAX_DELTA = 0x0FFF_FFFF  # ticks; four bytes of seven bits
 _MAX_TEMPO = 0xFF_FFFF  # microseconds a beat; three bytes
@@ -42,13 +42,13 @@ class Note:
 def read_midi(path: Path) -> list[Note]:
     """Read the struck notes of a MIDI file of type 0, 1 or 2.
 
-    Notes on channel 10 are taken; if there are none, those of every channel (some drum machines write channel 1).
-    Tempo changes of any track hold for all tracks, except in type 2, whose tracks are independent: each has its own.
+    These are the notes on channel 10; if there are none, those of every channel (some drum machines write channel 1).
+    Tempo changes of any track apply to all tracks. Only in type 2, each track has its own.
 
     Returns
     -------
     list of Note
-        Sorted by time, then note. Note-ons of velocity 0 are note-offs, and not in it.
+        Sorted by time, then note. Note-ons of velocity 0 are note-offs, and are left out.
 
     Raises
     ------
@@ -64,11 +64,11 @@ def read_midi(path: Path) -> list[Note]:
     try:
         midi = mido.MidiFile(file=io.BytesIO(content), clip=True)
     except (OSError, EOFError, ValueError, LookupError, mido.KeySignatureError) as error:
-        # mido signals a malformed file by any of these, depending on the byte on which it gives up.
+        # mido signals a malformed file by any of these, depending on the byte at which it stops.
         reason = str(error) or "it ends too early"
         raise DrumCrnnError(f"{path}: not a readable MIDI file ({reason}); export it again") from None
     if midi.ticks_per_beat < 0:
-        raise DrumCrnnError(f"{path}: counts time in SMPTE frames, which is not supported; export it with ticks a beat")
+        raise DrumCrnnError(f"{path}: counts time in SMPTE frames, not supported here; export it with ticks per beat")
     if midi.ticks_per_beat == 0:
         raise DrumCrnnError(f"{path}: not a readable MIDI file (a beat has no ticks); export it again")
     if any(message.time > _MAX_DELTA for track in midi.tracks for message in track):
@@ -85,7 +85,7 @@ def read_midi(path: Path) -> list[Note]:
 def _struck_notes(tracks: Sequence[mido.MidiTrack], ticks_per_beat: int) -> Iterator[tuple[int, Note]]:
     """Channel and note of each struck note of tracks that share their tempo changes.
 
-    Ticks are turned into seconds here and not by mido, whose merging of tracks takes twice as long as its parsing.
+    Ticks are converted to seconds here and not by mido, whose merging of tracks takes twice as long as its parsing.
     """
     changes = [(0, _DEFAULT_TEMPO)]
     strikes: list[tuple[int, int, int, int]] = []  # tick, channel, note, velocity
@@ -98,8 +98,8 @@ def _struck_notes(tracks: Sequence[mido.MidiTrack], ticks_per_beat: int) -> Iter
                     strikes.append((tick, message.channel, message.note, message.velocity))
             elif message.type == "set_tempo":
                 changes.append((tick, message.tempo))
-    changes.sort(key=lambda change: change[0])  # of several at one tick, the last in the file holds
-    # Ticks times tempo, a microsecond's whole fraction: nothing is rounded but the result.
+    changes.sort(key=lambda change: change[0])  # of several at one tick, the last in the file applies
+    # Ticks times tempo is an integer: only the result is rounded.
     elapsed = [0]
     for (tick, tempo), (next_tick, _) in pairwise(changes):
         elapsed.append(elapsed[-1] + (next_tick - tick) * tempo)
@@ -119,9 +119,9 @@ def write_midi(path: Path, notes: Sequence[Note], *, bpm: float = 120.0, ticks_p
     notes : sequence of Note
         In any order; times in seconds, none negative.
     bpm : float
-        Tempo of the one tempo event, 3.6 or more. Times are the same whatever it is; the beats of an editor follow it.
+        Tempo of the one tempo event, 3.6 or more. It sets the beats that an editor shows, and changes no time.
     ticks_per_beat : int
-        Resolution; each time is rounded to the nearest tick on its own, so that errors do not add up.
+        Resolution; each time is rounded to its nearest tick, so that errors do not add up.
 
     Raises
     ------
@@ -130,10 +130,10 @@ def write_midi(path: Path, notes: Sequence[Note], *, bpm: float = 120.0, ticks_p
         resolution does not fit into the format.
     """
     if not 0 < ticks_per_beat <= _MAX_TICKS_PER_BEAT:
-        raise ValueError(f"ticks_per_beat is {ticks_per_beat}; the format takes 1 to {_MAX_TICKS_PER_BEAT}")
+        raise ValueError(f"ticks_per_beat is {ticks_per_beat}; the format allows 1 to {_MAX_TICKS_PER_BEAT}")
     tempo = round(60e6 / bpm) if 0.0 < bpm < math.inf else 0
     if not 0 < tempo <= _MAX_TEMPO:
-        raise ValueError(f"bpm is {bpm}; the format takes {60e6 / _MAX_TEMPO:.1f} and more")
+        raise ValueError(f"bpm is {bpm}; the format allows {60e6 / _MAX_TEMPO:.1f} and more")
     ticks_per_second = ticks_per_beat * 1e6 / tempo
     events: list[tuple[int, int, int, int]] = []  # tick, 0 for off and 1 for on, note, velocity
     for note in notes:
@@ -148,7 +148,7 @@ def write_midi(path: Path, notes: Sequence[Note], *, bpm: float = 120.0, ticks_p
     now = 0
     for tick, is_on, number, velocity in sorted(events):
         if tick - now > _MAX_DELTA:
-            raise ValueError(f"{path}: a pause of {tick - now} ticks is too long for the format; take fewer a beat")
+            raise ValueError(f"{path}: a pause of {tick - now} ticks is too long for the format; lower ticks_per_beat")
         kind = "note_on" if is_on else "note_off"
         track.append(mido.Message(kind, channel=DRUM_CHANNEL, note=number, velocity=velocity, time=tick - now))
         now = tick
@@ -158,7 +158,7 @@ def write_midi(path: Path, notes: Sequence[Note], *, bpm: float = 120.0, ticks_p
 
 
 def _note_offs(ons: Sequence[tuple[int, int, int, int]], length: int) -> list[tuple[int, int, int, int]]:
-    """One note-off a note-on, no later than the next note-on of the same note."""
+    """One note-off for each note-on, no later than the next note-on of the same note."""
     next_start: dict[int, int] = {}
     offs = []
     for tick, _, number, _ in sorted(ons, reverse=True):
@@ -169,11 +169,11 @@ def _note_offs(ons: Sequence[tuple[int, int, int, int]], length: int) -> list[tu
 
 
 def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:
-    """Index of the recording whose MIDI speaks for the performance.
+    """Index of the recording whose MIDI represents the performance.
 
-    The contents that most recordings share win, where notes at the same millisecond with the same number are the same
-    content. Of equally frequent contents, the one with more notes of a lane wins (a pad map loses such notes sooner
-    than it invents them), then the one with more notes, then the one that comes first.
+    The content that most recordings share wins. Two contents are the same if their notes have the same numbers at the
+    same milliseconds. Of equally frequent contents, the one with more notes of a lane wins (a pad map rather loses
+    such notes than invents them), then the one with more notes, then the first.
     """
     first_of: dict[tuple[tuple[int, int], ...], int] = {}
     count: Counter[tuple[tuple[int, int], ...]] = Counter()

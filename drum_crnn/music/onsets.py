@@ -1,4 +1,4 @@
-"""Onsets and ignore windows of one recording: what labels say, what the model hears, and what no score may judge.
+"""Onsets of one recording, labelled or predicted, and ignore windows, which no score counts.
 
 Times are seconds as float64, lanes are indices into `drum_crnn.music.lanes.LANES`, velocities are MIDI's 0..127.
 """
@@ -77,7 +77,7 @@ class Onsets:
 
 @dataclass(frozen=True, eq=False)
 class IgnoreWindows:
-    """Stretches of single lanes that are kept out of loss and scores, both ends inclusive; they may overlap.
+    """Stretches of single lanes that are excluded from loss and scores, both ends inclusive; they may overlap.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class IgnoreWindows:
         windows = self.of_lane(lane)
         order = np.argsort(windows.start_s)
         starts = windows.start_s[order] - margin_s
-        # Of all windows that have begun, the one that lasts longest decides; before the first of them, none does.
+        # Of all windows that have begun, the one that ends last decides; before the first window, none does.
         last_end = np.concatenate([[-np.inf], np.maximum.accumulate(windows.end_s[order] + margin_s)])
         covered: NDArray[np.bool_] = times <= last_end[np.searchsorted(starts, times, side="right")]
         return covered

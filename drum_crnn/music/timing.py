@@ -1,4 +1,4 @@
-"""Seconds and frames: the only place where one becomes the other.
+"""Seconds and frames: the only module that converts between them.
 
 Times are seconds as float64. Frame n is centred on `n / frame_rate` seconds.
 """
@@ -10,7 +10,7 @@ __all__ = ["frame_to_time", "n_frames_of", "time_to_frame"]
 
 
 def time_to_frame(time_s: ArrayLike, frame_rate: float) -> NDArray[np.int64]:
-    """Nearest frame of each time, shape as given (a scalar gives a 0-d array)."""
+    """Nearest frame of each time; same shape as `time_s` (a scalar gives a 0-d array)."""
     return np.rint(np.asarray(time_s, dtype=np.float64) * frame_rate).astype(np.int64)
 
 

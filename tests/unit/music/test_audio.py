@@ -1,4 +1,4 @@
-"""Decoding: every format, rate and channel count gives the same audio, and broken files give a sentence."""
+"""Decoding: every format, rate and channel count gives the same audio, and broken files give a message."""
 
 import struct
 from pathlib import Path
@@ -17,7 +17,7 @@ from drum_crnn.music.audio import load_audio, probe, read_blocks
 
 RATE = 44_100
 
-# Format, and how far a sample may be off: two steps of integers, or what a lossy codec does to a tone.
+# Format, and the error allowed in a sample: two steps of integers, or the error of a lossy codec.
 FORMATS = {
     ("wav", "PCM_16"): 2 / 2**15,
     ("wav", "PCM_24"): 2 / 2**23,
@@ -130,7 +130,7 @@ def test_a_file_that_is_missing_empty_or_no_audio(tmp_path: Path) -> None:
         path.write_bytes(b"")
         refused(path, r"is empty \(0 bytes\)")
         path.write_text("This is a text, whatever its name says.\n" * 100)
-        refused(path, "not a readable recording .*; WAV, FLAC, OGG and MP3 are understood")
+        refused(path, "not a readable recording .*; convert it to WAV, FLAC, OGG or MP3")
 
 
 def test_a_recording_of_length_zero(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_recording_of_length_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
 @pytest.mark.parametrize("n_lost", [1, 1000, 88_200])
 def test_a_wav_whose_end_is_missing(tmp_path: Path, subtype: str, n_lost: int) -> None:
-    """Decoders make do with what is there; a half-copied song would be transcribed by half, and nobody would know."""
+    """Decoders accept such files; half of a half-copied song would be transcribed, without a warning."""
     path = write(tmp_path / "a.wav", np.tile(tone()[:, None], 2), subtype=subtype)
     path.write_bytes(path.read_bytes()[:-n_lost])
     refused(path, f"is cut short: {n_lost} bytes are missing from its end")
@@ -182,7 +182,7 @@ def test_compressed_audio_whose_end_is_missing(tmp_path: Path, suffix: str) -> N
 
 
 def test_an_mp3_that_does_not_state_its_length_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    """Many have no Xing or Info header; what a decoder then says of the length is a guess by the size of the file."""
+    """Many have no Xing or Info header; a decoder then guesses the length from the size of the file."""
     path = tmp_path / "a.mp3"
     soundfile.write(path, tone(seconds=5.0), RATE, bitrate_mode="CONSTANT", compression_level=0.5)
     content = path.read_bytes()
@@ -193,8 +193,8 @@ def test_an_mp3_that_does_not_state_its_length_is_read_as_far_as_it_goes(tmp_pat
     (tmp_path / "c.mp3").write_bytes(tag + content[second_frame:])
     for name in ("b.mp3", "c.mp3"):
         decoded = load_audio(tmp_path / name, sample_rate=RATE)
-        assert abs(len(decoded) - 5 * RATE) < 2 * 1152 + 1105  # padding, which the header would have told to cut off
-    path.write_bytes(tag + content[: len(content) // 2])  # this one does state it, behind a tag
+        assert abs(len(decoded) - 5 * RATE) < 2 * 1152 + 1105  # padding, which the header would tell to cut off
+    path.write_bytes(tag + content[: len(content) // 2])  # this one states its length, behind a tag
     refused(path, "is truncated", by_probe=False)
 
 
@@ -206,7 +206,7 @@ def test_samples_that_are_no_numbers(tmp_path: Path, value: float, sample_rate: 
     refused(write(tmp_path / "a.wav", samples, sample_rate=sample_rate, subtype="FLOAT"), "not finite", by_probe=False)
 
 
-def test_the_place_of_what_is_wrong_is_told(tmp_path: Path) -> None:
+def test_the_message_says_where_the_fault_is(tmp_path: Path) -> None:
     samples = np.tile(tone(), 25)
     samples[round(14.5 * RATE)] = np.nan
     path = write(tmp_path / "a.wav", samples, subtype="FLOAT")

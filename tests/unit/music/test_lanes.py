@@ -1,4 +1,4 @@
-"""The tables of lanes and notes, compared with the data sets' documentation written out once more."""
+"""The tables of lanes and notes, compared with a second copy from the data sets' documentation."""
 
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, N_LANES, OUTPUT_NOTES, UNMAPPED_NOTES
 

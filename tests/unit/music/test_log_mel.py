@@ -59,7 +59,7 @@ def test_full_scale_sine_reads_0_db_in_its_band_whatever_the_window(n_fft: int) 
 
 @pytest.mark.parametrize("n_fft", [512, 2048])
 def test_full_scale_sine_on_a_bin_has_power_one_there(n_fft: int) -> None:
-    # As many bands as can be told apart at the top: a band that is one bin wide has no neighbours to add.
+    # As many bands as can be resolved at the top: a band that is one bin wide has no neighbours to add.
     params = section(FeatureParams, n_fft=n_fft, n_mels=10, fmin=1000.0)
     bank = librosa.filters.mel(sr=RATE, n_fft=n_fft, n_mels=10, fmin=1000.0, fmax=params.fmax, norm=None)
     bin_ = n_fft // 8
@@ -92,7 +92,7 @@ def test_blocks_of_any_size_give_the_same_bits(data: st.DataObject) -> None:
 @settings(max_examples=25, deadline=None)
 @given(n_samples=st.integers(1, 3000), extra=st.integers(1, 3000))
 def test_a_frame_depends_on_its_window_alone(n_samples: int, extra: int) -> None:
-    """What follows later than half a window changes no bit of a frame."""
+    """Samples more than half a window later change no bit of a frame."""
     params = small_features(n_fft=512)
     log_mel, audio = LogMel(params), noise(n_samples + extra)
     short, long = log_mel(audio[:n_samples]), log_mel(audio)
@@ -126,6 +126,6 @@ def test_impossible_parameters_are_named(changes: dict[str, float], words: str) 
 
 
 @pytest.mark.filterwarnings("ignore:Empty filters")
-def test_more_bands_than_the_window_can_tell_apart_is_an_error_for_people() -> None:
+def test_more_bands_than_the_window_can_resolve_is_an_error_for_users() -> None:
     with pytest.raises(DrumCrnnError, match=r"features\.n_mels.*400.*n_fft.*2048"):
         LogMel(section(FeatureParams, n_mels=400))

@@ -63,7 +63,7 @@ def test_a_plain_file_and_the_default_tempo(tmp_path: Path) -> None:
 
 
 def test_running_status_and_note_ons_of_velocity_0(tmp_path: Path) -> None:
-    """Events that leave their status byte out repeat the last one, also across a meta event; velocity 0 is an off."""
+    """Events without a status byte repeat the last one, also after a meta event; velocity 0 is an off."""
     text = b"\xff\x01\x02hi"
     content = midi(
         track((0, on(36)), (480, bytes([36, 0])), (0, bytes([38, 90])), (0, text), (480, bytes([42, 70])), END)
@@ -98,7 +98,7 @@ def test_the_last_of_several_tempi_at_one_tick_holds(tmp_path: Path) -> None:
 
 
 def test_a_tempo_before_the_end_of_a_long_track_is_found(tmp_path: Path) -> None:
-    """The order of tracks says nothing about time: a later track may change the tempo of an earlier one."""
+    """The order of tracks is not that of time: a later track may change the tempo of an earlier one."""
     content = midi(track((960, on(36)), END), track((480, tempo(1_000_000)), END))
     assert read(tmp_path, content) == [Note(1.5, 36, 100)]
 
@@ -108,7 +108,7 @@ def test_tracks_of_type_2_are_independent(tmp_path: Path) -> None:
     assert read(tmp_path, content) == [Note(0.5, 38, 100), Note(1.0, 36, 100), Note(1.0, 38, 100)]
 
 
-def test_channel_10_or_else_every_channel(tmp_path: Path) -> None:
+def test_channel_10_or_every_channel(tmp_path: Path) -> None:
     drums = track((0, on(38)), (0, on(60, channel=0)), (0, on(61, channel=1)), END)
     assert read(tmp_path, midi(drums)) == [Note(0.0, 38, 100)]
     elsewhere = track((0, on(38, channel=0)), (0, on(36, channel=5)), END)
@@ -146,7 +146,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 0xFF_FFFF)), m
 def test_times_are_the_sum_of_all_ticks_before(
     tmp_path_factory: pytest.TempPathFactory, changes: list[list[tuple[int, int]]], ticks: list[int], division: int
 ) -> None:
-    """An oracle that walks tick by tick, by the tempo that holds there."""
+    """An oracle that goes tick by tick, at the tempo of each tick."""
 
     def in_order(events: Sequence[tuple[int, bytes]]) -> bytes:
         now, deltas = 0, []
@@ -189,10 +189,10 @@ def test_times_are_the_sum_of_all_ticks_before(
         (midi(track((0, b"\xff\x59\x02\x63\x00"), END)), "not a readable MIDI file"),  # a key of 99 sharps
         (midi(track((1 << 40, on(36)), END)), "delta time is out of range"),
         (midi(track(END), division=0), "a beat has no ticks"),
-        (midi(track(END), division=0xE728), "SMPTE frames, which is not supported"),
+        (midi(track(END), division=0xE728), "SMPTE frames, not supported here"),
     ],
 )
-def test_what_is_no_sound_midi_file_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
+def test_what_is_no_valid_midi_file_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(DrumCrnnError, match=rf"^{tmp_path}/file\.mid: .*{message}"):
         read(tmp_path, content)
 
@@ -289,7 +289,7 @@ def test_the_bytes_are_those_of_a_small_file(tmp_path: Path) -> None:
 
 
 def test_a_note_ends_before_the_next_of_its_number(tmp_path: Path) -> None:
-    """Else the off of the first would cut the second short in an editor."""
+    """Otherwise the off of the first would cut the second short in an editor."""
     write_midi(tmp_path / "file.mid", [Note(0.0, 38, 90), Note(0.02, 38, 90)], ticks_per_beat=100)
     assert (tmp_path / "file.mid").read_bytes() == midi(
         track(
@@ -320,7 +320,7 @@ def test_no_notes_make_a_file_without_notes(tmp_path: Path) -> None:
         (Note(0.0, 38, 128), {}, "note 38 with velocity 128"),
         (Note(300_000.0, 38, 90), {}, "a pause of 287999952 ticks is too long"),
         (Note(0.0, 38, 90), {"bpm": 0.0}, "bpm is 0"),
-        (Note(0.0, 38, 90), {"bpm": 3.5}, "bpm is 3.5; the format takes 3.6 and more"),
+        (Note(0.0, 38, 90), {"bpm": 3.5}, "bpm is 3.5; the format allows 3.6 and more"),
         (Note(0.0, 38, 90), {"bpm": math.nan}, "bpm is nan"),
         (Note(0.0, 38, 90), {"ticks_per_beat": 0}, "ticks_per_beat is 0"),
         (Note(0.0, 38, 90), {"ticks_per_beat": 32_768}, "ticks_per_beat is 32768"),

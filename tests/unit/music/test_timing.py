@@ -1,4 +1,4 @@
-"""Seconds and frames: one becomes the other and comes back."""
+"""Seconds and frames: conversion there and back."""
 
 import numpy as np
 from hypothesis import given
