@@ -1,4 +1,4 @@
-"""How the catalog of a corpus is made: every recording checked, every file of the sound ones hashed."""
+"""Making the catalog of a corpus: check every recording, and hash the files of the intact ones."""
 
 from pathlib import Path
 
@@ -11,26 +11,26 @@ from drum_crnn.preparation.fingerprint import FileState, Fingerprint, hash_files
 
 __all__ = ["build_catalog"]
 
-_N_SHOWN = 5  # problems spelled out when too many stop the run
+_N_SHOWN = 5  # problems listed when too many stop the run
 
 
 def build_catalog(
     corpus: Corpus, watch: Path, params: CorpusParams, *, sample_rate: int = SAMPLE_RATE, workers: int = 1
 ) -> Catalog:
-    """Check every recording of a corpus and take up the sound ones, with the checksums of their files.
+    """Check every recording of a corpus, and list the intact ones with the checksums of their files.
 
-    Recordings for which the table names no audio (some of Groove's) are listed among the problems as well, but do not
-    count as broken: they were published so.
+    Recordings for which the table names no audio (some of Groove's) are listed among the problems as well. They do not
+    count as broken, since they were published so.
 
     Parameters
     ----------
     watch : Path
         What DVC watches: the corpus's directory, whose files are then hashed here, or the fingerprint that
-        `drum-crnn corpus scan` wrote, whose checksums are taken over.
+        `drum-crnn corpus scan` wrote, whose checksums are then used.
     sample_rate : int
         The rate that every recording must have, in Hz.
     workers : int
-        Number of processes that check; the catalog does not depend on it.
+        Number of processes; the catalog does not depend on it.
 
     Raises
     ------
@@ -52,13 +52,13 @@ def build_catalog(
         for recording in corpus.recordings
         if not recording.audio_path
     ]
-    sound = [each for each in checked if not each.problems]
-    if not sound:
+    intact = [each for each in checked if not each.problems]
+    if not intact:
         raise DrumCrnnError(
-            f"{corpus.csv_path}: no recording with audio is left; a corpus without audio has to be rendered first"
+            f"{corpus.csv_path}: no recording with audio is left; if the corpus has only MIDI, render it first"
         )
-    states = _hash(corpus, sound) if known is None else _look_up(corpus, sound, known, watch)
-    entries = sorted((_entry(each, states) for each in sound), key=lambda entry: entry.recording)
+    states = _hash(corpus, intact) if known is None else _look_up(corpus, intact, known, watch)
+    entries = sorted((_entry(each, states) for each in intact), key=lambda entry: entry.recording)
     return Catalog(tuple(entries), tuple(sorted([*broken, *silent], key=_by_line)))
 
 
@@ -79,25 +79,25 @@ def _stop_if_too_many(corpus: Corpus, broken: list[Problem], *, n_recordings: in
 
 
 def _checked_fingerprint(corpus: Corpus, watch: Path) -> Fingerprint:
-    """The fingerprint in the file `watch`, if it is that of this corpus's table."""
+    """The fingerprint in the file `watch`, which must be that of this corpus's table."""
     fingerprint = Fingerprint.read(watch)
     name = corpus.csv_path.name
     ((_, sha256),) = hash_files(corpus.root, [name], description="reading the table")
     if name not in fingerprint.files or fingerprint.files[name].sha256 != sha256:
-        raise _stale_error(corpus, watch, f"is not of the table {corpus.csv_path} as it is now")
+        raise _stale_error(corpus, watch, f"belongs to another corpus, or to an earlier state of {corpus.csv_path}")
     return fingerprint
 
 
 def _look_up(
-    corpus: Corpus, sound: list[CheckedRecording], fingerprint: Fingerprint, watch: Path
+    corpus: Corpus, intact: list[CheckedRecording], fingerprint: Fingerprint, watch: Path
 ) -> dict[str, FileState]:
-    for name in _files_of(sound):
+    for name in _files_of(intact):
         state = fingerprint.files.get(name)
         if state is None:
-            raise _stale_error(corpus, watch, f"does not have {name}")
+            raise _stale_error(corpus, watch, f"lacks {name}")
         n_bytes = (corpus.root / name).stat().st_size
         if n_bytes != state.n_bytes:
-            raise _stale_error(corpus, watch, f"has {name} with {state.n_bytes} bytes, but it has {n_bytes} now")
+            raise _stale_error(corpus, watch, f"has {name} with {state.n_bytes} bytes, but the file has {n_bytes} now")
     return fingerprint.files
 
 
@@ -105,14 +105,14 @@ def _stale_error(corpus: Corpus, watch: Path, what: str) -> DrumCrnnError:
     return DrumCrnnError(f"{watch}: this fingerprint {what}; run `drum-crnn corpus scan {corpus.root}`")
 
 
-def _hash(corpus: Corpus, sound: list[CheckedRecording]) -> dict[str, FileState]:
-    checksums = hash_files(corpus.root, _files_of(sound), description="hashing the corpus")
+def _hash(corpus: Corpus, intact: list[CheckedRecording]) -> dict[str, FileState]:
+    checksums = hash_files(corpus.root, _files_of(intact), description="hashing the corpus")
     return {name: FileState((corpus.root / name).stat().st_size, sha256) for name, sha256 in checksums}
 
 
-def _files_of(sound: list[CheckedRecording]) -> list[str]:
-    """Audio and MIDI of the recordings, each once: several recordings may share a MIDI file."""
-    names = {each.recording.audio_path for each in sound} | {each.recording.midi_path for each in sound}
+def _files_of(intact: list[CheckedRecording]) -> list[str]:
+    """Audio and MIDI files of the recordings, each once: several recordings may share a MIDI file."""
+    names = {each.recording.audio_path for each in intact} | {each.recording.midi_path for each in intact}
     return sorted(names)
 
 

@@ -1,6 +1,6 @@
-"""Looking at the files of a corpus: audio by the header alone, so that all 45,537 recordings of E-GMD can be checked.
+"""Checking the files of a corpus: PCM audio by its header alone, so that all 45,537 recordings of E-GMD can be checked.
 
-What is compressed or floating is decoded as well, since it can be damaged, or NaN, behind a sound header.
+Compressed and floating-point audio is decoded as well: it can be damaged, or hold NaN, behind an intact header.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from drum_crnn.music.midi import read_midi
 
 __all__ = ["MAX_RING_S", "MAX_SHORTFALL_S", "CheckedRecording", "check_recordings", "validate"]
 
-# The table's `duration` is that of the performance: a recording that ends this much earlier lost notes, while one that
-# rings on after the last note is whole. Beyond a cymbal's decay it belongs to another performance.
+# The table's `duration` is that of the performance. A recording that ends this much earlier lacks notes. It may ring on
+# after the last note, but not longer than a cymbal: then it belongs to another performance.
 MAX_SHORTFALL_S = 0.5
 MAX_RING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRecording:
-    """A recording after a look at its files; `audio` is None if and only if `problems` is not empty."""
+    """A recording whose files were checked; `audio` is None if and only if `problems` is not empty."""
 
     recording: Recording
     audio: AudioInfo | None
@@ -36,17 +36,17 @@ class CheckedRecording:
 
 
 def check_recordings(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers: int = 1) -> list[CheckedRecording]:
-    """Look at the files of every recording that has audio, in the order of the table.
+    """Check the files of every recording that has audio, in the order of the table.
 
-    Found are: missing files; audio that cannot be read, is empty, is cut short, or has another rate or length than it
-    should; MIDI that cannot be read or holds a note of no known meaning.
+    Problems are: missing files; audio that cannot be read, is empty, is cut short, or has a wrong rate or length; MIDI
+    that cannot be read or holds an unknown note.
 
     Parameters
     ----------
     sample_rate : int
         The rate that every recording must have, in Hz.
     workers : int
-        Number of processes; the answer does not depend on it.
+        Number of processes; the result does not depend on it.
     """
     groups: dict[str, list[Recording]] = {}
     for recording in corpus.recordings:
@@ -67,11 +67,11 @@ def check_recordings(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers:
 
 
 def validate(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers: int = 1) -> list[Problem]:
-    """Everything that is wrong with the table's rows and with the files that they name, in the order of the table.
+    """All problems of the table's rows and of the files that they name, in the order of the table.
 
     See Also
     --------
-    check_recordings : what is looked for in the files.
+    check_recordings : the problems of files.
     """
     problems = list(corpus.problems)
     for checked in check_recordings(corpus, sample_rate=sample_rate, workers=workers):
@@ -96,7 +96,7 @@ def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[Audio
     try:
         audio = probe(path)
         if not audio.is_pcm:
-            # What is compressed can be damaged, and what is floating can be NaN, behind a sound header.
+            # Compressed audio can be damaged, and floating-point audio can be NaN, behind an intact header.
             for _ in read_blocks(path, sample_rate=audio.sample_rate):
                 pass
     except DrumCrnnError as error:
@@ -110,7 +110,7 @@ def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[Audio
 
 
 def _check_midi(path: Path, known: dict[bytes, list[str]]) -> list[str]:
-    """The faults of a MIDI file; `known` remembers them by content."""
+    """The faults of a MIDI file; `known` caches them by content."""
     try:
         content = hashlib.sha256(path.read_bytes()).digest()
     except FileNotFoundError:
@@ -132,11 +132,11 @@ def _midi_faults(path: Path) -> list[str]:
         if note.note not in LANE_OF_NOTE and note.note not in UNMAPPED_NOTES:
             first.setdefault(note.note, note.time_s)
     return [
-        f"note {number} (first at {time_s:.3f} s) belongs to no lane and is not among the notes known to be ignored"
+        f"note {number} (first at {time_s:.3f} s) belongs to no lane, and is not one of the notes that are ignored"
         for number, time_s in sorted(first.items())
     ]
 
 
 def _without_path(error: DrumCrnnError, path: Path) -> str:
-    """The message of `error` without the place of `path` on this machine."""
+    """The message of `error` without the folder of `path`."""
     return str(error).removeprefix(f"{path}: ").replace(str(path), path.name)

@@ -1,7 +1,7 @@
 """Extraction: bringing the feature shards of a corpus up to date, in parallel.
 
-The bytes of a shard follow from its recordings, the parameters and the code alone: not from the number of workers, nor
-from which of its recordings had been computed before.
+The bytes of a shard depend only on its recordings, the parameters and the code. They do not depend on the number of
+workers, or on the recordings that were computed before.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ def extract_corpus(
     Parameters
     ----------
     root : Path
-        Where the corpus lies; the catalog's paths are relative to it.
+        Folder of the corpus; the catalog's paths are relative to it.
     n_workers : int
         Processes; the result is the same for any number.
 
@@ -90,14 +90,14 @@ def extract_corpus(
             if path not in wanted:
                 path.unlink()
         elif not path.name.startswith(PARTIAL):
-            raise DrumCrnnError(f"{path}: is no feature shard; move it away, or name another folder for the features")
+            raise DrumCrnnError(f"{path}: is not a feature shard; move it away, or choose another folder for features")
     # Longest first, so that no worker is left alone with a long shard at the end.
     jobs.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
     remove_leftovers(target)
     try:
         return _run_jobs(jobs, n_workers)
     except BaseException:
-        remove_leftovers(target)  # of workers, which are dead by now
+        remove_leftovers(target)  # of workers, which have ended
         raise
 
 
@@ -108,7 +108,7 @@ def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int) -> ExtractionReport:
     total = sum(len(job.entries) for job in jobs)
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        task = progress.add_task("extract", total=total, note="")
+        task = progress.add_task("extracting", total=total, note="")
         reports: Iterator[ExtractionReport] = map(_write_shard, jobs)
         if n_workers > 1:
             # Forked workers would inherit locks of threads that numpy and HDF5 may have started.
@@ -127,7 +127,7 @@ def _shard_of(recording: str, n_shards: int) -> int:
 
 
 def _signature(params: FeatureParams) -> str:
-    """What, besides the audio, decides the frames of a recording: parameters and code."""
+    """Checksum of what the frames of a recording depend on besides the audio: parameters and code."""
     digest = hashlib.sha256(f"{SHARD_FORMAT} {params.model_dump_json()}".encode())
     for module in (drum_crnn.music.audio, drum_crnn.music.log_mel):
         digest.update(Path(str(module.__file__)).read_bytes())
@@ -191,7 +191,7 @@ def _n_frames(entry: CatalogEntry, params: FeatureParams) -> int:
 
 
 def _kept_frames(old: Shard | None, entry: CatalogEntry) -> HalfArray | None:
-    """Frames that were computed before; None if there are none, or they are damaged."""
+    """The frames of an earlier run; None if there are none, or they are damaged."""
     if old is None or old.sources.get(entry.recording) != entry.audio_sha256:
         return None
     try:
@@ -206,14 +206,14 @@ def _compute(path: Path, log_mel: LogMel, n_frames: int) -> HalfArray:
     frames = np.concatenate([nothing, *(group.astype(np.float16) for group in log_mel.stream(blocks))])
     if len(frames) != n_frames:
         raise DrumCrnnError(
-            f"{path}: has {len(frames)} frames where its catalog entry promises {n_frames}; "
-            "it changed since: run `drum-crnn corpus scan` again if corpus.watch is its file, then `dvc repro catalog`"
+            f"{path}: has {len(frames)} frames, but the catalog says {n_frames}, so the file has changed; "
+            "if corpus.watch is a fingerprint, run `drum-crnn corpus scan`; then run `dvc repro catalog`"
         )
     return frames
 
 
 class _ChunkWriter:
-    """Writes rows of a dataset in order, whole chunks at a time, so that none is compressed twice."""
+    """Writes rows of a dataset in order and in whole chunks, so that no chunk is compressed twice."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
@@ -242,7 +242,7 @@ class _ChunkWriter:
 
 
 def _open_if_valid(path: Path, signature: str) -> Shard | None:
-    """The shard, or None if it is not there, damaged, or was made with other parameters or code."""
+    """The shard, or None if it is missing, damaged, or was made with other parameters or code."""
     try:
         shard = Shard(path)
     except DrumCrnnError:

@@ -1,8 +1,8 @@
-"""What DVC watches in place of a corpus that lies outside the repository.
+"""Fingerprints, which DVC watches in place of a corpus outside the repository.
 
 `drum-crnn corpus scan ROOT` writes a small file with the size and checksum of every file of a corpus. DVC hashes that
-file instead of 132 GB. A second file, outside the DAG, remembers sizes and times of modification, so that a later scan
-reads only what is new or changed: the rest costs one `stat` a file.
+file instead of 132 GB. A second file, outside the DAG, remembers sizes and times of modification. So a later scan reads
+only new and changed files, and calls `stat` once for each of the others.
 """
 
 import csv
@@ -29,7 +29,7 @@ _MEMORY_HEADER = ["path", "bytes", "mtime_ns", "sha256"]
 # checksum taken that soon after the change must not be remembered.
 _RACY_NS = 2_000_000_000
 
-_SAVE_EVERY = 1000  # files hashed between two saves of the memory: what a killed scan may have to hash again
+_SAVE_EVERY = 1000  # files hashed between two saves of the memory; a killed scan repeats at most these
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,18 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Size and checksum of every file of a corpus, by relative path. It says nothing of where the corpus lies."""
+    """Size and checksum of every file of a corpus, by relative path. It does not depend on the corpus's location."""
 
     files: dict[str, FileState]
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `scan` wrote.
+        """Read a fingerprint that `scan` wrote.
 
         Raises
         ------
         DrumCrnnError
-            If the file is missing or is no fingerprint.
+            If the file is missing or is not a fingerprint.
         """
         again = "run `drum-crnn corpus scan ROOT` with the corpus's directory"
         files: dict[str, FileState] = {}
@@ -67,14 +67,14 @@ class Fingerprint:
         return cls(files)
 
     def write(self, path: Path) -> None:
-        """Write as CSV sorted by path: equal trees give equal bytes, wherever they lie and whenever they were made."""
+        """Write as CSV sorted by path: equal trees give equal bytes, regardless of their location and age."""
         rows = ([name, state.n_bytes, state.sha256] for name, state in sorted(self.files.items()))
         write_table(path, _FINGERPRINT_HEADER, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanSummary:
-    """What a scan did: files in the fingerprint, files and bytes read for it, files that the table names in vain."""
+    """What a scan did: files in the fingerprint, files and bytes read for it, and missing files."""
 
     n_files: int
     n_hashed: int
@@ -95,13 +95,14 @@ def scan(root: Path, fingerprint_path: Path, memory_path: Path, *, workers: int 
     Parameters
     ----------
     root : Path
-        Directory of the corpus; its table and all files that the table names are covered. Missing ones are counted.
+        Directory of the corpus. The fingerprint covers its table and all files that the table names; missing ones are
+        counted.
     fingerprint_path : Path
         The file that DVC watches; replaced as a whole.
     memory_path : Path
-        Where sizes, times and checksums are remembered, for any number of corpora; safe to delete.
+        The file that remembers sizes, times and checksums, for any number of corpora; safe to delete.
     workers : int, optional
-        Files read at the same time; by default as `hash_files`.
+        Files read at the same time; default as in `hash_files`.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def scan(root: Path, fingerprint_path: Path, memory_path: Path, *, workers: int 
                 kept[_absolute(base, name)] = _Remembered(found.st_size, found.st_mtime_ns, sha256)
             if count % _SAVE_EVERY == 0:
                 _write_memory(memory_path, kept)
-    finally:  # an interrupted scan goes on where it stopped
+    finally:  # so that an interrupted scan can resume
         if kept != memory:
             _write_memory(memory_path, kept)
     Fingerprint(states).write(fingerprint_path)
@@ -160,7 +161,7 @@ def hash_files(
     Parameters
     ----------
     workers : int, optional
-        Threads; hashing lets go of the interpreter, so they run side by side. Default: one a core, at most eight.
+        Threads, which run in parallel, since hashing releases the GIL. Default: one for each core, at most eight.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""How labels are made of MIDI.
+"""Making labels from MIDI.
 
-The MIDI beside a recording of E-GMD is not the performance but what one kit's pad map made of it: some kits send tom
-rims to the snare, two send every hi-hat note to 54. So all recordings of a performance take their labels from one
-*canonical* MIDI, that which most of its kits share. Where a recording's own MIDI disagrees, nobody knows what sounds:
-an ignore window on the lanes of both sides keeps the note out of loss and scores for that recording. Where each
-recording's own MIDI is exact, as the studio's is, `labels.midi` says so, and it is taken as it is.
+In E-GMD, the MIDI of a recording is the performance as one kit's pad map changed it: some kits send tom rims to the
+snare, two send every hi-hat note to 54. So all recordings of a performance are labelled by one *canonical* MIDI, which
+most of its kits share. Where a recording's own MIDI disagrees, nobody knows what sounds. Ignore windows on the lanes of
+both notes then exclude them from loss and scores for that recording. Where each recording's own MIDI is exact, as the
+studio's is, set `labels.midi` to `own` to use it unchanged.
 
-A note that nobody can hear is no onset and no silence either. Corpora of the studio say how audible each note is
-(`drum_crnn.data.audibility`); of others, only the velocity is known.
+A note that nobody can hear counts neither as an onset nor as silence. The studio measures how audible each note is
+(`drum_crnn.data.audibility`); for other corpora, only the velocity is known.
 
 Every note is accounted for, under one of `REASONS`.
 """
@@ -35,16 +35,16 @@ from drum_crnn.music.midi import Note, canonical_midi, read_midi
 
 __all__ = ["REASONS", "LabelParams", "make_labels"]
 
-# What becomes of a note of the canonical MIDI, in the order in which it is decided; "extra" counts the notes of a
-# recording's own MIDI that answer to none of the canonical ones.
+# What becomes of a note of the canonical MIDI, in order of decision; "extra" counts the notes of a recording's own MIDI
+# that match no canonical note.
 REASONS: dict[str, str] = {
     "after_end": "lies beyond the end of the recording: left out",
-    "remapped": "is of another lane in the recording's own MIDI: ignore windows on both lanes",
+    "remapped": "has another lane in the recording's own MIDI: ignore windows on both lanes",
     "missing": "is missing in the recording's own MIDI: ignore window",
-    "extra": "is in the recording's own MIDI alone: ignore window",
-    "no_lane": "is percussion of no lane, and so in the recording's own MIDI: left out",
+    "extra": "is only in the recording's own MIDI: ignore window",
+    "no_lane": "is percussion of no lane, also in the recording's own MIDI: left out",
     "merged": "is closer than labels.merge_window_s to a louder note of its lane: left out",
-    "inaudible": "stands out of what else sounds by less than labels.min_audibility_db: ignore window",
+    "inaudible": "is less audible than labels.min_audibility_db: ignore window",
     "soft": "is softer than labels.min_velocity: ignore window",
     "onset": "is an onset",
 }
@@ -64,12 +64,12 @@ class LabelParams(ParamsSection):
     Attributes
     ----------
     midi : str
-        "own": the MIDI beside a recording is what sounds in it; "canonical": it may have been remapped, and the
+        "own": each recording's own MIDI is exact, and gives its labels; "canonical": it may have been remapped, and the
         performance's canonical MIDI decides.
     merge_window_s : float
         Notes of one lane closer than this are one onset; the louder wins.
     min_velocity : int
-        Softer notes can hardly be heard: each becomes an ignore window, neither onset nor silence.
+        Softer notes are hardly audible: each becomes an ignore window, neither onset nor silence.
     min_audibility_db : float or None
         Notes less audible than this, in dB, become ignore windows as well, where audibility was measured.
     ignore_radius_s : float
@@ -98,14 +98,14 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
     Raises
     ------
     DrumCrnnError
-        If a MIDI file cannot be read, is not the one that the catalog describes, or holds a note that maps to no lane
-        and is not known to be ignored.
+        If a MIDI file cannot be read, is not the one that the catalog describes, or holds a note that neither maps to
+        a lane nor is one of those that are ignored.
     """
     groups = catalog.performances().values()
     if params.midi == "own" and (doubtful := _first_remapped(root, groups)):
         warn(
-            f"labels.midi is own, but the recordings of '{doubtful}' have different MIDI files, and nobody measured "
-            "their audibility: if this is E-GMD, whose kits remap notes, set labels.midi to canonical"
+            f"labels.midi is own, but the recordings of '{doubtful}' have different MIDI files without measured "
+            "audibility: if this is E-GMD, whose kits remap notes, set labels.midi to canonical"
         )
     label = partial(_label_performance, root, params)
     of_recording: dict[str, _RecordingLabels] = {}
@@ -121,7 +121,7 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
 
 
 def _first_remapped(root: Path, groups: Iterable[Sequence[CatalogEntry]]) -> str | None:
-    """The first performance whose recordings differ in their MIDI, though they are not the studio's."""
+    """The first performance whose recordings differ in their MIDI, if the studio did not render them."""
     for group in groups:
         if len({entry.midi_sha256 for entry in group}) > 1:
             is_measured = audibility_path(root / group[0].midi_path).is_file()
@@ -166,7 +166,7 @@ def _label_performance(
 
 
 def _label_own(root: Path, entry: CatalogEntry, params: LabelParams) -> _RecordingLabels:
-    """Label a recording by its own MIDI, and by how audible its notes are if that is known."""
+    """Label a recording by its own MIDI, and by the audibility of its notes if it is known."""
     midi = root / entry.midi_path
     notes = _read_notes(midi, entry.midi_sha256)
     audibility_db = None if params.min_audibility_db is None else read_audibility(midi, notes)
@@ -180,13 +180,13 @@ def _read_notes(path: Path, sha256: str) -> list[Note]:
     if unknown:
         numbers = ", ".join(map(str, unknown))
         raise DrumCrnnError(
-            f"{path}: note {numbers} belongs to no lane and is not among the notes known to be ignored; "
-            "add it to drum_crnn/music/lanes.py or take the recording out of the corpus"
+            f"{path}: note {numbers} belongs to no lane, and is not one of the notes that are ignored; "
+            "add it to drum_crnn/music/lanes.py or remove the recording from the corpus"
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise DrumCrnnError(
-            f"{path}: is not the file that the catalog describes; run `drum-crnn corpus scan` again if corpus.watch is "
-            "its file, then `dvc repro catalog`"
+            f"{path}: is not the file that the catalog describes; if corpus.watch is a fingerprint, run "
+            "`drum-crnn corpus scan`; then run `dvc repro catalog`"
         )
     return notes
 
@@ -209,15 +209,15 @@ def _label(
 ) -> _RecordingLabels:
     account: Counter[tuple[str, int]] = Counter(("after_end", note.note) for note in beyond_end)
     agreed = list(canonical)
-    doubtful: list[tuple[float, int]] = []  # time and lane around which nothing is judged
+    doubtful: list[tuple[float, int]] = []  # times and lanes of ignore windows
     if own != canonical:
-        agreed, disputed, unanswered = _compare(canonical, own)
-        for note, answer in disputed:
-            account["missing" if answer is None else "remapped", note.note] += 1
+        agreed, disputed, unmatched = _compare(canonical, own)
+        for note, counterpart in disputed:
+            account["missing" if counterpart is None else "remapped", note.note] += 1
             doubtful.append((note.time_s, _lane(note)))
-            if answer is not None:
-                doubtful.append((answer.time_s, _lane(answer)))
-        for note in unanswered:
+            if counterpart is not None:
+                doubtful.append((counterpart.time_s, _lane(counterpart)))
+        for note in unmatched:
             account["extra", note.note] += 1
             doubtful.append((note.time_s, _lane(note)))
     account.update(("no_lane", note.note) for note in agreed if _lane(note) == _NO_LANE)
@@ -260,17 +260,17 @@ def _compare(
 ) -> tuple[list[Note], list[tuple[Note, Note | None]], list[Note]]:
     """Match the notes of two MIDI files one to one, within `_MATCH_S`.
 
-    Notes of the same lane are matched first; what is left over is then matched by time alone, since a pad map changes
-    the number of a note and not its time.
+    Notes of the same lane are matched first. The rest is then matched by time alone, since a pad map changes the number
+    of a note and not its time.
 
     Returns
     -------
     agreed : list of Note
-        Canonical notes whose lane is the same in both, by time.
+        Canonical notes whose lane is the same in both, in order of time.
     disputed : list of (Note, Note or None)
-        The other canonical notes, each with the note that stands in its place, if there is one.
-    unanswered : list of Note
-        Notes of `own` that are in the place of none.
+        The other canonical notes, each with its counterpart in `own`, if there is one.
+    unmatched : list of Note
+        Notes of `own` without a canonical counterpart.
     """
     agreed: list[Note] = []
     left: list[Note] = []
@@ -282,15 +282,16 @@ def _compare(
         agreed.extend(note for note, _ in pairs)
         left.extend(alone)
         left_own.extend(alone_there)
-    pairs, alone, unanswered = _pair(sorted(left), sorted(left_own))
+    pairs, alone, unmatched = _pair(sorted(left), sorted(left_own))
     disputed: list[tuple[Note, Note | None]] = [*pairs, *((note, None) for note in alone)]
-    return sorted(agreed), disputed, unanswered
+    return sorted(agreed), disputed, unmatched
 
 
 def _pair(one: Sequence[Note], other: Sequence[Note]) -> tuple[list[tuple[Note, Note]], list[Note], list[Note]]:
-    """As many pairs as possible of notes no further apart than `_MATCH_S`, and those left alone; both sorted by time.
+    """As many pairs as possible of notes no further apart than `_MATCH_S`, and the unmatched notes of both.
 
-    Taking the earliest possible partner each time is optimal, since all notes have the same tolerance.
+    Both lists are sorted by time. Choosing the earliest possible partner each time is optimal, since all notes have the
+    same tolerance.
     """
     pairs: list[tuple[Note, Note]] = []
     alone: list[Note] = []
@@ -310,10 +311,10 @@ def _pair(one: Sequence[Note], other: Sequence[Note]) -> tuple[list[tuple[Note, 
 
 
 def _merge(notes: Sequence[Note], window_s: float) -> tuple[list[Note], list[Note]]:
-    """Notes of one lane that stay, by time, and those that a louder (or as loud, and earlier) one takes in.
+    """Notes of one lane that stay, in order of time, and those merged into a louder (or as loud, but earlier) one.
 
-    The loudest note takes in all that are closer than `window_s`, then the loudest of the rest, and so on: what stays
-    is at least `window_s` apart, and a crescendo roll is thinned and not swallowed whole.
+    The loudest note absorbs all that are closer than `window_s`, then the loudest of the rest, and so on. The notes
+    that stay are at least `window_s` apart, and a crescendo roll is thinned, not reduced to one note.
     """
     times = np.array([note.time_s for note in notes], dtype=np.float64)
     gone = np.zeros(len(notes), dtype=np.bool_)
@@ -336,7 +337,7 @@ def _merge(notes: Sequence[Note], window_s: float) -> tuple[list[Note], list[Not
 
 
 def _windows(doubtful: Sequence[tuple[float, int]], radius_s: float) -> list[tuple[float, int, float]]:
-    """Start, lane and end of the windows around times and lanes; those of a lane that touch are one."""
+    """Start, lane and end of the windows around times; windows of one lane that touch are joined."""
     windows: list[tuple[float, int, float]] = []
     open_of_lane: dict[int, int] = {}
     for time_s, lane in sorted(doubtful):

@@ -1,6 +1,6 @@
-"""How performances are shared out among the splits.
+"""Assigning performances to splits.
 
-An official split is followed as it is; without one, performances are drawn, stratified by style.
+An official split is used as it is. Without one, performances are drawn at random, stratified by style.
 """
 
 import fnmatch
@@ -21,18 +21,18 @@ _MIN_PERFORMANCES = 3
 
 
 class SplitParams(ParamsSection):
-    """How performances are shared out.
+    """How performances are assigned to splits.
 
     Attributes
     ----------
     honour_official : bool
-        Follow the corpus's own split, if it has one; otherwise every performance is drawn anew.
+        Use the corpus's own split, if it has one; otherwise every performance is drawn anew.
     validation_fraction, test_fraction : float
-        Of the performances, where they are drawn.
+        Fractions of the performances, if they are drawn.
     seed : int
-        Of the draw.
+        Random seed of the draw.
     held_out_kits : tuple of str
-        Kits that are heard in the test alone: names, or patterns such as "hydrogen/*".
+        Kits that are used only in the test split: names, or patterns such as "hydrogen/*".
     """
 
     section: ClassVar[str] = "split"
@@ -46,7 +46,9 @@ class SplitParams(ParamsSection):
     @model_validator(mode="after")
     def _leave_some_for_training(self) -> Self:
         if self.validation_fraction + self.test_fraction >= 1.0:
-            raise ValueError("validation_fraction and test_fraction should add up to less than 1: the rest trains")
+            raise ValueError(
+                "validation_fraction and test_fraction should add up to less than 1: the rest is for training"
+            )
         return self
 
 
@@ -60,17 +62,17 @@ def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
     Raises
     ------
     DrumCrnnError
-        If a performance is in two splits, only some recordings have an official split, a pattern of held-out kits fits
-        no kit, there are fewer than three performances to draw from, or a split remains empty.
+        If a performance is in two splits, only some recordings have an official split, a pattern of held-out kits
+        matches no kit, there are fewer than three performances to draw from, or a split remains empty.
     """
     held_out = _held_out_kits(catalog, params.held_out_kits)
     n_official = sum(bool(entry.split) for entry in catalog)
     if params.honour_official and n_official:
         if n_official < len(catalog):
             raise DrumCrnnError(
-                f"only {n_official} of {len(catalog)} recordings have an official split (the first without is "
+                f"only {n_official} of {len(catalog)} recordings have an official split (the first without one is "
                 f"'{next(entry.recording for entry in catalog if not entry.split)}'); complete the corpus's table, "
-                "or set split.honour_official to false to draw all anew"
+                "or set split.honour_official to false to draw all splits anew"
             )
         split_of = _official_splits(catalog)
     else:
@@ -99,7 +101,7 @@ def _held_out_kits(catalog: Catalog, patterns: tuple[str, ...]) -> set[str]:
         fitting = {kit for kit in kits if fnmatch.fnmatchcase(kit, pattern)}
         if not fitting:
             raise DrumCrnnError(
-                f"split.held_out_kits: '{pattern}' fits no kit of the corpus; its kits are {', '.join(sorted(kits))}"
+                f"split.held_out_kits: '{pattern}' matches no kit of the corpus; its kits are {', '.join(sorted(kits))}"
             )
         held_out |= fitting
     return held_out
@@ -117,9 +119,9 @@ def _official_splits(catalog: Catalog) -> dict[str, str]:
 def _draw_splits(catalog: Catalog, params: SplitParams) -> dict[str, str]:
     """Draw a split for each performance: the totals are exact, and each style's are within one of its proportion.
 
-    Performances are lined up style by style, each style shuffled, and the line is cut into equal steps: every step
-    gives the test and the validation split their share (systematic sampling). Unlike folds, this keeps the
-    proportions of rare styles and works for three performances as well as for thousands.
+    Performances are lined up style by style, each style shuffled. Of this line, the test and the validation split get
+    performances at equal distances (systematic sampling). Unlike folds, this keeps the proportions of rare styles and
+    works for three performances as well as for thousands.
     """
     style_of = {entry.performance: entry.style.split("/")[0] for entry in catalog}
     n = len(style_of)

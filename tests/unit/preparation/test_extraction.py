@@ -1,4 +1,4 @@
-"""Shards whose bytes follow from audio, parameters and code alone; and what happens when something is wrong."""
+"""Shards whose bytes depend only on audio, parameters and code; and what happens on errors."""
 
 import hashlib
 from dataclasses import replace
@@ -115,7 +115,7 @@ def test_fewer_shards_leave_no_old_ones(root: Path, catalog: Catalog, tmp_path: 
 
 
 def test_compression_is_one_that_repeats_its_bytes(root: Path, catalog: Catalog, tmp_path: Path) -> None:
-    """LZF does not: five bytes of sixty-eight million differed between two runs, which small data seldom show."""
+    """LZF does not: five bytes of sixty-eight million differed between two runs; small data seldom show this."""
     extract(root, catalog, tmp_path / "features")
     for path in (tmp_path / "features").iterdir():
         with h5py.File(path) as file:
@@ -134,7 +134,7 @@ def test_shards_that_nobody_wants_are_removed(root: Path, catalog: Catalog, tmp_
 def test_what_is_no_shard_is_left_alone(root: Path, catalog: Catalog, tmp_path: Path) -> None:
     target = tmp_path / "features"
     (target / ".git").mkdir(parents=True)
-    with pytest.raises(DrumCrnnError, match=r"\.git: is no feature shard; move it away"):
+    with pytest.raises(DrumCrnnError, match=r"\.git: is not a feature shard; move it away"):
         extract(root, catalog, target)
     assert (target / ".git").is_dir()
 
@@ -178,7 +178,7 @@ def test_recording_of_another_length_than_catalogued_is_named_and_nothing_is_rep
             for entry in catalog
         )
     )
-    with pytest.raises(DrumCrnnError, match=r"e\.wav: has 159 frames where its catalog entry promises 160.*catalog"):
+    with pytest.raises(DrumCrnnError, match=r"e\.wav: has 159 frames, but the catalog says 160.*`dvc repro catalog`"):
         extract(root, longer, target, params=params)
     assert bytes_of(target) == before
 
@@ -200,7 +200,7 @@ def test_error_in_a_worker_reaches_the_user(root: Path, catalog: Catalog, tmp_pa
 
 @pytest.mark.parametrize("sample_rate", [22_050, 32_000])
 def test_frames_at_another_rate_than_the_corpus(tmp_path: Path, sample_rate: int) -> None:
-    """Recordings of one frame more or less at the new rate, and of a length that does not come out even."""
+    """Recordings of one frame more or less at the new rate, and of a length that is not a multiple."""
     lengths = [1, 441, 442, 881, 882, 883, 29_999, 30_001, 44_103]
     catalog = write_corpus(tmp_path / "corpus", {f"r{n}": noise(n) for n in lengths})
     params = small_features(sample_rate=sample_rate, hop_length=sample_rate // 100, fmax=10_000.0)

@@ -1,4 +1,4 @@
-"""Fingerprints: equal trees give equal bytes, and what has not changed is not read again."""
+"""Fingerprints: equal trees give equal bytes, and unchanged files are not read again."""
 
 import os
 import time
@@ -50,7 +50,7 @@ def test_the_second_scan_reads_nothing_and_a_third_only_what_changed(root: Path,
     assert out.read_bytes() == content
 
     changed = next(root.rglob("*.wav"))
-    changed.write_bytes(changed.read_bytes()[::-1])  # as long as before: the time alone tells
+    changed.write_bytes(changed.read_bytes()[::-1])  # as long as before: only the time differs
     summary = scan(root, out, memory)
     assert (summary.n_hashed, summary.n_bytes_hashed) == (1, changed.stat().st_size)
     name = changed.relative_to(root).as_posix()

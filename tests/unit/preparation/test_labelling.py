@@ -81,7 +81,7 @@ def test_a_plain_recording_has_its_notes(tmp_path: Path) -> None:
     assert account(labels) == {("onset", note.note): 1 for note in PLAYED}
 
 
-def test_the_majority_of_kits_speaks_for_all(tmp_path: Path) -> None:
+def test_the_majority_of_kits_decides_for_all(tmp_path: Path) -> None:
     """E-GMD's trap: kit C sends tom rims to the snare, kit D all hi-hats to the tambourine, E nothing for the kick."""
     takes = [
         Take(kit="A", notes=PLAYED),
@@ -165,7 +165,7 @@ def test_the_rule_for_ties(shuffle: tuple[int, ...]) -> None:
     assert ordered[canonical_midi(ordered)] is most  # as many notes of a lane as `more`, and more in all
     assert ordered[canonical_midi([*ordered, few])] is few  # two against one
     louder = [replace(note, velocity=100) for note in most]
-    assert canonical_midi([most, louder]) == 0  # one content: the first speaks
+    assert canonical_midi([most, louder]) == 0  # one content: the first decides
 
 
 def test_soft_notes_are_neither_onset_nor_silence(tmp_path: Path) -> None:
@@ -176,20 +176,20 @@ def test_soft_notes_are_neither_onset_nor_silence(tmp_path: Path) -> None:
     assert account(labels) == {("soft", 38): 1, ("merged", 38): 1, ("onset", 38): 1, ("soft", 42): 1}
 
 
-def hear(root: Path, recording: str, audibility_db: dict[int, float], *, otherwise: float = 30.0) -> None:
-    """Write the audibility of a recording's notes, by their numbers."""
+def write_audibilities(root: Path, recording: str, audibility_db: dict[int, float], *, otherwise: float = 30.0) -> None:
+    """Write the audibility of a recording's notes, by note number."""
     (midi,) = root.rglob(f"{Path(recording).name}.midi")
     notes = read_midi(midi)
     write_audibility(midi, notes, [audibility_db.get(note.note, otherwise) for note in notes])
 
 
-def test_notes_that_nobody_hears_are_neither_onset_nor_silence(tmp_path: Path) -> None:
+def test_inaudible_notes_are_neither_onset_nor_silence(tmp_path: Path) -> None:
     _, recordings = labels_of(tmp_path, [Take(kit="A", notes=PLAYED), Take(kit="B", notes=PLAYED)], OWN)
-    hear(tmp_path, recordings["A"], {38: -10.1, 42: -10.0, 47: -60.0})
+    write_audibilities(tmp_path, recordings["A"], {38: -10.1, 42: -10.0, 47: -60.0})
     labels = make_labels(tmp_path, catalog_of(tmp_path), OWN)
     assert onsets(labels, recordings["A"]) == [one for one in ONSETS if one[1] not in (SNARE, MID_TOM)]
     assert windows(labels, recordings["A"]) == [(0.175, 0.225, SNARE), (0.475, 0.525, MID_TOM)]
-    assert onsets(labels, recordings["B"]) == ONSETS  # nobody measured it
+    assert onsets(labels, recordings["B"]) == ONSETS  # not measured
     assert windows(labels, recordings["B"]) == []
     assert account(labels) == {
         ("inaudible", 38): 1,
@@ -203,18 +203,18 @@ def test_notes_that_nobody_hears_are_neither_onset_nor_silence(tmp_path: Path) -
     assert labels.ignored_shares() == {lane: 0.5 if lane in ("snare", "mid_tom") else 0.0 for lane in LANES}
 
 
-def test_null_takes_every_note_as_heard(tmp_path: Path) -> None:
+def test_null_ignores_no_note_as_inaudible(tmp_path: Path) -> None:
     _, recordings = labels_of(tmp_path, [Take(kit="A", notes=PLAYED)], OWN)
-    hear(tmp_path, recordings["A"], {38: -60.0})
+    write_audibilities(tmp_path, recordings["A"], {38: -60.0})
     labels = make_labels(tmp_path, catalog_of(tmp_path), OWN.model_copy(update={"min_audibility_db": None}))
     assert onsets(labels, recordings["A"]) == ONSETS
     assert windows(labels, recordings["A"]) == []
 
 
-def test_only_the_loudest_of_merged_notes_has_to_be_heard(tmp_path: Path) -> None:
+def test_only_the_loudest_of_merged_notes_has_to_be_audible(tmp_path: Path) -> None:
     flam = (Note(0.2, 38, 20), Note(0.21, 40, 90), Note(0.5, 38, 90), Note(0.51, 40, 20))
     _, recordings = labels_of(tmp_path, [Take(kit="A", notes=flam)], OWN)
-    hear(tmp_path, recordings["A"], {38: -30.0})
+    write_audibilities(tmp_path, recordings["A"], {38: -30.0})
     labels = make_labels(tmp_path, catalog_of(tmp_path), OWN)
     assert onsets(labels, recordings["A"]) == [(0.21, SNARE, 90)]
     assert windows(labels, recordings["A"]) == [(0.475, 0.525, SNARE)]
@@ -224,7 +224,7 @@ def test_only_the_loudest_of_merged_notes_has_to_be_heard(tmp_path: Path) -> Non
 def test_a_soft_note_is_soft_and_a_note_after_the_end_is_after_it_however_audible(tmp_path: Path) -> None:
     played = (Note(0.2, 38, 7), Note(0.4, 36, 90), Note(1.2, 42, 90))
     _, recordings = labels_of(tmp_path, [Take(kit="A", notes=played)], OWN)
-    hear(tmp_path, recordings["A"], {}, otherwise=-30.0)
+    write_audibilities(tmp_path, recordings["A"], {}, otherwise=-30.0)
     labels = make_labels(tmp_path, catalog_of(tmp_path), OWN)
     assert account(labels) == {("after_end", 42): 1, ("soft", 38): 1, ("inaudible", 36): 1}
 
@@ -254,7 +254,7 @@ def test_notes_after_the_end_are_left_out(tmp_path: Path) -> None:
 
 
 def test_an_unknown_note_is_an_error_with_file_and_number(tmp_path: Path) -> None:
-    """The catalog leaves such recordings out, so it takes a catalog that no longer describes the corpus."""
+    """The catalog leaves such recordings out, so this needs a catalog that no longer describes the corpus."""
     build_egmd(tmp_path, [Take(notes=(Note(0.1, 38, 90),))])
     catalog = catalog_of(tmp_path)
     build_egmd(tmp_path, [Take(notes=(Note(0.1, 99, 90),))])
@@ -351,7 +351,7 @@ def test_a_flam_keeps_its_main_stroke_and_a_roll_is_thinned() -> None:
 
 
 def most_pairs(one: list[Note], other: list[Note]) -> int:
-    """The size of the largest matching, by trying everything."""
+    """The size of the largest matching, by brute force."""
     if not one:
         return 0
     rest = one[1:]

@@ -1,4 +1,4 @@
-"""Making splits: no performance in two splits, nobody forgotten, and the same draw every time."""
+"""Making splits: no performance in two splits, none missing, and the same draw every time."""
 
 import fnmatch
 from collections import Counter
@@ -72,7 +72,7 @@ def test_properties_of_every_split(
         held_out_kits=held_out,
     )
     splits = make_splits(catalog, chosen)
-    # Every recording once, in the catalog's order, and what a row says of it is true.
+    # Every recording once, in the catalog's order, with a true row.
     assert [(row.recording, row.performance, row.kit) for row in splits] == [
         (each.recording, each.performance, each.kit) for each in catalog
     ]
@@ -116,7 +116,7 @@ def test_a_draw_is_exact_in_all_and_fair_to_each_style(
     for style, count in n_of_style.items():
         here = Counter(split for performance, split in splits.items() if performance.startswith(style))
         assert abs(here["test"] - count * n_test / n) < 1 + 1e-9
-        # Validation is drawn from what the test leaves, which is itself within one of its share.
+        # Validation is drawn from what the test split leaves, which is itself within one of its share.
         assert abs(here["validation"] - count * n_validation / n) < 2
 
 
@@ -153,13 +153,13 @@ def test_half_an_official_split_is_an_error_and_not_a_guess() -> None:
     assert len(make_splits(catalog_of(entries), params(honour_official=False))) == 9
 
 
-def test_an_official_split_without_a_side_is_an_error() -> None:
+def test_an_official_split_with_an_empty_split_is_an_error() -> None:
     entries = [entry(f"p{i}", split=SPLITS[i % 2]) for i in range(9)]
     with pytest.raises(DrumCrnnError, match="the test split has no recordings"):
         make_splits(catalog_of(entries), params())
 
 
-def test_held_out_kits_are_heard_in_the_test_alone() -> None:
+def test_held_out_kits_are_used_only_in_the_test_split() -> None:
     entries = [entry(f"p{i}", kit, split=SPLITS[i % 3]) for i in range(6) for kit in ("gm/A", "hydrogen/B")]
     splits = make_splits(catalog_of(entries), params(held_out_kits=("hydrogen/*",)))
     assert {(row.split, row.kit) for row in splits} == {
@@ -171,9 +171,9 @@ def test_held_out_kits_are_heard_in_the_test_alone() -> None:
     }
 
 
-def test_a_pattern_of_held_out_kits_that_fits_none_is_an_error() -> None:
+def test_a_pattern_of_held_out_kits_that_matches_none_is_an_error() -> None:
     catalog = catalog_of([entry(f"p{i}", "gm/A") for i in range(9)])
-    with pytest.raises(DrumCrnnError, match=r"held_out_kits: 'GM/\*' fits no kit of the corpus; its kits are gm/A"):
+    with pytest.raises(DrumCrnnError, match=r"held_out_kits: 'GM/\*' matches no kit of the corpus; its kits are gm/A"):
         make_splits(catalog, params(held_out_kits=("GM/*",)))
     with pytest.raises(DrumCrnnError, match="the train split has no recordings"):
         make_splits(catalog, params(held_out_kits=("gm/*",)))
