@@ -4,7 +4,7 @@ A corpus is a directory with one table (`e-gmd-v1.0.0.csv`, Groove's `info.csv`,
 whose rows name a MIDI and an audio file. `Corpus.open` reads the table alone; `preparation.checking` looks at the files
 that it names.
 
-What is wrong with one row or one file is a `Problem`; what makes the whole corpus unusable is a `DrumCrnnError`.
+A fault of one row or one file is a `Problem`; a fault that makes the whole corpus unusable is a `DrumCrnnError`.
 
 References
 ----------
@@ -41,7 +41,7 @@ SAMPLE_RATE = 44_100  # Hz; of E-GMD, of Groove and of the studio
 GROOVE_KIT = "Groove"  # Groove was recorded with one kit, and its table does not name it
 OFFICIAL_SPLITS = ("train", "validation", "test")
 
-# The header of E-GMD's table, in its order; Groove's has the same names in another, and no kit.
+# The header of E-GMD's table, in its order; Groove's has the same names in another order, and no kit.
 EGMD_COLUMNS = (
     "drummer",
     "session",
@@ -56,7 +56,7 @@ EGMD_COLUMNS = (
     "audio_filename",
     "kit_name",
 )
-# What the studio's table has besides: how a recording was made.
+# An additional column of the studio's table: how a recording was made.
 CONDITION_COLUMN = "condition"
 _KIT_COLUMN = EGMD_COLUMNS[-1]
 _REQUIRED_COLUMNS = EGMD_COLUMNS[:-1]
@@ -93,13 +93,13 @@ class Recording:
     performance : str
         The table's `id`, which E-GMD repeats across kits.
     duration_s : float
-        That of the performance, as the table has it.
+        Duration of the performance, from the table.
     split : str
-        "train", "validation", "test", or empty if the table does not say.
+        "train", "validation", "test", or empty if the table does not tell.
     midi_path, audio_path : str
         Relative to the corpus, with `/`. `audio_path` is empty for the performances that Groove published as MIDI only.
     condition : str
-        How the recording was made, such as "plain" or the name of a variation; empty if the table does not say.
+        How the recording was made, such as "plain" or the name of a variation; empty if the table does not tell.
     line : int
         Line of the table, counted from 1.
     """
@@ -130,9 +130,9 @@ class Corpus:
     root, csv_path : Path
         The directory and the table in it.
     recordings : list of Recording
-        The rows that can be understood.
+        The valid rows.
     problems : list of Problem
-        The rows that cannot; these are in no other list.
+        The faults of the other rows.
     """
 
     root: Path
@@ -147,7 +147,7 @@ class Corpus:
         Raises
         ------
         DrumCrnnError
-            If `root` is no directory, holds no table or several, or the table lacks a column or is no text.
+            If `root` is no directory, holds no table or several, or the table lacks a column or is not text.
         """
         csv_path = _find_table(root)
         recordings: list[Recording] = []
@@ -169,12 +169,12 @@ class Corpus:
 
 
 class _RowError(Exception):
-    """What is wrong with one row of a table."""
+    """A fault of one row of a table."""
 
 
 def _find_table(root: Path) -> Path:
     if not root.is_dir():
-        raise DrumCrnnError(f"{root}: there is no such directory; set corpus.root to where the corpus was unpacked")
+        raise DrumCrnnError(f"{root}: there is no such directory; set corpus.root to the folder of the corpus")
     tables = sorted(root.glob("*.csv"))
     for pattern in ("e-gmd-v*.csv", "info.csv"):
         named = [path for path in tables if path.match(pattern)]
@@ -186,10 +186,10 @@ def _find_table(root: Path) -> Path:
         return tables[0]
     if tables:
         names = ", ".join(path.name for path in tables)
-        raise DrumCrnnError(f"{root}: several tables ({names}); keep the one that describes the corpus")
+        raise DrumCrnnError(f"{root}: holds several tables ({names}); keep only the one that describes the corpus")
     below = sorted([*root.glob("*/e-gmd-v*.csv"), *root.glob("*/info.csv")])
-    hint = f"did you mean {below[0].parent}?" if below else "it should hold e-gmd-v1.0.0.csv, info.csv or the like"
-    raise DrumCrnnError(f"{root}: no table of recordings here; {hint}")
+    hint = f"did you mean {below[0].parent}?" if below else "it should hold e-gmd-v1.0.0.csv, info.csv or a similar CSV"
+    raise DrumCrnnError(f"{root}: holds no table of recordings; {hint}")
 
 
 def _header(csv_path: Path) -> list[str]:
@@ -286,7 +286,7 @@ def _relative_path(row: dict[str, str], column: str) -> str:
     if path.is_absolute() or PureWindowsPath(text).drive:
         raise _RowError(f"'{column}' is the absolute path '{text}'; write it relative to the corpus")
     if ".." in path.parts:
-        raise _RowError(f"'{column}' climbs with '..' ('{text}'), perhaps out of the corpus; write it without")
+        raise _RowError(f"'{column}' is '{text}', which may lead out of the corpus; write it without '..'")
     if not path.name:
         raise _RowError(f"'{column}' is '{text}', which names no file")
     return path.as_posix()

@@ -1,10 +1,10 @@
 """Shards of log-mel frames: compressed HDF5 files, each holding the recordings whose id hashes to it.
 
 A shard holds `frames` (n_frames, n_mels) float16 in decibels, the recordings one after another in the order of their
-ids; `recording`, their ids; `offset` (n + 1), where each begins; `source`, the checksum of the audio it came from; and
-as attributes `params`, with which the frames were made, and `signature`, a checksum of params and code.
-Every chunk carries a checksum (HDF5's fletcher32), and so do the headers, in which the attributes are. Texts have a
-fixed length, since those of variable length lie outside both. So a damaged file is an error and not noise.
+ids; `recording`, their ids; `offset` (n + 1), where each begins; `source`, the checksums of their audio; and as
+attributes `params`, the parameters of the frames, and `signature`, a checksum of params and code.
+Every chunk has a checksum (HDF5's fletcher32), and so do the headers, which hold the attributes. Texts have a fixed
+length, since HDF5 stores texts of variable length outside of both. So a damaged file gives an error, not noise.
 """
 
 import hashlib
@@ -47,6 +47,7 @@ class Shard:
             raise damaged_error(path, error, "extract") from None
 
     def read(self, recording: str, start: int = 0, stop: int | None = None) -> HalfArray:
+        """As `FeatureStore.read`."""
         if start < 0:
             raise ValueError(f"start is {start}; frames before it belong to another recording")
         first, last = self.spans[recording]
@@ -57,6 +58,7 @@ class Shard:
             raise damaged_error(self.path, error, "extract") from None
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
@@ -68,7 +70,7 @@ class FeatureStore:
     Attributes
     ----------
     params : FeatureParams
-        With which the frames were made.
+        The parameters of the frames.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class FeatureStore:
         return recording in self._spans
 
     def fingerprint(self) -> str:
-        """Checksum of what the frames follow from: it tells two states of a store apart without reading the frames."""
+        """Checksum of audio, params and code: it tells two states of a store apart without reading the frames."""
         return self._fingerprint
 
     def n_frames(self, recording: str) -> int:

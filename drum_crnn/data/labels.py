@@ -1,4 +1,4 @@
-"""Labels: the onsets of every recording, and where nothing may be judged."""
+"""Labels: the onsets and ignore windows of every recording."""
 
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
@@ -14,10 +14,10 @@ from drum_crnn.foundation.tables import write_table
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets
 
-__all__ = ["UNHEARD", "AccountRow", "Labels"]
+__all__ = ["AccountRow", "Labels"]
 
-# Reasons of the accounting for which a note counts neither as onset nor as silence because nobody hears it.
-UNHEARD = ("soft", "inaudible")
+# Reasons of the accounting for which a note counts neither as onset nor as silence, because it is inaudible.
+_INAUDIBLE = ("soft", "inaudible")
 
 _FORMAT = 2
 _LANES = ",".join(LANES)
@@ -29,7 +29,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """How many notes of one number, summed over recordings, had one fate; `lane` is empty for a note of no lane."""
+    """Notes of one number with one reason, counted over all recordings; `lane` is empty for a note of no lane."""
 
     reason: str
     note: int
@@ -44,15 +44,15 @@ class Labels:
     Attributes
     ----------
     recordings : tuple of str
-        Identities, in the catalog's order.
+        Ids, in the catalog's order.
     onset_offset, ignore_offset : int64 array, shape (n_recordings + 1,)
         Recording i owns the slice `offset[i]:offset[i + 1]`.
     onset_time_s, onset_lane, onset_velocity : float64, int8 and uint8 arrays, shape (n_onsets,)
-        By time, then lane, within each recording.
+        In order of time, then lane, within each recording.
     ignore_start_s, ignore_end_s, ignore_lane : float64, float64 and int8 arrays, shape (n_windows,)
-        By start, then lane, within each recording; windows of one lane do not overlap.
+        In order of start, then lane, within each recording; windows of one lane do not overlap.
     accounting : tuple of AccountRow
-        Known where the labels were made, and empty where they were read.
+        Known when labels are made, empty when they are read.
     """
 
     recordings: tuple[str, ...]
@@ -101,7 +101,7 @@ class Labels:
         Raises
         ------
         DrumCrnnError
-            If the file is missing, is none of ours, or was written with another list of lanes.
+            If the file is missing, is not a file of labels, or was written with another list of lanes.
         """
         if not path.is_file():
             raise DrumCrnnError(f"{path}: there is no such file; run `dvc repro label`")
@@ -116,7 +116,7 @@ class Labels:
         return cls(tuple(recordings), **arrays)
 
     def write(self, path: Path) -> None:
-        """Write as HDF5: equal labels give equal bytes. All content is under checksums, as in a feature shard."""
+        """Write as HDF5: equal labels give equal bytes. Checksums cover all content, as in a feature shard."""
         with replace_hdf5(path) as file:
             file.attrs["format"] = _FORMAT
             file.attrs["lanes"] = np.bytes_(_LANES)
@@ -125,10 +125,10 @@ class Labels:
                 _write_array(file, name, np.asarray(getattr(self, name), dtype=dtype))
 
     def ignored_shares(self) -> dict[str, float]:
-        """Share of each lane's notes that cannot be heard: too soft, or hidden by others; 0 for an empty lane."""
+        """Share of each lane's notes that are inaudible: too soft, or masked by others; 0 for an empty lane."""
         shares = {}
         for lane in LANES:
-            counts = dict.fromkeys(("onset", *UNHEARD), 0)
+            counts = dict.fromkeys(("onset", *_INAUDIBLE), 0)
             for row in self.accounting:
                 if row.lane == lane and row.reason in counts:
                     counts[row.reason] += row.count
@@ -137,7 +137,7 @@ class Labels:
         return shares
 
     def write_accounting(self, path: Path) -> None:
-        """Write what became of every note as CSV: reason, note, lane, count."""
+        """Write the accounting of all notes as CSV: reason, note, lane, count."""
         columns = [field.name for field in fields(AccountRow)]
         write_table(path, columns, (astuple(row) for row in self.accounting))
 
@@ -156,11 +156,11 @@ _DTYPES: dict[str, type[np.generic]] = {
 
 def _write_array(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     if len(values):
-        # Kits of one performance repeat its labels within deflate's 32 KiB, so they cost next to nothing. Shuffling
-        # the bytes would tear these repeats apart.
+        # Kits of one performance repeat its labels within deflate's 32 KiB, so they cost almost nothing. Shuffling
+        # the bytes would break these repeats.
         options: dict[str, Any] = {"chunks": (min(len(values), _CHUNK),), "compression": "gzip", "compression_opts": 4}
         options["fletcher32"] = True
     else:
         options = {}
-    # No time of creation: it would be the one thing that differs between equal runs.
+    # No time of creation: only this would differ between equal runs.
     file.create_dataset(name, data=values, track_times=False, **options)

@@ -1,4 +1,4 @@
-"""The file of audibilities: it comes back note by note, and one that belongs to other notes is refused."""
+"""The file of audibilities: values come back note by note, and a file of other notes is refused."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_it_comes_back(tmp_path: Path) -> None:
     assert read_audibility(tmp_path / "a.midi", notes) == [1.5, -2.5, 3.5, 60.0]
 
 
-def test_where_nobody_measured_there_is_none(tmp_path: Path) -> None:
+def test_without_a_measurement_there_is_none(tmp_path: Path) -> None:
     write_midi(tmp_path / "a.midi", BEAT)
     assert read_audibility(tmp_path / "a.midi", BEAT) is None
 

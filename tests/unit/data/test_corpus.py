@@ -1,4 +1,4 @@
-"""Tables and files of corpora: what is understood, and what every kind of damage is called."""
+"""Tables and files of corpora: which are valid, and the message for each kind of damage."""
 
 import struct
 from dataclasses import replace
@@ -102,18 +102,18 @@ def test_a_table_that_is_none(tmp_path: Path, content: bytes, message: str) -> N
         Corpus.open(tmp_path)
 
 
-def test_which_table_is_taken(tmp_path: Path) -> None:
+def test_which_table_is_read(tmp_path: Path) -> None:
     with pytest.raises(DrumCrnnError, match="nowhere: there is no such directory"):
         Corpus.open(tmp_path / "nowhere")
-    with pytest.raises(DrumCrnnError, match="no table of recordings"):
+    with pytest.raises(DrumCrnnError, match="holds no table of recordings"):
         Corpus.open(tmp_path)
     build_egmd(tmp_path / "unpacked", [Take()], table="rendered.csv")
     root = tmp_path / "unpacked"
     assert Corpus.open(root).csv_path.name == "rendered.csv"
-    (root / "kits.csv").write_text("sample,sha256\n")  # of no concern: it names no audio
+    (root / "kits.csv").write_text("sample,sha256\n")  # ignored: it names no audio
     assert Corpus.open(root).csv_path.name == "rendered.csv"
     (root / "copy.csv").write_bytes((root / "rendered.csv").read_bytes())
-    with pytest.raises(DrumCrnnError, match=r"several tables \(copy.csv, rendered.csv\)"):
+    with pytest.raises(DrumCrnnError, match=r"holds several tables \(copy.csv, rendered.csv\)"):
         Corpus.open(root)
     (root / "rendered.csv").rename(root / "e-gmd-v1.0.0.csv")
     assert Corpus.open(root).csv_path.name == "e-gmd-v1.0.0.csv"
@@ -124,9 +124,17 @@ def test_which_table_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("audio_filename", "../elsewhere/1.wav", "'audio_filename' climbs with '..'"),
-        ("audio_filename", "drummer1/../../1.wav", "'audio_filename' climbs with '..'"),
-        ("midi_filename", "../1.midi", "'midi_filename' climbs with '..'"),
+        (
+            "audio_filename",
+            "../elsewhere/1.wav",
+            "'audio_filename' is '../elsewhere/1.wav', which may lead out of the corpus",
+        ),
+        (
+            "audio_filename",
+            "drummer1/../../1.wav",
+            "'audio_filename' is 'drummer1/../../1.wav', which may lead out of the corpus",
+        ),
+        ("midi_filename", "../1.midi", "'midi_filename' is '../1.midi', which may lead out of the corpus"),
         ("audio_filename", "/etc/passwd", "'audio_filename' is the absolute path"),
         ("midi_filename", "C:/drums/1.midi", "'midi_filename' is the absolute path"),
         ("audio_filename", "drummer1\\1.wav", "with '/' between the parts"),
@@ -159,7 +167,7 @@ def test_rows_of_the_wrong_length_and_duplicates_are_listed(tmp_path: Path) -> N
     rows = build_egmd(tmp_path, grid(n_performances=2, kits=["A"]))
     write_table(tmp_path / "e-gmd-v1.0.0.csv", [rows[0], rows[1], rows[0] | {"kit_name": "B"}])
     with (tmp_path / "e-gmd-v1.0.0.csv").open("a") as file:
-        file.write("\ndrummer1,too,short\n")  # after a blank line, which is nothing
+        file.write("\ndrummer1,too,short\n")  # after a blank line, which is skipped
     corpus = Corpus.open(tmp_path)
     assert [recording.line for recording in corpus.recordings] == [2, 3]
     assert [(problem.line, problem.what) for problem in corpus.problems] == [
@@ -247,10 +255,10 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_each_damage_is_found_once_and_called_by_its_name(tmp_path: Path, damage: str) -> None:
+def test_each_damage_is_found_once_and_named(tmp_path: Path, damage: str) -> None:
     file, words = damaged(tmp_path, damage)
     corpus = Corpus.open(tmp_path)
-    assert corpus.problems == []  # the table itself is in order
+    assert corpus.problems == []  # the table itself is valid
     (problem,) = validate(corpus)
     assert (problem.file, problem.line) == (file, 3)
     assert words in problem.what

@@ -1,4 +1,4 @@
-"""Labels as a file: they come back as they were written, and nothing else is taken for them."""
+"""Labels as a file: they come back as they were written, and no other file is read as labels."""
 
 from pathlib import Path
 
@@ -80,8 +80,8 @@ def test_the_accounting_is_written_as_it_stands(tmp_path: Path) -> None:
     assert (tmp_path / "account.csv").read_text() == "reason,note,lane,count\nno_lane,54,,3\nonset,38,snare,1\n"
 
 
-def test_the_share_of_notes_that_cannot_be_heard() -> None:
-    """Soft and hidden notes count against all that could have been onsets; merged ones and the like do not."""
+def test_the_share_of_inaudible_notes() -> None:
+    """The share of soft and masked notes among all possible onsets; merged notes and the like do not count."""
     rows = [
         AccountRow("after_end", 38, "snare", 50),
         AccountRow("no_lane", 54, "", 50),
