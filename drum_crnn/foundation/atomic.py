@@ -1,7 +1,7 @@
 """Outputs appear whole or not at all: write beside the target, then rename.
 
-A process that is killed cannot clean up. What it leaves carries the number of the process in its name, and is removed
-by the next one that writes into the same folder.
+A process that is killed cannot clean up. The names of its unfinished files hold its process id, and the next process
+that writes into the same folder removes them.
 """
 
 import contextlib
@@ -22,38 +22,38 @@ from drum_crnn.foundation.errors import DrumCrnnError
 
 __all__ = ["NO_SPACE", "PARTIAL", "remove_leftovers", "replace_directory", "replace_file", "write_text"]
 
-# Disk full, quota used up, limit of the size of a file reached.
+# Disk full, quota used up, limit of file size reached.
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-PARTIAL = ".partial-"  # what the names of unfinished files and folders begin with; .gitignore knows it
+PARTIAL = ".partial-"  # prefix of the names of unfinished files and folders; .gitignore lists it
 
 
 @contextmanager
 def replace_file(target: Path) -> Iterator[Path]:
-    """Give a temporary path; if the block ends without an error, it takes the place of `target`.
+    """Yield a temporary path; if the block ends without an error, the file there replaces `target`.
 
     The file is flushed to disk before the rename, so that after a crash `target` is either the old file or the whole
-    new one. The temporary path keeps the suffix of `target`, since many writers choose a format by it.
+    new one. The temporary path has the suffix of `target`, since many writers choose a format by it.
 
     Raises
     ------
     DrumCrnnError
-        If `target` is a directory, nothing can be written where it should be, or the disk is full.
+        If `target` is a directory or cannot be written, or the disk is full.
     """
     if target.is_dir():
-        raise DrumCrnnError(f"{target}: is a folder, but a file is to be written there; name another file")
-    with _saying_so(target):
+        raise DrumCrnnError(f"{target}: is a folder, but should be a file; choose another path")
+    with _refusal_as_message(target):
         _make_parent(target)
         handle, name = tempfile.mkstemp(prefix=_prefix(target.stem), suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        with _saying_so(target, full_disk_alone=True):
+        with _refusal_as_message(target, only_full_disk=True):
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
-        with _saying_so(target):
+        with _refusal_as_message(target):
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -61,25 +61,25 @@ def replace_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_directory(target: Path) -> Iterator[Path]:
-    """Give an empty temporary directory; if the block ends without an error, it takes the place of `target`.
+    """Yield an empty temporary directory; if the block ends without an error, it replaces `target`.
 
-    What was there is set aside by a rename and deleted afterwards: a target that is half deleted is never seen.
+    The old directory is moved away by a rename and deleted afterwards, so that `target` is never half deleted.
 
     Raises
     ------
     DrumCrnnError
-        If `target` is a file, nothing can be written where it should be, or the disk is full.
+        If `target` is a file or cannot be written, or the disk is full.
     """
     if target.exists() and not target.is_dir():
-        raise DrumCrnnError(f"{target}: is a file, but a folder is to be written there; name another folder")
-    with _saying_so(target):
+        raise DrumCrnnError(f"{target}: is a file, but should be a folder; choose another path")
+    with _refusal_as_message(target):
         _make_parent(target)
         temporary, aside = (Path(tempfile.mkdtemp(prefix=_prefix(target.name), dir=target.parent)) for _ in range(2))
     try:
-        with _saying_so(target, full_disk_alone=True):
+        with _refusal_as_message(target, only_full_disk=True):
             yield temporary
         temporary.chmod(0o777 & ~_umask())
-        with _saying_so(target):
+        with _refusal_as_message(target):
             if target.exists():
                 target.replace(aside / target.name)
             temporary.replace(target)
@@ -95,7 +95,7 @@ def write_text(target: Path, text: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this machine were writing into a folder when they were killed."""
+    """Remove from a folder what killed processes of this machine left unfinished."""
     start = re.compile(re.escape(f"{PARTIAL}{_host()}-") + r"(\d+)-")
     for path in folder.glob(f"{PARTIAL}*"):
         found = start.match(path.name)
@@ -104,7 +104,7 @@ def remove_leftovers(folder: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            with contextlib.suppress(OSError):  # another user's
+            with contextlib.suppress(OSError):  # another user's file
                 path.unlink()
 
 
@@ -123,7 +123,7 @@ def _prefix(name: str) -> str:
 
 
 def _host() -> str:
-    """The machine by name: a folder may be shared with others, whose processes are not known here."""
+    """The machine's name: a folder may be shared with machines whose processes cannot be seen from here."""
     return re.sub(r"\W", "", platform.node())
 
 
@@ -135,19 +135,19 @@ def _is_running(pid: int) -> bool:
 
 
 @contextmanager
-def _saying_so(target: Path, *, full_disk_alone: bool = False) -> Iterator[None]:
-    """Name the target where the system refuses it: a full disk or a missing permission is nobody's bug."""
+def _refusal_as_message(target: Path, *, only_full_disk: bool = False) -> Iterator[None]:
+    """Turn the system's refusal to write `target` into a message: a full disk or a missing permission is no bug."""
     try:
         yield
     except OSError as error:
         if error.errno in NO_SPACE:
             raise DrumCrnnError(
-                f"{target}: cannot be written: {error.strerror}; make room, and give the same command again; "
-                "what was there before is untouched"
+                f"{target}: cannot be written: {error.strerror}; make room, and run the same command again; "
+                "the previous content is unchanged"
             ) from None
-        if full_disk_alone:
+        if only_full_disk:
             raise
-        raise DrumCrnnError(f"{target}: cannot be written: {error.strerror}; name another place") from None
+        raise DrumCrnnError(f"{target}: cannot be written: {error.strerror}; choose another place") from None
 
 
 def _umask() -> int:

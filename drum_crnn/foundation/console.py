@@ -1,4 +1,4 @@
-"""How commands meet people: errors that are sentences, progress, and lines of text."""
+"""The output of commands: errors as sentences, progress bars, and lines of text."""
 
 import functools
 import os
@@ -19,7 +19,7 @@ __all__ = ["default_workers", "errors_as_messages", "progress_bar", "say", "trac
 
 
 def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn a `DrumCrnnError` of `command` into its message on standard error and its exit code; so for a full disk."""
+    """Make a `DrumCrnnError` of `command`, or a full disk, a message on standard error and an exit code."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -31,19 +31,19 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            typer.echo(f"error: {error.strerror}; make room, and give the same command again", err=True)
+            typer.echo(f"error: {error.strerror}; make room, and run the same command again", err=True)
             raise typer.Exit(1) from None
 
     return wrapper
 
 
 def warn(message: str) -> None:
-    """Print a warning for people on standard error."""
+    """Print a warning on standard error."""
     typer.echo(f"warning: {message}", err=True)
 
 
 def progress_bar() -> Progress:
-    """A progress bar on standard error with time elapsed and left; silent where nobody watches a terminal.
+    """A progress bar on standard error with time elapsed and left; hidden if standard error is no terminal.
 
     Fields: `note` is free text behind the bar, such as a loss or a speed.
     """
@@ -74,10 +74,10 @@ def track(items: Iterable[T], *, description: str, total: int | None = None) -> 
 
 
 def say(message: str) -> None:
-    """Print one line for people on standard output."""
+    """Print one line on standard output."""
     typer.echo(message)
 
 
 def default_workers() -> int:
-    """Processes to use where nobody says how many: one a core that this process may run on."""
+    """Default number of processes: one for each core that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

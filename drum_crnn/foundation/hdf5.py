@@ -13,10 +13,10 @@ __all__ = ["replace_hdf5"]
 
 @contextmanager
 def replace_hdf5(target: Path) -> Iterator[h5py.File]:
-    """Give an empty HDF5 file; if the block ends without an error, it takes the place of `target`.
+    """Yield an empty HDF5 file; if the block ends without an error, it replaces `target`.
 
-    Its headers carry checksums. It is built in memory, because the HDF5 library crashes when it closes a file for which
-    there is no room on the disk.
+    Its headers have checksums. It is built in memory, because the HDF5 library crashes when it closes a file on a full
+    disk.
 
     Raises
     ------

@@ -11,8 +11,8 @@ from drum_crnn.foundation.stopping import raise_on_signals, stop_when_orphaned
 
 __all__ = ["CANNOT_CHANGE_RESULTS", "stage_app"]
 
-# Modules on which no stage depends: rewording a message, a line of the log or a picture reruns nothing, and a training
-# goes on from its checkpoint. What they do must stay without effect on weights, scores and tables.
+# Modules on which no stage depends: a change to a message, a line of the log or a picture reruns no stage, and training
+# resumes from its checkpoint. These modules must have no effect on weights, scores and tables.
 CANNOT_CHANGE_RESULTS = frozenset(
     {
         "drum_crnn.foundation.atomic",
@@ -33,8 +33,7 @@ CANNOT_CHANGE_RESULTS = frozenset(
 def stage_app(main: Callable[..., None]) -> typer.Typer:
     """A typer application with the single command `main`.
 
-    Stopped by a signal, it cleans up and exits with the code of `Interrupted`; so it does when the `dvc` that started
-    it is gone.
+    When a signal stops it, or the `dvc` that started it is gone, it cleans up and exits with the code of `Interrupted`.
     """
 
     @functools.wraps(main)

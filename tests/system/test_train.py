@@ -151,7 +151,7 @@ def test_no_room_for_a_checkpoint(tmp_path: Path, prepared_data: Path) -> None:
 
     done = runs.run(preexec_fn=limit)
     assert done.returncode == 1
-    assert "checkpoint.pt: cannot be written: File too large; make room, and give the same command again" in done.stderr
+    assert "checkpoint.pt: cannot be written: File too large; make room, and run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     assert checkpoint.read_bytes() == content
     assert resumed_at(finish(runs)) is not None

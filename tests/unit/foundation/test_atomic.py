@@ -37,7 +37,7 @@ def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "table.csv"
     for content in ("first", "second"):
         with replace_file(target) as temporary:
-            assert temporary.parent == target.parent  # on one file system, or a rename would copy
+            assert temporary.parent == target.parent  # on one file system, since a rename would copy otherwise
             assert temporary.suffix == ".csv"
             temporary.write_text(content)
             assert not target.exists() or target.read_text() == "first"
@@ -102,18 +102,18 @@ def test_text_has_the_same_bytes_on_every_system(tmp_path: Path) -> None:
     assert (tmp_path / "file.txt").read_bytes() == "é\nü\n".encode()
 
 
-def test_a_target_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_an_impossible_target_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "folder").mkdir()
     for target, message in (
         (tmp_path / "file" / "below", r"file/below: cannot be written"),
-        (tmp_path / "folder", r"folder: is a folder, but a file"),
+        (tmp_path / "folder", r"folder: is a folder, but should be a file"),
     ):
         with pytest.raises(DrumCrnnError, match=message), replace_file(target):
             raise AssertionError("nothing should be computed for it")
     for target, message in (
         (tmp_path / "file" / "below", r"file/below: cannot be written"),
-        (tmp_path / "file", r"file: is a file, but a folder"),
+        (tmp_path / "file", r"file: is a file, but should be a folder"),
     ):
         with pytest.raises(DrumCrnnError, match=message), replace_directory(target):
             raise AssertionError("nothing should be computed for it")
@@ -150,7 +150,7 @@ def test_what_a_killed_process_leaves_is_removed_and_nothing_else(tmp_path: Path
     assert names(tmp_path) == sorted(["any", "file.csv", elsewhere.name])
 
 
-def test_a_full_disk_is_said_with_the_target(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_the_target(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     said = r"target: cannot be written: No space left on device; make room"
     for replace in (replace_file, replace_directory):

@@ -1,4 +1,4 @@
-"""How commands meet people."""
+"""The output of commands."""
 
 import pytest
 

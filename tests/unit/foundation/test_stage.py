@@ -11,7 +11,7 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.stage import stage_app
 
 
-def test_an_error_for_people_is_a_sentence_and_exit_code_1() -> None:
+def test_an_error_for_users_is_a_sentence_and_exit_code_1() -> None:
     def main(name: str) -> None:
         say("before")
         raise DrumCrnnError(f"{name}: is missing")
@@ -20,7 +20,7 @@ def test_an_error_for_people_is_a_sentence_and_exit_code_1() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (1, "before\n", "error: a.wav: is missing\n")
 
 
-def test_a_mistake_of_ours_stays_a_traceback() -> None:
+def test_a_bug_stays_a_traceback() -> None:
     def main() -> None:
         raise KeyError("lane")
 

@@ -55,7 +55,7 @@ def test_no_room_leaves_the_one_before(tmp_path: Path) -> None:
         [sys.executable, "-c", FILL_UP, path], cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, check=True
     )
     assert "cannot be written" in done.stdout
-    assert "what was there before is untouched" in done.stdout
+    assert "the previous content is unchanged" in done.stdout
     assert path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
