@@ -1,6 +1,9 @@
-"""Stage `catalog`: what is in the corpus, and what of it is broken."""
+"""Stage `catalog`: a corpus → its usable recordings, and its problems."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.data.corpus import Corpus, CorpusParams
 from drum_crnn.foundation.console import default_workers, say
@@ -10,14 +13,18 @@ from drum_crnn.preparation.cataloguing import build_catalog
 
 
 def main(
-    corpus_dir: Path,
-    watch: Path,
-    catalog_csv: Path,
-    problems_csv: Path,
-    params_file: Path = PARAMS_FILE,
-    workers: int = default_workers(),
+    corpus_dir: Annotated[Path, typer.Argument(help="The folder of the corpus.")],
+    watch: Annotated[
+        Path, typer.Argument(help="What DVC watches: the same folder, or the fingerprint of a corpus elsewhere.")
+    ],
+    catalog_csv: Annotated[Path, typer.Argument(help="The table of usable recordings to write.")],
+    problems_csv: Annotated[Path, typer.Argument(help="The table of problems to write.")],
+    params_file: Annotated[Path, typer.Option(help="The file with the section `corpus`.")] = PARAMS_FILE,
+    workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
+        default_workers()
+    ),
 ) -> None:
-    """List the sound recordings of CORPUS_DIR in CATALOG_CSV, and the broken ones in PROBLEMS_CSV."""
+    """Check the recordings of a corpus, and list the usable ones and the problems of the others."""
     catalog = build_catalog(Corpus.open(corpus_dir), watch, CorpusParams.load(params_file), workers=workers)
     catalog.write(catalog_csv)
     catalog.write_problems(problems_csv)

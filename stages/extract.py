@@ -1,6 +1,9 @@
 """Stage `extract`: recordings → log-mel frames."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.data.catalog import Catalog
 from drum_crnn.foundation.console import default_workers, say
@@ -11,18 +14,20 @@ from drum_crnn.preparation.extraction import extract_corpus
 
 
 def main(
-    corpus_dir: Path,
-    catalog_csv: Path,
-    features_dir: Path,
-    params_file: Path = PARAMS_FILE,
-    workers: int = default_workers(),
+    corpus_dir: Annotated[Path, typer.Argument(help="The folder of the corpus.")],
+    catalog_csv: Annotated[Path, typer.Argument(help="The catalog of the corpus.")],
+    features_dir: Annotated[Path, typer.Argument(help="The folder of shards to bring up to date.")],
+    params_file: Annotated[Path, typer.Option(help="The file with the section `features`.")] = PARAMS_FILE,
+    workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
+        default_workers()
+    ),
 ) -> None:
-    """Extract the features of the recordings in CATALOG_CSV into the shards of FEATURES_DIR."""
+    """Extract the features of all recordings in the catalog; unchanged recordings are not computed again."""
     report = extract_corpus(
         corpus_dir, Catalog.read(catalog_csv), features_dir, FeatureParams.load(params_file), n_workers=workers
     )
     speed = report.audio_s / max(report.wall_s, 1e-9)
-    say(f"{report.n_computed} recordings computed at {speed:.0f}× real time, {report.n_kept} kept as they were")
+    say(f"{report.n_computed} recordings computed at {speed:.0f}× real time, {report.n_kept} unchanged")
 
 
 app = stage_app(main)

@@ -1,6 +1,9 @@
-"""Stage `label`: MIDI → onsets per lane, and what to ignore."""
+"""Stage `label`: MIDI → onsets and ignore windows of each lane."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.data.catalog import Catalog
 from drum_crnn.foundation.console import default_workers, say
@@ -10,19 +13,21 @@ from drum_crnn.preparation.labelling import LabelParams, make_labels
 
 
 def main(
-    corpus_dir: Path,
-    catalog_csv: Path,
-    labels_file: Path,
-    accounting_csv: Path,
-    params_file: Path = PARAMS_FILE,
-    workers: int = default_workers(),
+    corpus_dir: Annotated[Path, typer.Argument(help="The folder of the corpus.")],
+    catalog_csv: Annotated[Path, typer.Argument(help="The catalog of the corpus.")],
+    labels_file: Annotated[Path, typer.Argument(help="The file of labels to write.")],
+    accounting_csv: Annotated[Path, typer.Argument(help="The table to write: what became of the notes.")],
+    params_file: Annotated[Path, typer.Option(help="The file with the section `labels`.")] = PARAMS_FILE,
+    workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
+        default_workers()
+    ),
 ) -> None:
-    """Label the recordings in CATALOG_CSV, and account for every note in ACCOUNTING_CSV."""
+    """Label all recordings in the catalog, and account for every note."""
     labels = make_labels(corpus_dir, Catalog.read(catalog_csv), LabelParams.load(params_file), workers=workers)
     labels.write(labels_file)
     labels.write_accounting(accounting_csv)
     shares = ", ".join(f"{lane} {share:.1%}" for lane, share in labels.ignored_shares().items())
-    say(f"too soft or hidden, and so ignored, of each lane's notes: {shares}")
+    say(f"ignored as inaudible, of each lane's notes: {shares}")
 
 
 app = stage_app(main)

@@ -1,13 +1,20 @@
-"""Stage `models`: weights and thresholds in one self-contained model file."""
+"""Stage `models`: weights and thresholds → one self-contained model file."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.foundation.stage import stage_app
 from drum_crnn.model.model_file import export_model
 
 
-def main(weights_file: Path, thresholds_json: Path, model_file: Path) -> None:
-    """Merge WEIGHTS_FILE and THRESHOLDS_JSON into MODEL_FILE."""
+def main(
+    weights_file: Annotated[Path, typer.Argument(help="The weights of the trained model.")],
+    thresholds_json: Annotated[Path, typer.Argument(help="The thresholds of the lanes.")],
+    model_file: Annotated[Path, typer.Argument(help="The model file to write.")],
+) -> None:
+    """Merge weights and thresholds into one self-contained model file."""
     export_model(weights_file, thresholds_json, model_file)
 
 

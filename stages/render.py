@@ -1,6 +1,9 @@
 """Stage `render`: performances × kits → a corpus."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.foundation.console import default_workers, say
 from drum_crnn.foundation.params import PARAMS_FILE
@@ -8,8 +11,15 @@ from drum_crnn.foundation.stage import stage_app
 from drum_crnn.studio.rendering import RenderParams, render_corpus
 
 
-def main(corpus_dir: Path, kits_csv: Path, params_file: Path = PARAMS_FILE, workers: int = default_workers()) -> None:
-    """Render a corpus into CORPUS_DIR, and list every sample used in KITS_CSV."""
+def main(
+    corpus_dir: Annotated[Path, typer.Argument(help="The folder to write the corpus to; it is replaced.")],
+    kits_csv: Annotated[Path, typer.Argument(help="The table of kits and samples to write.")],
+    params_file: Annotated[Path, typer.Option(help="The file with the section `render`.")] = PARAMS_FILE,
+    workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
+        default_workers()
+    ),
+) -> None:
+    """Render a corpus of performances on kits, and list every sample of the kits."""
     summary = render_corpus(corpus_dir, kits_csv, RenderParams.load(params_file), n_workers=workers)
     hours = ", ".join(f"{condition} {audio_s / 3600:.2f} h" for condition, audio_s in summary.audio_s_of.items())
     say(

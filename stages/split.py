@@ -1,7 +1,10 @@
-"""Stage `split`: which recordings train, validate and test."""
+"""Stage `split`: the catalog → the split of each recording."""
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.data.catalog import Catalog
 from drum_crnn.data.splits import SPLITS
@@ -11,8 +14,12 @@ from drum_crnn.foundation.stage import stage_app
 from drum_crnn.preparation.splitting import SplitParams, make_splits
 
 
-def main(catalog_csv: Path, splits_csv: Path, params_file: Path = PARAMS_FILE) -> None:
-    """Put every recording in CATALOG_CSV in a split."""
+def main(
+    catalog_csv: Annotated[Path, typer.Argument(help="The catalog of the corpus.")],
+    splits_csv: Annotated[Path, typer.Argument(help="The table of splits to write.")],
+    params_file: Annotated[Path, typer.Option(help="The file with the section `split`.")] = PARAMS_FILE,
+) -> None:
+    """Assign every recording in the catalog to a split: train, validation, test or unused."""
     splits = make_splits(Catalog.read(catalog_csv), SplitParams.load(params_file))
     splits.write(splits_csv)
     counts = Counter(row.split for row in splits.rows)

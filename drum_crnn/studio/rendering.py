@@ -261,7 +261,7 @@ def open_groups(params: RenderParams) -> dict[str, KitGroup]:
 
 
 def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_workers: int) -> RenderSummary:
-    """Render a corpus into `target`, which is replaced, and list every sample used in `kits_csv`.
+    """Render a corpus into `target`, which is replaced, and list every sample of the kits in `kits_csv`.
 
     Raises
     ------
