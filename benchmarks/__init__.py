@@ -1,1 +1,1 @@
-"""Speeds, measured: each `python -m benchmarks.NAME` prints a table and closes with one line a figure."""
+"""Measurements of speed: each `python -m benchmarks.NAME` prints a table, then one line for each figure."""

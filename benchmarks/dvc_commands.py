@@ -1,19 +1,18 @@
-"""How long the commands of every day take: `python -m benchmarks.dvc_commands`, in this repository after `make repro`.
+"""How long everyday commands take: `python -m benchmarks.dvc_commands`, in this repository after `make repro`.
 
-`dvc repro` and `dvc status` are called here, where there is nothing for them to do; the others in a fresh clone. The
-experiments differ in a parameter and were saved without being run.
+`dvc repro` and `dvc status` run in this repository, where they have nothing to do; the others run in a fresh clone. The
+experiments differ in one parameter, and are saved without being run.
 
 Figures
 -------
 repro_s, status_s
-    Seconds of wall-clock time with nothing to do. Like all others the median of the rounds.
+    Seconds of wall-clock time with nothing to do. All figures are medians of the rounds.
 exp_show_s, exp_show_first_s
-    `dvc exp show --only-changed` with 50 experiments; and when it is the first to look at them, since DVC remembers
-    what it has read of each.
+    `dvc exp show --only-changed` with 50 experiments; and the first such call, before DVC has cached them.
 pull_s
     `dvc pull models` in a fresh clone.
 pull_all_s
-    `dvc pull --allow-missing` there: all that is bundled.
+    `dvc pull --allow-missing` in a fresh clone: everything that is bundled.
 """
 
 import os
@@ -35,7 +34,7 @@ ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}
 
 
 def main() -> None:
-    """Time each command several times over."""
+    """Time each command several times."""
     print_machine()
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -47,13 +46,13 @@ def main() -> None:
             "pull_s": _rounds(lambda: _run(clone, "dvc", "pull", "models"), before=lambda: _forget(clone)),
             "pull_all_s": _rounds(lambda: _run(clone, "dvc", "pull", "--allow-missing"), before=lambda: _forget(clone)),
         }
-        # From here on it has all outs, by links to what is here: without them nothing can be saved.
+        # From here on the clone has all outputs, as links to this cache: without them no experiment can be saved.
         for setting in (("cache.dir", str(here / ".dvc" / "cache")), ("cache.type", "reflink,hardlink,copy")):
             _run(clone, "dvc", "config", "--local", *setting)
         _run(clone, "dvc", "checkout", "--force")
         params = clone / "params.yaml"
         text = params.read_text(encoding="utf-8")
-        for number in track(range(N_EXPERIMENTS), description="experiments"):
+        for number in track(range(N_EXPERIMENTS), description="saving experiments"):
             params.write_text(text.replace("weight_decay: 0.01 ", f"weight_decay: 0.{number + 100} "), encoding="utf-8")
             _run(clone, "dvc", "exp", "save", "--name", f"number-{number}")
         params.write_text(text, encoding="utf-8")
@@ -72,7 +71,7 @@ def _run(folder: Path, *command: str) -> None:
 
 
 def _forget(clone: Path) -> None:
-    """Make a clone a fresh one again."""
+    """Remove what a clone has pulled, so that it is fresh again."""
     shutil.rmtree(clone / ".dvc" / "cache", ignore_errors=True)  # a fresh clone has none
     _run(clone, "git", "clean", "-dfxq", "--exclude=.dvc", "data", "models", "metrics")
 

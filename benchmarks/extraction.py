@@ -3,11 +3,11 @@
 Figures
 -------
 extract_realtime_per_core
-    Seconds of audio that one worker extracts a second, from the WAV files to the shards on disk. The median of the
+    Seconds of audio that one worker extracts per second, from the WAV files to the shards on disk. The median of the
     rounds.
 extract_of_limit
-    That speed over the speed of what no extraction can leave out: decoding, and the same FFTs. The two take turns in
-    one process, so that whatever slows the machine down slows both; the median of the rounds' ratios.
+    That speed over the speed of the unavoidable work: decoding, and the same FFTs. The two alternate in one process, so
+    that other load slows both. The median of the rounds' ratios.
 """
 
 import statistics
@@ -31,11 +31,11 @@ from drum_crnn.preparation.cataloguing import build_catalog
 from drum_crnn.preparation.extraction import extract_corpus
 
 ROUNDS = 7
-_GROUP = 64  # frames an FFT call: of 1, 8, 32, 64, 128 and all, the fastest
+_GROUP = 64  # frames in an FFT call: the fastest of 1, 8, 32, 64, 128 and all
 
 
 def main() -> None:
-    """Extract the same corpus several times over, and do what cannot be left out as often."""
+    """Extract the same corpus several times, and do the unavoidable work as often."""
     params = FeatureParams.load()
     rows: list[tuple[str, str]] = []
     speeds: list[float] = []
@@ -45,7 +45,7 @@ def main() -> None:
         root, target = Path(folder) / "corpus", Path(folder) / "features"
         audio_s = render_material(root, n_performances=170, seconds=(14.0, 26.0)).audio_s
         catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
-        # Not counted: brings the files into memory, and fetches modules.
+        # Not counted: reads the files into memory, and imports modules.
         extract_corpus(root, catalog, target / "round-0", params, n_workers=1)
         for number in range(1, ROUNDS + 1):
             started = time.perf_counter()
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _decode_and_transform(root: Path, catalog: Catalog, params: FeatureParams) -> None:
-    """The limit: every recording decoded whole, and the spectrum of each of its frames taken in float32."""
+    """The unavoidable work: decode each recording, and compute the spectra of its frames in float32."""
     edge = np.zeros(params.n_fft // 2, np.float32)
     for entry in catalog:
         audio = soundfile.read(root / entry.audio_path, dtype="int16")[0].astype(np.float32)

@@ -1,12 +1,12 @@
-"""Training on a GPU: `python -m benchmarks.gpu`. Without one, says so; `--cpu` tries the command itself out on a CPU.
+"""Training on a GPU: `python -m benchmarks.gpu`; `--cpu` tries the command out on a CPU.
 
-Prints a table: time of a step on batches in memory, frames a second and peak memory for each precision, with
-channels-last and with torch.compile; the micro-batch that fits; and two ranks that share the card.
+Prints a table: time of a step on batches in memory, frames per second and peak memory for each precision, with
+channels-last and with torch.compile; the micro-batch that fits; and two ranks that share the GPU.
 
 Figures
 -------
 gpu_step_ms
-    Time of a step with the project's own params, the loader included.
+    Time of a step with the project's own params, including the loader.
 gpu_loader_overhead
     That over the time of the same steps on batches in memory.
 """
@@ -70,7 +70,7 @@ def main() -> None:
             in_memory = statistics.median(step_times(resident(run), state))
             with_loader = statistics.median(step_times(run, state))
         torch.multiprocessing.spawn(two_ranks, (inputs, folder, n_steps, on_cpu), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
-        rows.append(("two ranks that share it", (folder / "two").read_text()))
+        rows.append(("two ranks on one device", (folder / "two").read_text()))
     print_rows(rows)
     print_figures({"gpu_step_ms": 1000 * with_loader, "gpu_loader_overhead": with_loader / in_memory})
 
@@ -83,7 +83,7 @@ def measure(
     run = prepare_run(world, inputs, params, folder)
     in_memory = resident(run)
     state = TrainingState(Shares((1,), (params.train.batch_size,)))
-    step_times(in_memory, state)  # not counted: compiles, and tries algorithms out
+    step_times(in_memory, state)  # not counted: compiles, and tries algorithms
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(world.device)
     step_s = statistics.median(step_times(in_memory, state))
@@ -94,12 +94,12 @@ def measure(
 
 
 def describe(step_s: float, n_frames: float, memory_gb: float) -> str:
-    """A row of the table."""
+    """The text of a row of the table."""
     return f"{1000 * step_s:.2f} ms a step, {n_frames / step_s:,.0f} frames a second, {memory_gb:.2f} GB"
 
 
 def two_ranks(rank: int, inputs: TrainingInputs, folder: Path, n_steps: int, on_cpu: bool) -> None:
-    """A rank of two on one device; over gloo, since nccl wants a GPU for each."""
+    """One of two ranks on one device; over gloo, since nccl needs a GPU for each rank."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)

@@ -1,8 +1,8 @@
-"""How audible a note must be to be heard: `python -m benchmarks.masking`, after `dvc repro`.
+"""How audible a note must be for the model to find it: `python -m benchmarks.masking`, after `dvc repro`.
 
-Recall of the current model in the validation split, by audibility, with the notes that the labels ignore included.
-Where it falls off is where `labels.min_audibility_db` belongs: what no model hears teaches nothing, and to ask for it
-at tuning drags thresholds down. The test split is not looked at.
+Prints the recall of the current model in the validation split, by audibility. It includes the notes that the labels
+ignore. `labels.min_audibility_db` belongs where recall falls off: notes that no model finds teach nothing, and tuning
+on them lowers the thresholds. The test split is not used.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ EDGES_DB = (-np.inf, -25.0, -20.0, -15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0, np.
 
 
 def main() -> None:
-    """Print the recall of each lane in each range of audibility, and how many notes there are."""
+    """Print the recall of each lane in each range of audibility, and the number of notes."""
     root, model = CorpusParams.load().root, ModelFile.load(Path("models/drum_crnn.safetensors"))
     if model.thresholds is None or model.peak_picking is None:
         raise DrumCrnnError("models/drum_crnn.safetensors holds no thresholds; run `dvc repro models`")

@@ -1,4 +1,4 @@
-"""What the benchmarks work on: generated grooves, rendered on the kits of `params.yaml`."""
+"""The data of the benchmarks: generated grooves, rendered on the kits of `params.yaml`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ __all__ = ["render_material", "render_params"]
 
 
 def render_params(*, n_performances: int, seconds: tuple[float, float]) -> RenderParams:
-    """Section `render`, with so many performances of such a length: no lone fills, no kits for the test split alone."""
+    """Section `render` with performances of this number and length: no single fills, and no unheard kits."""
     params = RenderParams.load()
     update = {"performances": n_performances, "seconds": seconds, "fill_performances": 0.0}
     sessions = tuple(session for session in params.sessions if session.kits == "heard")

@@ -3,8 +3,8 @@
 Figures
 -------
 render_realtime_per_core
-    Seconds of audio that one process renders a second. All that the stage does counts: opening the kits, generating
-    the grooves, mixing, writing WAV and MIDI. The median of the rounds.
+    Seconds of audio that one process renders per second. This covers all work of the stage: opening the kits,
+    generating the grooves, mixing, writing WAV and MIDI. The median of the rounds.
 """
 
 import statistics
@@ -23,7 +23,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Render the same corpus several times over."""
+    """Render the same corpus several times."""
     params = render_params(n_performances=70, seconds=(14.0, 26.0))
     rows: list[tuple[str, str]] = []
     speeds: list[float] = []

@@ -1,4 +1,4 @@
-"""What the benchmarks print: the machine, a table, and one line a figure."""
+"""The output of the benchmarks: the machine, a table, and one line for each figure."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ __all__ = ["print_figures", "print_machine", "print_rows"]
 
 
 def print_machine() -> None:
-    """Print what the figures depend on besides the code; a load above zero means that others were at work too."""
+    """Print what the figures depend on besides the code; a load above zero means that other processes were running."""
     blas = sorted({f"{pool['internal_api']} {pool['num_threads']}" for pool in threadpool_info()})
     print_rows(
         {
@@ -30,7 +30,7 @@ def print_machine() -> None:
 
 
 def print_rows(rows: Mapping[str, str] | Sequence[tuple[str, str]]) -> None:
-    """Print names and what they stand for in two columns, after an empty line."""
+    """Print names and texts in two columns, after an empty line."""
     pairs = list(rows.items()) if isinstance(rows, Mapping) else list(rows)
     width = max(len(name) for name, _ in pairs)
     print()
@@ -39,14 +39,14 @@ def print_rows(rows: Mapping[str, str] | Sequence[tuple[str, str]]) -> None:
 
 
 def print_figures(figures: Mapping[str, float]) -> None:
-    """Close a benchmark: one line `figure NAME VALUE` each, for people and scripts alike."""
+    """Print the results of a benchmark, one line `figure NAME VALUE` each, for people and scripts."""
     print()
     for name, value in figures.items():
         print(f"figure {name} {value:.2f}")
 
 
 def _processor() -> str:
-    """The processor's name: Linux tells it in /proc/cpuinfo alone."""
+    """The processor's name; on Linux, only /proc/cpuinfo has it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

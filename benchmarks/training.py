@@ -1,16 +1,16 @@
 """How fast a step of training is: `python -m benchmarks.training`.
 
-Needs Lightning for its second figure, which is left out without it: `pip install -e '.[bench]'`. Uses a GPU if there is
-one.
+The second figure needs Lightning, and is left out without it: `pip install -e '.[bench]'`. Uses a GPU if there is one.
 
 Figures
 -------
 loader_overhead
-    Time of a step with the loader, over that of the same step on the same batch, but in memory already.
+    Time of a step with the loader, over that of the same step on the same batch in memory.
 lightning_over_ours
     Time of a step under Lightning, over that of ours: same model, batch, loader, optimizer, clipping and schedule.
 
-Both are medians of the ratios of single steps, over all rounds: the rounds take turns, on the same batches each.
+Both are medians of the ratios of single steps over all rounds. In each round, the variants take turns on the same
+batches.
 """
 
 import logging
@@ -61,7 +61,7 @@ def main() -> None:
         run = prepare_run(world, training_inputs(folder), params, folder)
         state = begin(run)
         in_memory = resident(run)
-        step_times(in_memory, state)  # not counted: whatever is done once
+        step_times(in_memory, state)  # not counted: work that is done only once
         for number in range(1, ROUNDS + 1):
             times = {"loader": step_times(run, state), "resident": step_times(in_memory, state)}
             overheads += [a / b for a, b in zip(times["loader"], times["resident"], strict=True)]

@@ -1,4 +1,4 @@
-"""What the benchmarks of training share: data, runs without a stage around them, and a clock for their steps."""
+"""Shared parts of the training benchmarks: data, runs outside of a stage, and a clock for their steps."""
 
 import dataclasses
 import itertools
@@ -23,11 +23,11 @@ from drum_crnn.training.run import Run, TrainingInputs, TrainingOutputs, Trainin
 
 __all__ = ["between", "prepare_run", "resident", "step_times", "training_inputs", "training_params"]
 
-_SILENT_STEPS = 4  # at the beginning of an epoch: not counted, since a loader has prepared some batches before
+_SILENT_STEPS = 4  # at the beginning of an epoch: not counted, since the loader has prepared some batches in advance
 
 
 def training_inputs(folder: Path) -> TrainingInputs:
-    """A corpus of about fifty minutes, with everything that training reads."""
+    """A corpus of about fifty minutes, with all files that training reads."""
     root = folder / "corpus"
     render_material(root, n_performances=150, seconds=(14.0, 26.0))
     catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
@@ -39,7 +39,7 @@ def training_inputs(folder: Path) -> TrainingInputs:
 
 
 def training_params(*, n_steps: int, **changes: Any) -> TrainingParams:
-    """The project's own params, with epochs of so many whole steps, and `changes` in section `train`."""
+    """The project's own params, with epochs of `n_steps` whole steps, and `changes` in section `train`."""
     params = TrainingParams.load(PARAMS_FILE)
     batch_size = changes.get("batch_size", params.train.batch_size)
     changes = {"excerpts_per_epoch": n_steps * batch_size, "warmup_steps": 0} | changes
@@ -47,13 +47,13 @@ def training_params(*, n_steps: int, **changes: Any) -> TrainingParams:
 
 
 def prepare_run(world: World, inputs: TrainingInputs, params: TrainingParams, folder: Path) -> Run:
-    """A run whose outputs go into a folder that is thrown away."""
+    """A run whose outputs go into `folder`."""
     outputs = TrainingOutputs(folder / "model", folder / "metrics", folder / "logs", folder / f"resume-{world.rank}")
     return prepare(world, StopRequest(), inputs, outputs, params)
 
 
 class Clock(TrainingLog):
-    """In place of a log: notes when each step ended."""
+    """Replaces the log, and notes when each step ended."""
 
     def __init__(self) -> None:
         self.ended: list[float] = []
@@ -64,18 +64,18 @@ class Clock(TrainingLog):
 
 
 def step_times(run: Run, state: TrainingState) -> list[float]:
-    """Seconds of each step of an epoch; the last one, which saves a checkpoint, is left out, and so are the first."""
+    """Seconds of each step of an epoch, without the first ones, and without the last, which saves a checkpoint."""
     clock = Clock()
     train_epoch(run, dataclasses.replace(state), clock)
     return between(clock.ended)
 
 
 def between(ended: Sequence[float]) -> list[float]:
-    """Seconds of each step, of the moments at which they ended, without the steps that do not count."""
+    """Seconds of each step, from the times at which they ended, without the steps that do not count."""
     return [after - before for before, after in itertools.pairwise(ended)][_SILENT_STEPS:-1]
 
 
 def resident(run: Run) -> Run:
-    """The same run on batches that are all in memory already."""
+    """The same run, with all batches in memory."""
     run.sampler.epoch, run.sampler.first_step = 0, 0
     return dataclasses.replace(run, loader=list(run.loader))  # type: ignore[arg-type]  # any iterable of batches does

@@ -1,17 +1,18 @@
-"""What makes a step of training fast on a CPU: `python -m benchmarks.training_step [EXCERPTS]`, EXCERPTS a batch (8).
+"""What makes a step of training fast on a CPU: `python -m benchmarks.training_step [EXCERPTS]`.
 
-The model of the preset `studio`, bfloat16, one thread, excerpts of 3 s that are in memory already.
+It trains the model of the preset `studio` in bfloat16 on one thread, with excerpts of 3 s in memory. EXCERPTS is the
+number in a batch, 8 by default.
 
 Figures
 -------
 torch_gru_over_ours
-    Time of a step with `torch.nn.GRU` over that with `drum_crnn.model.gru`, same weights: the median over pairs of
-    steps that take turns.
+    Time of a step with `torch.nn.GRU` over that with `drum_crnn.model.gru` and the same weights: the median over pairs
+    of successive steps.
 freed_memory_over_kept
-    Time of a step in a process that gives freed memory back to the system over that in one that keeps it
+    Time of a step in a process that returns freed memory to the system over that in one that keeps it
     (`drum_crnn.training.memory`): the median over rounds of two processes, one after the other.
 step_realtime
-    Seconds of excerpts a second, ours.
+    Seconds of excerpts per second with our GRU.
 """
 
 import argparse
@@ -39,10 +40,10 @@ FRAMES = 300
 
 
 def main() -> None:
-    """Compare in turns, or, as one of the processes compared, print the median time of a step."""
+    """Compare the variants; with `--only`, print the median time of a step in this process."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("excerpts", nargs="?", type=int, default=8)
-    parser.add_argument("--only", choices=("kept", "given_back"))
+    parser.add_argument("excerpts", nargs="?", type=int, default=8, help="excerpts in a batch (default: 8)")
+    parser.add_argument("--only", choices=("kept", "given_back"), help="measure only this treatment of freed memory")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -57,7 +58,7 @@ def main() -> None:
     ours_gru = model.gru
     gru = nn.GRU(ours_gru.input_size, ours_gru.hidden_size, ours_gru.num_layers, batch_first=True, bidirectional=True)
     gru.load_state_dict(ours_gru.state_dict())
-    model.gru = gru  # type: ignore[assignment]  # that is the comparison
+    model.gru = gru  # type: ignore[assignment]  # the variant to compare with
     theirs = step_of(model, arguments.excerpts)
     pairs = [(timed(ours), timed(theirs)) for _ in range(ROUNDS * STEPS)]
     processes = [[alone(how, arguments.excerpts) for how in ("kept", "given_back")] for _ in range(ROUNDS)]
@@ -84,7 +85,7 @@ def build() -> DrumCrnn:
 
 
 def step_of(model: DrumCrnn, n_excerpts: int) -> Callable[[], None]:
-    """A function that does a step on the same batch each time; one step is done already."""
+    """A function that does one step, always on the same batch, after a first step that is not measured."""
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     frames = torch.randn(n_excerpts, FRAMES, model.n_mels) * 20 - 50
 
@@ -101,14 +102,14 @@ def step_of(model: DrumCrnn, n_excerpts: int) -> Callable[[], None]:
 
 
 def timed(step: Callable[[], None]) -> float:
-    """Seconds that a step takes."""
+    """Seconds of one step."""
     begin = time.perf_counter()
     step()
     return time.perf_counter() - begin
 
 
 def alone(how: str, n_excerpts: int) -> float:
-    """Median time of a step in a process of its own."""
+    """Median time of a step in a separate process."""
     command = [sys.executable, "-m", "benchmarks.training_step", str(n_excerpts), "--only", how]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

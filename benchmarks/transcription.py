@@ -1,11 +1,11 @@
 """How fast recordings are transcribed: `python -m benchmarks.transcription [MODEL]`.
 
-Uses the model that is named, else `models/drum_crnn.safetensors`, or, where there is none, the released model.
+Uses MODEL if it is given, otherwise `models/drum_crnn.safetensors` if there is one, otherwise the released model.
 
 Figures
 -------
 transcribe_realtime
-    Seconds of audio that are transcribed a second, from the WAV file to the onsets, on all cores and no GPU. The
+    Seconds of audio that are transcribed per second, from the WAV file to the onsets, on all cores and no GPU. The
     median of the rounds.
 """
 
@@ -27,7 +27,7 @@ MODEL = Path("models/drum_crnn.safetensors")
 
 
 def main() -> None:
-    """Transcribe recordings as long as songs several times over."""
+    """Transcribe recordings of the length of songs several times."""
     own = MODEL if MODEL.is_file() else released_model()
     model_file = Path(sys.argv[1]) if len(sys.argv) > 1 else own
     rows: list[tuple[str, str]] = []
@@ -40,7 +40,7 @@ def main() -> None:
         rows.append(("model", f"{model_file}, {file.model.n_parameters():,} parameters"))
         rows.append(("corpus", f"{len(recordings)} recordings, {audio_s:.0f} s"))
         transcriber = Transcriber(model_file, device="cpu")
-        transcriber(recordings[0])  # not counted: starts threads and fetches modules
+        transcriber(recordings[0])  # not counted: starts threads and imports modules
         for number in range(1, ROUNDS + 1):
             started = time.perf_counter()
             for recording in recordings:

@@ -1,17 +1,16 @@
-"""What measured shares gain on ranks of unequal speed: `python -m benchmarks.unequal_ranks`.
+"""The gain of measured shares on ranks of unequal speed: `python -m benchmarks.unequal_ranks [BATCH_SIZE]`.
 
-Two ranks on the CPU, of which the second is slowed to half its speed: each of its forward passes then sleeps for as
-long as the computation takes. `python -m benchmarks.unequal_ranks 16` takes a global batch of 16 instead of 32.
+It runs two ranks on the CPU. The second is slowed to half its speed: each of its forward passes sleeps for as long as
+the computation takes. BATCH_SIZE is the global batch, 32 by default.
 
 Figures
 -------
 auto_of_ideal
-    Excerpts a second with `rank_shares: auto`, over the sum of what the two ranks do alone, each on as many excerpts
-    as `auto` gives it.
+    Excerpts per second with `rank_shares: auto`, over the sum of those of each rank alone on its share.
 auto_over_equal
-    Excerpts a second with `auto`, over those with `equal`.
+    Excerpts per second with `auto`, over those with `equal`.
 share_measuring_s
-    Seconds that measuring the shares took.
+    Seconds to measure the shares.
 """
 
 import statistics
@@ -45,14 +44,14 @@ def main() -> None:
 
 
 def rank_main(inputs: TrainingInputs, folder: Path, batch_size: int) -> None:
-    """What each rank does."""
+    """The work of each rank."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     params = training_params(n_steps=STEPS, batch_size=batch_size, loader_workers=0)
     with join_world() as world:
         run = prepare_run(world, inputs, params, folder)
         compute = trial(run)
-        # Both at once, as in a step. The pause of the slow rank follows from its own speed.
+        # Both ranks measure at once, as in a step. The pause of the slow rank follows from its own speed.
         world.gather(None)
         excerpt_s = median_s(lambda: compute(batch_size // 2)) / (batch_size // 2)
         if world.rank == 1:
@@ -91,7 +90,7 @@ def rank_main(inputs: TrainingInputs, folder: Path, batch_size: int) -> None:
 
 
 def speeds_alone(world: World, compute: Callable[[int], None], shares: Sequence[int]) -> list[float]:
-    """Excerpts a second of each rank on its share, one rank after the other."""
+    """Excerpts per second of each rank on its share, one rank after the other."""
     speeds = [0.0] * world.size
     for rank in range(world.size):
         world.gather(None)

@@ -1,12 +1,12 @@
-"""Let the pages of `dvc plots show` and `dvc plots diff` open without a network.
+"""Make the pages of `dvc plots show` and `dvc plots diff` work without a network.
 
     python scripts/offline_plots.py
 
-DVC's pages load the scripts that draw their charts from the network. This writes `.dvc/plots/offline.html`, which is
-`.dvc/plots/page.html` with these scripts inside, and names it as the page's template in `.dvc/config.local`; git knows
-of neither. A page that is made from then on is complete in itself: it can be moved, and sent to others.
+DVC's pages load the scripts that show their charts from the network. This command writes `.dvc/plots/offline.html`: the
+template `.dvc/plots/page.html` with these scripts inside. It sets this file as the template in `.dvc/config.local`; git
+ignores both files. Pages made from then on are self-contained: they can be moved, and sent to others.
 
-Does nothing if all that is done. Exit codes: 0 it is done, 1 it cannot be, and a sentence says why.
+Does nothing if this is done already. Exit codes: 0 for success; 1 for failure, with the reason on standard error.
 """
 
 import importlib.metadata
@@ -17,22 +17,22 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "vl-convert-python"
 PLACE_OF_SCRIPTS = "{scripts}"
-# DVC writes charts for Vega-Lite 5; vl-convert's newest is of a later major version.
+# DVC writes charts for Vega-Lite 5; the newest version in vl-convert is a later major one.
 VEGA_LITE = "5.21"
 
 
 def main(root: Path = ROOT) -> int:
-    """Make the template and tell DVC of it; returns the exit code."""
+    """Make the template and set it in DVC's configuration; returns the exit code."""
     template, offline = root / ".dvc" / "plots" / "page.html", root / ".dvc" / "plots" / "offline.html"
     try:
         version = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         sys.stderr.write(
-            "error: the scripts come with a package that is missing: pip install -e '.[plots]' installs it\n"
+            f"error: the package {PACKAGE}, which has the scripts, is missing; run `pip install -e '.[plots]'`\n"
         )
         return 1
     page = template.read_text(encoding="utf-8")
-    # Everything but the scripts is the template's own text, and this is all that they depend on.
+    # The text around the scripts is the template and their versions: it tells whether the file is up to date.
     before, after = page.split(PLACE_OF_SCRIPTS)
     before += f"<!-- Vega-Lite {VEGA_LITE} of {PACKAGE} {version} -->\n    <script>(() => {{"
     after = "})();</script>" + after
@@ -41,18 +41,18 @@ def main(root: Path = ROOT) -> int:
         temporary = offline.with_suffix(".new")
         temporary.write_text(before + _scripts() + after, encoding="utf-8")
         temporary.replace(offline)
-    return _name_it(root, f"plots/{offline.name}")
+    return _set_template(root, f"plots/{offline.name}")
 
 
 def _scripts() -> str:
-    """Vega, Vega-Lite and Vega-Embed as the body of one script."""
+    """The body of one script with Vega, Vega-Lite and Vega-Embed."""
     import vl_convert
 
     scripts = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     return scripts.replace("</script", "<\\/script")
 
 
-def _name_it(root: Path, template: str) -> int:
+def _set_template(root: Path, template: str) -> int:
     config = root / ".dvc" / "config.local"
     if config.exists() and f"html_template = {template}" in config.read_text(encoding="utf-8"):
         return 0

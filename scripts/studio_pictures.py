@@ -1,10 +1,10 @@
-"""Draw the pictures of docs/studio.md: what each effect of the studio does to one short recording.
+"""Make the pictures of docs/studio.md: what each effect of the studio does to one short recording.
 
     python scripts/studio_pictures.py
 
-Two bars of rock on the Standard kit of pretty_midi's SoundFont, before and after, by the functions that render corpora.
-In each picture one effect of the variation `studio` acts, always and by a fixed amount; all others are switched off.
-The same code draws the same pictures. Needs the extra `dev` (matplotlib, pedalboard).
+They show two bars of rock on the Standard kit of pretty_midi's SoundFont, before and after an effect. The functions are
+those that render corpora. In each picture, one effect of the variation `studio` acts, always and by a fixed amount; all
+others are off. The same code makes the same pictures. Needs the extra `dev` (matplotlib, pedalboard).
 """
 
 from collections.abc import Sequence
@@ -43,10 +43,10 @@ PEAK_DBFS = -1.0
 
 DPI = 100
 COLOURS = matplotlib.colormaps["magma"].resampled(56)
-N_GREYS = 24  # of text, frames and notes; a file holds these and the colours above
+N_GREYS = 24  # of text, frames and notes; a file has these and the colours above
 LOWEST_DB, HIGHEST_DB = -80.0, 0.0  # of all spectrograms
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
-MIN_TICK_BANDS = 5  # ticks are as many bands apart, or left out
+MIN_TICK_BANDS = 5  # ticks closer than this are left out
 LANE_LABELS = {"high_tom": "high tom", "mid_tom": "mid tom", "low_tom": "low tom", "hihat": "hi-hat"}
 
 Variation = TypeVar("Variation", bound=StrictModel)
@@ -54,7 +54,7 @@ Variation = TypeVar("Variation", bound=StrictModel)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An effect in a picture: its range while it acts, the panel's title, the seed, and bands shown (None: all)."""
+    """One effect in a picture: its range, the panel's title, the seed, and the number of bands (None: all)."""
 
     name: str
     range: tuple[float, float]
@@ -95,7 +95,7 @@ OF_PLAYING = (
 
 
 def main() -> None:
-    """Draw all pictures."""
+    """Make all pictures."""
     variation = RenderParams.load().variations["studio"]
     if variation.playing is None or variation.kit is None or variation.production is None:
         raise SystemExit("params.yaml: render.variations.studio needs playing, kit and production")
@@ -104,22 +104,23 @@ def main() -> None:
     plain = normalised(mix(rock(), kit, duration_s=DURATION_S).audio, peak_dbfs=PEAK_DBFS)
     FOLDER.mkdir(parents=True, exist_ok=True)
 
-    def draw(shown: Shown, audio: FloatArray, *, name: str) -> None:
+    def compare(shown: Shown, audio: FloatArray, *, name: str) -> None:
         after = normalised(audio, peak_dbfs=PEAK_DBFS)
         save(spectrograms([("as it is", plain), (shown.title, after)], log_mel, n_bands=shown.n_bands), name)
 
     for shown in OF_KITS:
-        draw(shown, on_varied_kit(kit, other, alone(variation.kit, shown), seed=shown.seed), name=f"kit_{shown.name}")
+        varied = on_varied_kit(kit, other, alone(variation.kit, shown), seed=shown.seed)
+        compare(shown, varied, name=f"kit_{shown.name}")
     for shown in OF_PRODUCTION:
-        draw(shown, produced(plain, kit, alone(variation.production, shown), seed=shown.seed), name=shown.name)
-    save(played_otherwise(variation.playing), "playing")
+        compare(shown, produced(plain, kit, alone(variation.production, shown), seed=shown.seed), name=shown.name)
+    save(note_panels(variation.playing), "playing")
     files = sorted(FOLDER.glob("*.png"))
     say(f"{len(files)} pictures in {FOLDER}, {sum(file.stat().st_size for file in files) / 1000:.0f} kB")
 
 
 def rock() -> list[Note]:
     """Two bars: a crash, hi-hat in eighths with two open ones, kick, snare with ghost notes, toms at the end."""
-    # In sixteenths from the beginning: note, velocity, places.
+    # Note, velocity, and places in sixteenths from the beginning.
     strokes = (
         (49, 112, (0,)),
         (42, 92, (4, 8, 12, 16, 20)),
@@ -165,7 +166,7 @@ def produced(audio: FloatArray, kit: Kit, params: ProductionVariation, *, seed: 
 
 
 def spectrograms(panels: Sequence[tuple[str, FloatArray]], log_mel: LogMel, *, n_bands: int | None) -> Figure:
-    """Log-mel spectrograms side by side, on one scale; the lowest bands alone, or all."""
+    """Log-mel spectrograms side by side, on one scale: the lowest `n_bands` bands, or all."""
     params = log_mel.params
     n_bands = n_bands or params.n_mels
     centres_hz = librosa.mel_frequencies(params.n_mels + 2, fmin=params.fmin, fmax=params.fmax)[1:-1]
@@ -198,8 +199,8 @@ def spectrograms(panels: Sequence[tuple[str, FloatArray]], log_mel: LogMel, *, n
     return figure
 
 
-def played_otherwise(params: PlayingVariation) -> Figure:
-    """Notes in lanes, as played and with one effect a panel; the louder, the larger and the darker."""
+def note_panels(params: PlayingVariation) -> Figure:
+    """Notes in lanes: as played, and with one effect in each panel. Louder notes are larger and darker."""
     panels: list[tuple[str, list[Note]]] = [("as played", rock())]
     for shown in OF_PLAYING:
         panels.append(
@@ -226,7 +227,7 @@ def played_otherwise(params: PlayingVariation) -> Figure:
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write a figure as a PNG whose palette is the scale of colours, and greys."""
+    """Write a figure as a PNG whose palette is the colour scale and greys."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
