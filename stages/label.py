@@ -27,7 +27,7 @@ def main(
     labels.write(labels_file)
     labels.write_accounting(accounting_csv)
     shares = ", ".join(f"{lane} {share:.1%}" for lane, share in labels.ignored_shares().items())
-    say(f"ignored as inaudible, of each lane's notes: {shares}")
+    say(f"share of each lane's notes that is ignored as inaudible: {shares}")
 
 
 app = stage_app(main)

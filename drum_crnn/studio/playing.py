@@ -103,7 +103,7 @@ class Played(NamedTuple):
 def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: PlayingVariation) -> Played:
     """Vary the notes of a performance.
 
-    Every variation draws as many numbers from `rng` whether it acts or not, in a fixed order. So a switch does not
+    Every variation draws equally many numbers from `rng` whether it acts or not, in a fixed order. So a switch does not
     change the other variations. Of two notes with one number at one time, the louder stays.
     """
     acts = rng.random() < params.probability and params.enabled

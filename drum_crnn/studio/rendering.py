@@ -4,11 +4,11 @@ A corpus is recorded in *sessions*. A session records the performances of some s
 performance once or several times (*takes*). It may cut performances into segments, and may apply a *variation*: other
 notes, a kit assembled from several, a room, a mixing desk (`playing`, `variation`, `production`).
 
-Kits come in three groups. `kits` may play any performance. `validation_kits` play only for the validation split, and
-`unheard_kits` only for the test split. A group loses every sample that an earlier group has as well: no sample of an
-unheard kit occurs in training, not even as a part of another kit. `withheld_notes` removes notes from the first group.
-So the other groups keep samples even where the presets of a SoundFont share them. Within a group, each entry of the
-list is drawn equally often, whatever the number of its presets.
+Kits come in three groups. `kits`, the group heard, may play any performance. `validation_kits` play only for the
+validation split, and `unheard_kits` only for the test split. A group loses every sample that an earlier group has as
+well: no sample of an unheard kit occurs in training, not even as a part of another kit. `withheld_notes` removes notes
+from the first group. So the other groups keep samples even where the presets of a SoundFont share them. Within a group,
+each entry of the list is drawn equally often, whatever the number of its presets.
 
 All random choices follow from the seed, the performance, the session, the take and the segment. So neither the number
 of workers nor the other recordings change a recording.

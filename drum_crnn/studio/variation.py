@@ -174,7 +174,7 @@ def vary_kit(
     Kit
         Pieces of other kits are as loud as the main kit's own: levels differ between makers of samples.
     VariedManner or None
-        How to play it; None if the kit is unchanged. Both cases draw as many numbers from `rng`.
+        How to play it; None if the kit is unchanged. Both cases draw equally many numbers from `rng`.
     """
     acts = rng.random() < params.probability and params.enabled
     probability = params.mix_kits.draw(rng) or 0.0
