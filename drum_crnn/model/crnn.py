@@ -1,4 +1,4 @@
-"""The CRNN: convolutions that pool frequency and never time, a bidirectional GRU, two outputs a lane and frame."""
+"""The CRNN: convolutions that pool frequency but never time, a bidirectional GRU, two outputs per lane and frame."""
 
 import itertools
 from typing import ClassVar, Literal, Self
@@ -16,7 +16,7 @@ __all__ = ["ChannelDropout", "DrumCrnn", "ModelParams"]
 
 
 class ModelParams(ParamsSection):
-    """Section `model`: what is stored with the weights and needed to use them."""
+    """Section `model`: the settings that are stored with the weights, because inference needs them."""
 
     section: ClassVar[str] = "model"
 
@@ -43,8 +43,8 @@ class ModelParams(ParamsSection):
 class ChannelRms(nn.Module):
     """Divides each time–frequency point by the root mean square over its channels, then scales each channel.
 
-    Statistics stay within a point: they depend neither on the batch (shares of a rank, micro-batches) nor on the length
-    and padding of a window.
+    The statistics belong to one point. So they depend neither on the batch (a rank's share, micro-batches) nor on the
+    length and padding of a window.
 
     References
     ----------
@@ -65,7 +65,7 @@ class ChannelRms(nn.Module):
 class ChannelLayerNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each time–frequency point: as local as `ChannelRms`.
 
-    Where channels lie side by side in memory (channels-last), it is one pass over the data each way.
+    In channels-last memory, the forward pass and the backward pass each go through the data once.
 
     References
     ----------
@@ -79,9 +79,9 @@ class ChannelLayerNorm(nn.LayerNorm):
 
 
 class ChannelDropout(nn.Module):
-    """`torch.nn.Dropout2d`, but where channels lie side by side in memory, whole rows are multiplied at a time.
+    """`torch.nn.Dropout2d`, but in channels-last memory it multiplies whole rows at a time.
 
-    A row is one frame, all bands and channels. PyTorch would go through the few channels of one band after the other.
+    A row is one frame with all its bands and channels. PyTorch multiplies only the few channels of one band at a time.
     """
 
     def __init__(self, p: float) -> None:
@@ -119,20 +119,20 @@ class ConvBlock(nn.Module):
 
 
 class DrumCrnn(nn.Module):
-    """Log-mel frames in, onset and velocity logits out.
+    """Predicts onset and velocity logits from log-mel frames.
 
     Parameters
     ----------
     params : ModelParams
     n_mels : int
-        Bands of a frame.
+        Mel bands per frame.
     """
 
     def __init__(self, params: ModelParams, *, n_mels: int) -> None:
         super().__init__()
         self.params = params
         self.n_mels = n_mels
-        n_channels = (2, *params.conv_channels)  # level and its difference to the frame before
+        n_channels = (2, *params.conv_channels)  # the level, and its difference from the previous frame
         self.blocks = nn.Sequential(
             *(
                 ConvBlock(a, b, normalisation=params.normalisation, dropout=params.dropout)
@@ -149,27 +149,27 @@ class DrumCrnn(nn.Module):
         self.dropout = nn.Dropout(params.dropout)
         self.head = nn.Linear(2 * params.gru_units, 2 * N_LANES)
         with torch.no_grad():
-            # Onsets are rare: begin near their frequency instead of learning it in the first hundred steps.
+            # Onsets are rare. Without this bias, the first hundred steps would only learn how rare.
             self.head.bias[:N_LANES].fill_(-4.0)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of every frame.
+        """Compute the logits of every frame.
 
         Parameters
         ----------
         frames : float tensor, shape (batch, frames, n_mels)
-            Decibels, as `features.LogMel` makes them.
+            Decibels, as `log_mel.LogMel` computes them.
 
         Returns
         -------
         onset_logits, velocity_logits : tensors of the dtype of `frames`, shape (batch, frames, lanes)
-            A sigmoid makes the first an activation, the second a velocity as a fraction of 127.
+            A sigmoid turns the first into an activation, and the second into a velocity as a fraction of 127.
         """
         x = (frames - self.params.input_mean_db) / self.params.input_scale_db
         difference = torch.diff(x, dim=1, prepend=x[:, :1])
         x = torch.stack([x, difference], dim=1)  # (batch, channels, frames, bands)
         if self.params.normalisation == "layer":
-            x = x.contiguous(memory_format=torch.channels_last)  # the convolutions keep it
+            x = x.contiguous(memory_format=torch.channels_last)  # the convolutions keep this format
         x = self.blocks(x)
         x = torch.relu(self.project(x.permute(0, 2, 1, 3).flatten(2)))  # (batch, frames, projection)
         x, _ = self.gru(x)
@@ -177,5 +177,5 @@ class DrumCrnn(nn.Module):
         return logits[..., :N_LANES], logits[..., N_LANES:]
 
     def n_parameters(self) -> int:
-        """How many weights are learnt."""
+        """Number of trainable weights."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,15 +1,14 @@
 """A bidirectional GRU that is fast to train on a CPU.
 
-`torch.nn.GRU` has kernels of its own for GPUs alone. On a CPU it is a few dozen small operations a frame and direction,
-forwards and backwards, and much of its time goes into starting them. Here both directions take each step together,
-whatever does not depend on the step before is computed for all frames at once, and the backward pass is written out:
-six operations a step forwards and four backwards. Weights, names and results are those of `torch.nn.GRU`, up to
-rounding.
+PyTorch has fused kernels for `torch.nn.GRU` on GPUs only. On a CPU, it runs a few dozen small operations per frame and
+direction, and spends much of its time on launching them. Here, both directions compute each step together. What does
+not depend on the previous step is computed for all frames at once. The backward pass is written out. A step costs six
+operations forward and four backward. Weights, their names and results are those of `torch.nn.GRU`, up to rounding.
 
 References
 ----------
 Cho et al., "Learning Phrase Representations using RNN Encoder–Decoder for Statistical Machine Translation", EMNLP 2014;
-in the variant of cuDNN and PyTorch, with the reset gate after the matrix product.
+in the variant of cuDNN and PyTorch, which applies the reset gate after the matrix product.
 """
 
 from typing import Any
@@ -23,10 +22,10 @@ __all__ = ["BidirectionalGru"]
 
 
 class BidirectionalGru(nn.GRU):
-    """A GRU over (batch, frames, features) in both directions.
+    """A bidirectional GRU over (batch, frames, features).
 
-    On a CPU, where it is faster, states are float32 under autocast too. Elsewhere, and in a compiled model, it is
-    `torch.nn.GRU`: a compiler would unroll the steps into one enormous graph.
+    The fast version runs on a CPU, and keeps its states in float32 even under autocast. On other devices, and in a
+    compiled model, this is `torch.nn.GRU`: a compiler would unroll the steps into one enormous graph.
     """
 
     def __init__(self, n_inputs: int, n_units: int, *, n_layers: int, dropout: float) -> None:
@@ -40,7 +39,7 @@ class BidirectionalGru(nn.GRU):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # states begin at zero
-        """As `torch.nn.GRU`: outputs, shape (batch, frames, 2 · units), and the last states."""
+        """Return what `torch.nn.GRU` returns: outputs, shape (batch, frames, 2 · units), and the last states."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         last = []
@@ -61,7 +60,7 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def _both_directions(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One layer. `x` has shape (batch, frames, inputs), parameters have two directions first.
+    """Compute one layer. `x` has shape (batch, frames, inputs); the first axis of the parameters is the direction.
 
     Returns outputs, shape (batch, frames, 2 · units), and last states, shape (2, batch, units).
     """
@@ -75,10 +74,10 @@ def _both_directions(
 
 
 class _Recurrence(torch.autograd.Function):
-    """States of all steps, shape (2, steps, batch, units), from zero on.
+    """Computes the states of all steps, shape (2, steps, batch, units), starting from zero.
 
-    Of inputs with shape (2, steps, batch, 3 · units), recurrent weights (2, units, 3 · units) and biases
-    (2, 1, 3 · units). Gates are in the order of PyTorch: reset r, update z, new n.
+    The inputs have shape (2, steps, batch, 3 · units), the recurrent weights (2, units, 3 · units) and the biases
+    (2, 1, 3 · units). The gates have PyTorch's order: reset r, update z, new n.
     """
 
     @staticmethod
@@ -90,7 +89,7 @@ class _Recurrence(torch.autograd.Function):
         of_states = torch.empty_like(of_inputs)
         gates = of_inputs.new_empty(n_directions, n_steps, n_batch, 2 * n_units)
         new = of_inputs.new_empty(n_directions, n_steps, n_batch, n_units)
-        states = of_inputs.new_zeros(n_directions, n_steps + 1, n_batch, n_units)  # the first is that before any step
+        states = of_inputs.new_zeros(n_directions, n_steps + 1, n_batch, n_units)  # the first: before any step
         each_step = zip(
             of_inputs[..., : 2 * n_units].unbind(1),
             of_inputs[..., 2 * n_units :].unbind(1),
@@ -123,8 +122,8 @@ class _Recurrence(torch.autograd.Function):
         n_units = new.shape[-1]
         r, z = gates.split(n_units, dim=-1)
         before = states[:, :-1]
-        # h' = z h + (1 - z) n and n = tanh(i + r s), where s is the state's part. What the gradient of h' has to be
-        # multiplied by for that of r and z before their sigmoids, and of s:
+        # h' = z h + (1 - z) n and n = tanh(i + r s), where s is the state's part. These factors turn the gradient of h'
+        # into the gradients of r and z before their sigmoids, and of s.
         factors = new.new_empty(*new.shape[:3], 3, n_units)
         by_new = (1.0 - new.square()).mul_(1.0 - z)
         torch.mul(by_new, r, out=factors[..., 2, :])
@@ -151,6 +150,6 @@ class _Recurrence(torch.autograd.Function):
         flat = of_states_grad.flatten(-2).flatten(1, 2)  # (2, steps · batch, 3 · units)
         weight_grad = torch.bmm(before.flatten(1, 2).transpose(1, 2), flat)
         bias_grad = flat.sum(dim=1, keepdim=True)
-        of_inputs_grad = of_states_grad  # the same, but for n, which is not multiplied by r
+        of_inputs_grad = of_states_grad  # the same except for n, whose input is not multiplied by r
         torch.mul(states_grad, by_new, out=of_inputs_grad[..., 2, :])
         return of_inputs_grad.flatten(-2), weight_grad, bias_grad

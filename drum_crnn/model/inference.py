@@ -1,8 +1,8 @@
 """Activations of whole recordings, on fixed overlapping windows.
 
-A recording is cut into windows of `window_frames` that overlap by twice `margin_frames`; of each window only the inner
-part is used, so that every frame is heard with its context. Where windows lie depends on the recording alone. The
-result is therefore the same for any length, any block size and any batch size, and memory is bounded. Validation,
+A recording is cut into windows of `window_frames` that overlap by twice `margin_frames`. Only the inner part of each
+window is used, so that the model sees every frame in its context. The positions of the windows depend on the recording
+alone. So the result is the same for any block size and batch size, and memory is bounded for any length. Validation,
 threshold tuning, evaluation and transcription all use this module.
 """
 
@@ -26,9 +26,9 @@ FloatArray = NDArray[np.float32]
 
 
 class Activations(NamedTuple):
-    """What the model hears: float32 arrays, shape (frames, lanes).
+    """The predictions of the model: float32 arrays, shape (frames, lanes).
 
-    `onset` are probabilities in [0, 1]; `velocity` is the velocity, 0 to 127, that an onset at that frame would have.
+    `onset` holds probabilities in [0, 1]. `velocity` is the velocity, 0 to 127, that an onset at that frame would have.
     """
 
     onset: FloatArray
@@ -36,7 +36,7 @@ class Activations(NamedTuple):
 
     @classmethod
     def concatenate(cls, parts: Iterable["Activations"]) -> "Activations":
-        """Join parts that follow one another."""
+        """Join consecutive parts."""
         nothing = np.zeros((0, N_LANES), np.float32)
         onset, velocity = zip((nothing, nothing), *parts, strict=True)
         return cls(np.concatenate(onset), np.concatenate(velocity))
@@ -45,7 +45,7 @@ class Activations(NamedTuple):
 def activations_of(
     model: DrumCrnn, frames: NDArray[np.floating], *, floor_db: float, batch_windows: int = 8
 ) -> Activations:
-    """Activations of a recording whose frames are all at hand; parameters as for `stream_activations`."""
+    """Activations of a recording whose frames are all in memory; parameters as for `stream_activations`."""
     return Activations.concatenate(stream_activations(model, [frames], floor_db=floor_db, batch_windows=batch_windows))
 
 
@@ -57,18 +57,18 @@ def stream_activations(
     Parameters
     ----------
     model : DrumCrnn
-        Is put into evaluation mode; runs on the device where it is.
+        Put into evaluation mode; runs on the device that holds it.
     blocks : iterable of float arrays, shape (n_frames, n_mels)
         Decibels, of any length each.
     floor_db : float
-        Level of silence, with which the last window is filled up.
+        Level of silence, which pads the last window.
     batch_windows : int
-        Windows computed at a time: speed and memory, not results.
+        Windows to compute at a time; this changes speed and memory, not results.
 
     Yields
     ------
     Activations
-        Of successive stretches of the recording; together, of every frame once.
+        Of consecutive parts of the recording, which together hold every frame once.
     """
     batch: list[FloatArray] = []
     keeps: list[slice] = []
@@ -85,14 +85,14 @@ def stream_activations(
 def _windows(
     blocks: Iterable[NDArray[np.floating]], model: DrumCrnn, floor_db: float
 ) -> Iterator[tuple[FloatArray, slice]]:
-    """Each window with the part of it that counts: all inner parts together are every frame, once, in order."""
+    """Each window, and the slice of it to keep. The kept slices together are all frames, once each, in order."""
     size, margin = model.params.window_frames, model.params.margin_frames
     hop = size - 2 * margin
     buffer = np.zeros((0, model.n_mels), np.float32)
-    keep_from = 0  # the first window has nothing before it, so its first margin counts too
+    keep_from = 0  # the first window has nothing before it, so its first margin is kept too
     for block in blocks:
         buffer = np.concatenate([buffer, block.astype(np.float32)])
-        # Strictly more: a window that ends with the recording keeps its last margin, which only the end can tell.
+        # Strictly more: the last window keeps its last margin, and only the end shows which window is the last.
         while len(buffer) > size:
             yield buffer[:size], slice(keep_from, size - margin)
             buffer, keep_from = buffer[hop:], margin
@@ -106,8 +106,8 @@ def _windows(
 def _one_thread() -> Iterator[None]:
     """Compute with one CPU thread.
 
-    A GRU is hundreds of small steps, one after another; threads spend them waiting for each other. On two cores with
-    other work, two threads were 4 to 80 times slower than one.
+    A GRU is a sequence of hundreds of small steps, in which several threads mostly wait for each other. On two busy
+    cores, two threads were 4 to 80 times slower than one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -132,17 +132,19 @@ def _run(model: DrumCrnn, windows: list[FloatArray], keeps: list[slice]) -> Acti
 def onsets_of(
     activations: Activations, *, thresholds: Sequence[float], peak_picking: PeakPickingParams, frame_rate: float
 ) -> Onsets:
-    """Onsets of a recording: the peaks of each lane's activation, toms pooled or not, that reach its threshold.
+    """Onsets of a recording: the peaks of each lane's activation that reach its threshold.
+
+    `peak_picking` says whether toms are pooled first.
 
     Parameters
     ----------
     thresholds : sequence of float
-        One a lane, inclusive, in (0, 1].
+        One per lane, inclusive, in (0, 1].
 
     Returns
     -------
     Onsets
-        In order of time; velocities 1 to 127.
+        In order of time, with velocities from 1 to 127.
     """
     frames, lanes = [], []
     onset = pooled_toms(activations.onset, params=peak_picking)

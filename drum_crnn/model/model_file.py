@@ -1,4 +1,4 @@
-"""Model files: safetensors with the weights, and one JSON text with all that is needed to use them."""
+"""Model files: safetensors with the weights, and a JSON text with everything needed to use them."""
 
 import hashlib
 import json
@@ -20,19 +20,19 @@ from drum_crnn.music.log_mel import FeatureParams
 
 __all__ = ["ModelFile", "export_model"]
 
-_METADATA_KEY = "drum_crnn"  # one key alone: safetensors writes several in an order that differs from run to run
+_METADATA_KEY = "drum_crnn"  # a single key: safetensors writes several keys in an order that changes between runs
 _CHECKSUM_KEY = "sha256"  # of everything else; files of the first releases have none
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model with what belongs to it; `thresholds` and `peak_picking` are there in an exported model alone.
+    """A model and its settings. Only an exported model has `thresholds` and `peak_picking`.
 
     Attributes
     ----------
     thresholds : tuple of float or None
-        One a lane, in the order of `lanes.LANES`.
+        One per lane, in the order of `lanes.LANES`.
     """
 
     model: DrumCrnn
@@ -56,7 +56,7 @@ class ModelFile:
         about[_CHECKSUM_KEY] = _checksum(about, weights)
         content = save(weights, {_METADATA_KEY: json.dumps(about, sort_keys=True)})
         with replace_file(path) as temporary:
-            # Not by safetensors' own writer, which would not say in Python's terms that a disk is full.
+            # safetensors' own writer does not report a full disk as an OSError.
             temporary.write_bytes(content)
 
     @classmethod
@@ -109,7 +109,7 @@ def export_model(weights: Path, thresholds: Path, target: Path) -> None:
     Raises
     ------
     DrumCrnnError
-        If one of the two cannot be read, or does not belong here.
+        If one of the two cannot be read, or its content is not valid.
     """
     model = ModelFile.load(weights)
     try:
@@ -138,13 +138,13 @@ def _checksum(about: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> 
 
 def _unreadable_error(path: Path, why: object) -> DrumCrnnError:
     return DrumCrnnError(
-        f"{path}: is not a readable model file ({why}); fetch it again, or delete it and run `dvc repro`; where that "
-        "brings back the same damage, run `drum-crnn verify --remove` first"
+        f"{path}: is not a readable model file ({why}); download it again, or delete it and run `dvc repro`. If it is "
+        "still damaged then, run `drum-crnn verify --remove` first"
     )
 
 
 def _thresholds(of_lane: Any) -> tuple[float, ...]:
-    """The threshold of each lane, as JSON has them by name; ValueError if one is missing or out of range."""
+    """The thresholds in the order of the lanes, from JSON by lane; ValueError if one is missing or out of range."""
     try:
         values = tuple(float(of_lane[lane]) for lane in LANES)
     except KeyError as error:

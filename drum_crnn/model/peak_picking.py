@@ -1,8 +1,8 @@
-"""From activations to onset frames: which frames are peaks, and which of the peaks are loud enough to be onsets.
+"""From activations to onset frames: which frames are peaks, and which peaks are high enough to be onsets.
 
-The two questions are kept apart. Whether a frame is a peak never depends on the threshold, so the onsets at a high
+The two questions are separate: whether a frame is a peak never depends on the threshold. So the onsets at a high
 threshold are a subset of those at a lower one, and `drum_crnn.scoring.sweep` can sweep every threshold exactly in one
-pass over the peaks. (A rule such as "at least so many frames after the previous *onset*" would break that.)
+pass over the peaks. (A rule such as "at least so many frames after the previous *onset*" would break this.)
 """
 
 from typing import ClassVar
@@ -23,9 +23,9 @@ class PeakPickingParams(ParamsSection):
 
     section: ClassVar[str] = "peak_picking"
 
-    # Frames on either side that a peak must not be beaten by; two onsets of a lane are further apart than this.
+    # A peak is the maximum of this many frames on either side; two onsets of a lane are further apart than this.
     max_radius: int = Field(ge=1)
-    # Whether peaks of the likeliest tom get the activation of all three (`pooled_toms`); older model files do not say.
+    # Whether the likeliest tom gets the activation of all three (`pooled_toms`); older model files lack this key.
     pool_toms: bool = False
 
 
@@ -34,7 +34,7 @@ def find_peaks(activation: NDArray[np.floating], *, params: PeakPickingParams) -
 
     Frame n is a peak when it is greater than each of the `max_radius` frames before it and not smaller than any of the
     `max_radius` frames after it. So the earliest frame of a plateau wins, and two peaks are always more than
-    `max_radius` frames apart. Beyond the ends of the array there is nothing to be compared with.
+    `max_radius` frames apart. At the ends of the array, only existing frames are compared.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def find_peaks(activation: NDArray[np.floating], *, params: PeakPickingParams) -
         raise ValueError(f"an activation is 1-D, one lane at a time, but its shape is {activation.shape}")
     if activation.size == 0:
         return np.empty(0, dtype=np.int64)
-    if not (activation.min() >= 0 and activation.max() <= 1):  # written so that NaN fails as well
+    if not (activation.min() >= 0 and activation.max() <= 1):  # this form rejects NaN as well
         raise ValueError(
             f"activations should lie in [0, 1], but go from {activation.min()} to {activation.max()}: "
             "did you pass logits?"
@@ -98,17 +98,17 @@ def pick_peaks(activation: NDArray[np.floating], *, threshold: float, params: Pe
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold should lie in (0, 1], not {threshold}")
     peaks = find_peaks(activation, params=params)
-    # As float64: a threshold must not be rounded to the activations' precision before it is compared with them.
+    # As float64: otherwise the threshold would be rounded to the activations' precision before the comparison.
     return peaks[activation[peaks].astype(np.float64) >= threshold]
 
 
 def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.floating]:
-    """Raise the peaks of the likeliest tom to what the model says of all three.
+    """Raise the peaks of the likeliest tom to the sum of all three toms' activations.
 
-    That a tom was struck is easily heard, and which of three is often a guess: then no lane alone reaches its
-    threshold, and the stroke is lost. A stroke is on one tom, so the probabilities of the lanes add up to that of any
-    tom. A peak of the lane with the highest activation within `max_radius` frames is raised to the sum at its frame, at
-    most 1. Nothing else changes: peaks stay where they are, and two toms struck at once are still two.
+    A model often detects that a tom was struck, but not which one. Then no lane reaches its threshold, and the stroke
+    is missed. A stroke hits only one tom, so the probabilities of the three lanes add up to that of any tom. A peak of
+    the lane with the highest activation within `max_radius` frames is raised to the sum at its frame, at most 1.
+    Nothing else changes: peaks stay where they are, and two toms struck at once remain two onsets.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The CRNN: shapes, sizes, and which frames and items can see each other."""
+"""The CRNN: shapes, sizes, and which frames and items influence each other."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def frames(n_items: int, n_frames: int, *, n_mels: int = 20, seed: int = 0) -> T
 
 @pytest.mark.parametrize("n_frames", [1, 2, 77])
 @pytest.mark.parametrize("n_mels", [1, 20, 21, 84])
-def test_one_pair_of_outputs_a_lane_and_frame(n_frames: int, n_mels: int) -> None:
+def test_one_pair_of_outputs_per_lane_and_frame(n_frames: int, n_mels: int) -> None:
     """Time is never pooled, whatever the number of bands."""
     outputs = untrained(n_mels=n_mels)(frames(3, n_frames, n_mels=n_mels))
     assert [tuple(output.shape) for output in outputs] == [(3, n_frames, N_LANES)] * 2
@@ -35,8 +35,8 @@ def test_sizes_of_the_models() -> None:
     assert outputs[0].shape == (1, 5, N_LANES)
 
 
-def test_items_of_a_batch_do_not_see_each_other() -> None:
-    """In training as well: nothing is normalised over the batch, so shares and micro-batches change nothing."""
+def test_items_of_a_batch_do_not_influence_each_other() -> None:
+    """Not even in training: nothing is normalised over the batch, so shares and micro-batches change nothing."""
     model = untrained(small_model(dropout=0.0)).train()
     batch = frames(4, 50)
     together = model(batch)
@@ -47,10 +47,10 @@ def test_items_of_a_batch_do_not_see_each_other() -> None:
 
 def test_convolutions_see_a_few_frames_and_nothing_is_averaged_over_time() -> None:
     model = untrained()
-    audible = frames(1, 60)
-    changed = audible.clone()
+    plain = frames(1, 60)
+    changed = plain.clone()
     changed[:, 40:] = -90.0
-    stack = [torch.stack([x, torch.diff(x, dim=1, prepend=x[:, :1])], dim=1) for x in (audible, changed)]
+    stack = [torch.stack([x, torch.diff(x, dim=1, prepend=x[:, :1])], dim=1) for x in (plain, changed)]
     with torch.no_grad():
         one, other = (model.blocks(x) for x in stack)
     torch.testing.assert_close(one[:, :, :37], other[:, :, :37], atol=0.0, rtol=0.0)
@@ -67,7 +67,7 @@ def test_outputs_see_both_past_and_future() -> None:
         assert not torch.equal(model(changed)[0][0, affected], base[0, affected])
 
 
-def test_rms_norm_is_taken_within_each_point() -> None:
+def test_rms_norm_is_computed_within_each_point() -> None:
     norm = ChannelRms(5)
     nn.init.uniform_(norm.scale, 0.5, 2.0)
     x = torch.randn((2, 5, 7, 3), generator=torch.Generator().manual_seed(0))
@@ -98,7 +98,7 @@ def test_layer_norm_acts_on_the_channels_of_each_point(memory_format: torch.memo
         torch.testing.assert_close(y[b, :, f, band], expected)
 
 
-def test_channels_stay_side_by_side_through_the_blocks() -> None:
+def test_blocks_keep_channels_last_memory() -> None:
     """Otherwise layer normalisation would copy everything twice."""
     seen = []
     model = untrained(small_model(normalisation="layer"))
@@ -143,7 +143,7 @@ def test_an_untrained_model_expects_few_onsets() -> None:
     assert 0.005 < onset.sigmoid().mean() < 0.05
 
 
-def test_every_weight_is_learnt() -> None:
+def test_every_weight_gets_a_gradient() -> None:
     model = untrained(small_model(dropout=0.0)).train()
     onset, velocity = model(frames(2, 30))
     (onset.square().sum() + velocity.square().sum()).backward()

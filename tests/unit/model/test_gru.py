@@ -77,7 +77,7 @@ def test_second_derivatives_are_refused():
         slope.sum().backward()
 
 
-def test_other_devices_take_the_gru_of_torch(monkeypatch):
+def test_other_devices_use_the_gru_of_torch(monkeypatch):
     ours, _ = both(3, 2)
     asked = []
     monkeypatch.setattr(nn.GRU, "forward", lambda self, x: asked.append(x.device.type) or (x, x))

@@ -1,4 +1,4 @@
-"""Windows that cover each frame once, whatever the blocks; activations that follow from the recording alone."""
+"""Windows cover each frame once, whatever the blocks; activations depend on the recording alone."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ STEP = 0.01
 
 
 class Echo(DrumCrnn):
-    """In place of a model: its onset logit is the only band of the frame itself, its velocity logit the minus of it."""
+    """A fake model. Its onset logit is the frame's only band, and its velocity logit the negative of that."""
 
     def __init__(self, *, window_frames: int, margin_frames: int) -> None:
         nn.Module.__init__(self)
@@ -34,7 +34,7 @@ class Echo(DrumCrnn):
 
 
 def numbered(n_frames: int) -> np.ndarray:
-    """Frames that say which they are."""
+    """Frames that hold their own number."""
     return (STEP * np.arange(n_frames, dtype=np.float32))[:, None]
 
 
@@ -65,7 +65,7 @@ def test_inner_parts_are_every_frame_once_in_order(
         model, blocks_of(numbered(n_frames), cuts), floor_db=FLOOR_DB, batch_windows=batch_windows
     )
     np.testing.assert_array_equal(numbers(Activations.concatenate(parts)), np.arange(n_frames))
-    # Memory is bounded: windows are of one size, and so many at a time.
+    # Memory is bounded: windows have one size, and a batch holds at most `batch_windows`.
     for batch, n_window, _ in model.shapes:
         assert n_window == model.params.window_frames
         assert batch <= batch_windows
@@ -99,16 +99,16 @@ def test_batches_of_windows_are_a_matter_of_speed() -> None:
     np.testing.assert_allclose(one.velocity, eight.velocity, atol=1e-3)
 
 
-def test_short_recording_is_heard_as_if_silence_followed() -> None:
+def test_short_recording_is_padded_with_silence() -> None:
     model = untrained()
     frames = np.random.default_rng(2).uniform(-90.0, 0.0, (17, 20)).astype(np.float32)
     padded = np.full((model.params.window_frames, 20), FLOOR_DB, np.float32)
     padded[:17] = frames
     with torch.inference_mode():
         onset, velocity = model(torch.from_numpy(padded)[None])
-    heard = activations_of(model, frames, floor_db=FLOOR_DB)
-    np.testing.assert_allclose(heard.onset, onset.sigmoid()[0, :17].numpy(), rtol=1e-5)
-    np.testing.assert_allclose(heard.velocity, (127.0 * velocity.sigmoid())[0, :17].numpy(), rtol=1e-5)
+    found = activations_of(model, frames, floor_db=FLOOR_DB)
+    np.testing.assert_allclose(found.onset, onset.sigmoid()[0, :17].numpy(), rtol=1e-5)
+    np.testing.assert_allclose(found.velocity, (127.0 * velocity.sigmoid())[0, :17].numpy(), rtol=1e-5)
 
 
 def test_a_frame_depends_on_its_window_alone() -> None:
@@ -118,21 +118,21 @@ def test_a_frame_depends_on_its_window_alone() -> None:
     changed = frames.copy()
     changed[96:] = 0.0
     one, other = (activations_of(model, f, floor_db=FLOOR_DB) for f in (frames, changed))
-    np.testing.assert_array_equal(one.onset[:84], other.onset[:84])  # heard in windows that end before 96
-    assert not np.array_equal(one.onset[84:96], other.onset[84:96])  # heard with what follows
+    np.testing.assert_array_equal(one.onset[:84], other.onset[:84])  # in windows that end before 96
+    assert not np.array_equal(one.onset[84:96], other.onset[84:96])  # in a window that holds frames after 96
 
 
-def test_every_frame_is_heard_with_its_margin() -> None:
-    """What lies within the margin of a frame, on either side, reaches it: windows overlap by enough."""
+def test_every_frame_has_its_margin_as_context() -> None:
+    """Windows overlap by enough: each frame within the margin, on either side, influences the prediction."""
     model = untrained()
     frames = np.full((200, 20), -40.0, np.float32)
     plain = activations_of(model, frames, floor_db=FLOOR_DB).onset
     for place in (47, 48, 49, 83, 84, 120):
         changed = frames.copy()
         changed[place] = 0.0
-        heard = activations_of(model, changed, floor_db=FLOOR_DB).onset
+        found = activations_of(model, changed, floor_db=FLOOR_DB).onset
         for near in range(-4, 5):
-            assert not np.array_equal(heard[place + near], plain[place + near]), (place, near)
+            assert not np.array_equal(found[place + near], plain[place + near]), (place, near)
 
 
 def test_model_is_put_into_evaluation_mode_and_makes_no_graph() -> None:
@@ -158,7 +158,7 @@ def test_onsets_are_peaks_above_the_threshold_of_their_lane() -> None:
     assert found.velocity.tolist() == [1, 127, 64]  # never 0: that would be a note-off
 
 
-def test_a_doubtful_tom_is_heard_if_toms_are_pooled() -> None:
+def test_a_doubtful_tom_is_found_if_toms_are_pooled() -> None:
     onset, velocity = np.zeros((20, N_LANES), np.float32), np.full((20, N_LANES), 64.0, np.float32)
     onset[10, 3:6] = [0.3, 0.4, 0.1]
     for pool_toms, lanes in ((True, [4]), (False, [])):
@@ -167,7 +167,7 @@ def test_a_doubtful_tom_is_heard_if_toms_are_pooled() -> None:
         assert found.lane.tolist() == lanes
 
 
-def test_nothing_heard_has_no_onsets() -> None:
+def test_no_activations_give_no_onsets() -> None:
     nothing = Activations.concatenate([])
     found = onsets_of(nothing, thresholds=[0.5] * 8, peak_picking=section(PeakPickingParams), frame_rate=100.0)
     assert len(found) == 0

@@ -23,7 +23,7 @@ THRESHOLDS = tuple(0.1 + 0.1 * lane for lane in range(8))
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """What training writes: no thresholds."""
+    """A model file as training writes it, without thresholds."""
     path = tmp_path / "crnn.safetensors"
     ModelFile(untrained(), small_features()).save(path)
     return path
@@ -36,7 +36,7 @@ def write_thresholds(path: Path, **changes: Any) -> Path:
 
 
 def rewritten(path: Path, **changes: Any) -> Path:
-    """The same file with other words in its description, and no checksum, as the first releases were."""
+    """The same file with a changed description, and without a checksum, like the files of the first releases."""
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["drum_crnn"])
         del about["sha256"]
@@ -131,7 +131,7 @@ def test_any_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
         except DrumCrnnError as error:
             n_noticed += 1
             assert str(error).startswith(f"{path}: is ")  # noqa: PT017  # not every bit is noticed
-        else:  # the name of the checksum itself
+        else:  # the flipped bit was in the name of the checksum itself
             assert loaded.thresholds == whole.thresholds
             for name, tensor in whole.model.state_dict().items():
                 assert torch.equal(loaded.model.state_dict()[name], tensor)

@@ -94,14 +94,14 @@ POOLED = PeakPickingParams(max_radius=2, pool_toms=True)
 
 
 def toms_only(*rows: tuple[float, float, float]) -> np.ndarray:
-    """Activations of the three toms, a row a frame, with other lanes as loud as can be."""
+    """Activations of the three toms, one row per frame; all other lanes are 1."""
     activation = np.ones((len(rows), N_LANES), np.float32)
     activation[:, TOMS] = np.reshape(rows, (-1, 3))
     return activation
 
 
 def test_a_doubtful_tom_becomes_one_certain_one() -> None:
-    """No lane reaches a half, and in the frame after the peak another lane is ahead: still one tom is struck."""
+    """No lane reaches 0.5, and another lane is ahead in the frame after the peak. It is still one stroke."""
     activation = toms_only((0, 0, 0), (0, 0.1, 0.1), (0.1, 0.4, 0.3), (0.1, 0.2, 0.25), (0, 0, 0), (0, 0, 0))
     pooled = pooled_toms(activation, params=POOLED)
     assert pooled[2, TOMS] == pytest.approx([0.1, 0.8, 0.3])
