@@ -1,9 +1,8 @@
 """Augmentation of log-mel excerpts, in two steps.
 
-`draw` decides, on the CPU and from a random generator of the excerpt's own, what happens to it: so it depends neither
-on the rank nor on the worker. `apply` does it to a batch, on the device of the training. Frames are decibels; a
-recording is stretched, transposed, reverberated, tilted, made louder or softer, put into noise, and masked, in this
-order.
+`draw` samples the augmentation of one excerpt on the CPU. Each excerpt has its own random generator, so the result
+depends neither on the rank nor on the worker. `apply` augments a batch on the training device. Frames are decibels. The
+effects follow this order: time stretch, pitch shift, reverb, EQ tilt, gain, noise, masks.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +21,12 @@ from drum_crnn.music.log_mel import FeatureParams
 
 __all__ = ["AugmentParams", "Augmenter", "Draw", "DrawBatch"]
 
-_REVERB_FRAMES = 60  # the tail that is computed; at 100 frames a second, more than RT60 of a small room
+_REVERB_FRAMES = 60  # length of the tail; at 100 frames per second, longer than the RT60 of a small room
 _TILT_PIVOT_HZ = 1000.0
 
 
 class Masks(StrictModel):
-    """SpecAugment masks: a switch, how often they act, how many at most, and how wide at most."""
+    """SpecAugment masks: a switch, their probability, their largest number and their largest width."""
 
     enabled: bool
     probability: float = Field(ge=0, le=1)
@@ -61,24 +60,24 @@ class AugmentParams(ParamsSection):
 
     @property
     def max_stretch(self) -> float:
-        """How many source frames one frame of an excerpt can take."""
+        """Most source frames that one frame of an excerpt can span."""
         return max(1.0, self.time_stretch.range[1]) if self.time_stretch.enabled else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What happens to one excerpt.
+    """The sampled augmentation of one excerpt.
 
     Attributes
     ----------
     stretch : float
-        Source frames per frame: above 1 is faster. An onset at source time t comes at t / stretch.
+        Source frames per frame: above 1 is faster. An onset at source time t moves to t / stretch.
     semitones, tilt_db, gain_db, reverb_db, reverb_s : float
-        Transposition; EQ slope in dB per octave; gain; level and decay time (to -60 dB) of the reverb,
-        `reverb_db` being -inf for none.
+        Transposition; EQ slope in dB per octave; gain; level and decay time (to -60 dB) of the reverb. Without reverb,
+        `reverb_db` is -inf.
     noise_db : float array, shape (frames, n_mels)
         Level of the noise at each point; -inf for none.
-    keep : bool arrays, shapes (frames,) and (n_mels,)
+    keep_frames, keep_bands : bool arrays, shapes (frames,) and (n_mels,)
         False where a mask lies.
     """
 
@@ -95,7 +94,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class DrawBatch:
-    """Draws of a batch as tensors: each field as in `Draw`, with a batch axis in front."""
+    """The draws of a batch as tensors: the fields of `Draw`, with a batch axis in front."""
 
     stretch: Tensor
     semitones: Tensor
@@ -122,7 +121,7 @@ class DrawBatch:
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """The same with every tensor changed, such as moved to another device."""
+        """Apply a function to every tensor, such as a move to another device."""
         return type(self)(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
 
@@ -142,10 +141,10 @@ class Augmenter:
         self._centres_on: dict[torch.device, Tensor] = {}
 
     def draw(self, rng: np.random.Generator) -> Draw:
-        """Decide what happens to one excerpt.
+        """Sample the augmentation of one excerpt.
 
-        Every effect takes its numbers in a fixed order, whether it acts or not, so that a switch leaves the other
-        effects as they are; noise comes last, as it takes many numbers when it acts.
+        Every effect consumes its random numbers in a fixed order, whether it acts or not. So its switch does not change
+        the other effects. Noise comes last, because it consumes many more numbers when it acts.
         """
         params = self.params
         reverb = self._amount(params.reverb, rng)
@@ -172,8 +171,8 @@ class Augmenter:
         shape = (self.n_frames, self.features.n_mels)
         if not np.isfinite(level_db):
             return np.full(shape, -np.inf, np.float32)
-        # Power of white noise in a narrow band is exponentially distributed; wide mel bands average several bins, which
-        # three draws stand for. The tilt makes it anything from white to pink and a bit beyond.
+        # The power of white noise in a narrow band is exponentially distributed. A wide mel band averages several bins,
+        # here three. The tilt ranges from white noise to slightly beyond pink.
         power = rng.standard_gamma(3.0, size=shape, dtype=np.float32) / np.float32(3.0)
         tilt = rng.uniform(-4.0, 0.0) * np.log2(self._centres_hz.numpy() / _TILT_PIVOT_HZ)
         return (10.0 * np.log10(power + 1e-6) + level_db + tilt).astype(np.float32)  # type: ignore[no-any-return]
@@ -184,12 +183,12 @@ class Augmenter:
         Parameters
         ----------
         frames : float tensor, shape (batch, n_source_frames, n_mels)
-            Decibels. float64 is computed with as such, all else as float32.
+            Decibels. float64 stays float64; other dtypes become float32.
 
         Returns
         -------
         float tensor, shape (batch, n_frames, n_mels)
-            Decibels, none below the floor of the features.
+            Decibels, never below the floor of the features.
         """
         floor = self.features.floor_db
         frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
@@ -204,7 +203,7 @@ class Augmenter:
         return torch.where(keep, x, floor).clamp_min(floor)
 
     def _centres(self, device: torch.device) -> Tensor:
-        """The centres of the bands in Hz, copied to a device once: every copy would make the CPU wait for a GPU."""
+        """The centres of the bands in Hz. A copy makes the CPU wait for a GPU, so each device gets only one."""
         if device not in self._centres_on:
             self._centres_on[device] = self._centres_hz.to(device)
         return self._centres_on[device]
@@ -213,7 +212,7 @@ class Augmenter:
         return torch.arange(self.n_frames, device=draws.stretch.device) * draws.stretch[:, None]
 
     def _transposed_positions(self, draws: DrawBatch) -> Tensor:
-        """Fractional band from which each band is taken: the one whose frequency is lower by the transposition."""
+        """Fractional index of the source of each band: the band whose frequency is lower by the transposition."""
         centres = self._centres(draws.semitones.device)
         wanted = (centres / torch.exp2(draws.semitones[:, None] / 12.0)).clamp(centres[0], centres[-1])
         right = torch.searchsorted(centres, wanted).clamp(1, len(centres) - 1)
@@ -233,7 +232,7 @@ def _keep(masks: Masks, size: int, rng: np.random.Generator) -> NDArray[np.bool_
 
 
 def _resample(x: Tensor, positions: Tensor, *, dim: int) -> Tensor:
-    """Values of `x` (batch, frames, bands) at fractional `positions` (batch, n) of axis `dim`, linear between."""
+    """Interpolate `x` (batch, frames, bands) linearly at fractional `positions` (batch, n) of axis `dim`."""
     left = positions.floor().long().clamp(0, x.shape[dim] - 2)
     weight = (positions - left).to(x.dtype)
     shape = (-1, left.shape[1], 1) if dim == 1 else (-1, 1, left.shape[1])
@@ -246,7 +245,7 @@ def _power(db: Tensor) -> Tensor:
 
 
 def _add_power(x: Tensor, y: Tensor) -> Tensor:
-    """Decibels of the sum of two powers; -inf adds nothing, to the last bit."""
+    """Decibels of the sum of two powers; a `y` of -inf leaves every bit of `x` as it is."""
     return torch.where(torch.isneginf(y), x, 10.0 * torch.log10(_power(x) + _power(y)))
 
 
@@ -257,16 +256,16 @@ def _reverberate(x: Tensor, draws: DrawBatch, *, frame_rate: float) -> Tensor:
     ----------
     Polack, "La transmission de l'énergie sonore dans les salles", 1988 (exponential decay of the energy envelope).
     """
-    # Only where a look at the numbers is free: a GPU would have to finish all its work first.
+    # Only on a CPU: to read the numbers, a GPU would have to finish all its work first.
     if x.device.type == "cpu" and not torch.isfinite(draws.reverb_db).any():
         return x
     lag = torch.arange(_REVERB_FRAMES + 1, device=x.device)
     decay_db = 60.0 / (draws.reverb_s[:, None] * frame_rate) * lag
     kernel = _power(draws.reverb_db[:, None] - decay_db)  # (batch, lags)
-    kernel[:, 0] = 1.0  # the sound itself
+    kernel[:, 0] = 1.0  # the direct sound
     power = _power(x).transpose(1, 2)  # (batch, bands, frames)
-    # Directly, not by FFT: rounding to the loudest frame would drown the quiet ones.
+    # Direct convolution: the rounding errors of an FFT follow the loudest frame, and would drown the quiet ones.
     reverberated = convolve(power, kernel[:, None, :])[..., : x.shape[1]]
-    # An excerpt without reverb keeps its bits, whatever the others of its batch have.
+    # An excerpt without reverb keeps its bits, even if others in its batch have reverb.
     is_dry = torch.isneginf(draws.reverb_db)[:, None, None]
     return torch.where(is_dry, x, 10.0 * torch.log10(reverberated).transpose(1, 2))

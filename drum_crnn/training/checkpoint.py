@@ -1,4 +1,4 @@
-"""Checkpoints: what an interrupted training needs to go on as if nothing had happened."""
+"""Checkpoints: everything that an interrupted training needs to resume to the same result."""
 
 import hashlib
 import io
@@ -15,12 +15,12 @@ __all__ = ["fingerprint_of", "load_checkpoint", "save_checkpoint"]
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all.
+    """Write tensors and plain values, completely or not at all.
 
     Raises
     ------
     DrumCrnnError
-        If there is no room; the checkpoint that was there stays as it is.
+        If the disk is full; the previous checkpoint is untouched then.
     """
     # Into memory first: torch's own writer reports a full disk as a RuntimeError without the reason.
     content = io.BytesIO()
@@ -30,12 +30,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
-    """The state that a checkpoint's bytes hold, on the CPU; `path` is where they come from.
+    """Read the state in the bytes of a checkpoint, onto the CPU; errors name `path`.
 
     Raises
     ------
     DrumCrnnError
-        If they are damaged.
+        If the bytes are damaged.
     """
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -45,7 +45,7 @@ def load_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def fingerprint_of(*parts: str | Path) -> str:
-    """Checksum of texts and of the contents of files: a short hexadecimal word."""
+    """Checksum of texts and of file contents, in 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         content = part.encode() if isinstance(part, str) else part.read_bytes()

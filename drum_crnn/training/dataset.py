@@ -1,8 +1,8 @@
-"""Excerpts for training: which, in which order, and what should be heard in them.
+"""Excerpts for training: their selection, their order and their targets.
 
-An epoch is a list of excerpts that follows from (seed, epoch) alone; a global step takes the next `batch_size` of them,
-and each rank takes its share of the step. What happens to an excerpt follows from (seed, epoch, its place in the
-epoch). So neither the ranks, nor their shares, nor the workers change what is learnt from.
+An epoch is a list of excerpts that depends on (seed, epoch) alone. A global step uses the next `batch_size` of them,
+and each rank computes its share of the step. The augmentation of an excerpt depends on (seed, epoch, place in the
+epoch). So neither the ranks, nor their shares, nor the workers change the training data.
 """
 
 import functools
@@ -35,19 +35,19 @@ __all__ = [
 
 FloatArray = NDArray[np.float32]
 
-# First words of the seeds of independent random streams.
+# First words of the seeds, which make the random streams independent.
 _ORDER_STREAM, _AUGMENT_STREAM = 1, 2
 
 
 class Excerpt(NamedTuple):
-    """Where an excerpt begins; `start` may be negative, and the excerpt may run past the end: silence is filled in."""
+    """An excerpt of a recording. It may start before the recording (`start` < 0) or end after it, in silence."""
 
     recording: str
     start: int
 
 
 class ExcerptKey(NamedTuple):
-    """Which excerpt of which epoch. `counts` is false for one that only keeps a rank without a share busy."""
+    """The place of an excerpt in an epoch. `counts` is false for one that only keeps a rank without a share busy."""
 
     epoch: int
     place: int
@@ -56,10 +56,10 @@ class ExcerptKey(NamedTuple):
 
 @dataclass(frozen=True)
 class ExcerptPlan:
-    """Lays the excerpts of an epoch over the recordings.
+    """Cuts the recordings into the excerpts of each epoch.
 
-    Every recording is cut into as many excerpts as fit, from a start that differs by epoch; then all are shuffled. With
-    `per_epoch`, only so many are taken.
+    Consecutive excerpts cover each recording, from a start that differs between epochs. All excerpts are then shuffled.
+    `per_epoch` limits their number.
     """
 
     recordings: tuple[str, ...]
@@ -72,7 +72,7 @@ class ExcerptPlan:
         """The excerpts of an epoch, in order."""
         rng = np.random.default_rng([_ORDER_STREAM, self.seed, epoch])
         n_cuts = np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames).astype(np.int64))
-        # The grid of a recording hangs over both ends by what is left, shared at random between them.
+        # The excerpts are longer than the recording by `spare` frames, which its two ends share at random.
         spare = n_cuts * self.excerpt_frames - self.n_frames
         first = -np.floor(rng.random(len(spare)) * (spare + 1)).astype(np.int64)
         which = np.repeat(np.arange(len(self.recordings)), n_cuts)
@@ -81,7 +81,7 @@ class ExcerptPlan:
         return [Excerpt(self.recordings[which[i]], int(first[which[i]] + cut[i] * self.excerpt_frames)) for i in order]
 
     def n_excerpts(self) -> int:
-        """How many excerpts an epoch has."""
+        """Number of excerpts in an epoch."""
         return self._n_excerpts
 
     @functools.cached_property
@@ -90,7 +90,7 @@ class ExcerptPlan:
         return total if self.per_epoch is None else min(total, self.per_epoch)
 
     def n_steps(self, batch_size: int) -> int:
-        """Steps of an epoch; the last batch may be smaller."""
+        """Number of steps in an epoch; the last batch may be smaller."""
         return -(-self.n_excerpts() // batch_size)
 
 
@@ -123,19 +123,19 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
             start, size = step * self.batch_size, self.n_excerpts_of(step)
             bounds = share_bounds(self.shares, size)
             mine = range(start + int(bounds[self.rank]), start + int(bounds[self.rank + 1]))
-            # DistributedDataParallel needs a backward pass of every rank, so one without a share gets an excerpt that
-            # does not count.
+            # DistributedDataParallel needs a backward pass on every rank. So a rank without a share gets an excerpt
+            # that does not count.
             yield [ExcerptKey(self.epoch, place) for place in mine] or [ExcerptKey(self.epoch, start, counts=False)]
 
     def __len__(self) -> int:
         return self.plan.n_steps(self.batch_size) - self.first_step
 
     def n_excerpts_of(self, step: int) -> int:
-        """Excerpts of a step, of all ranks together: the last step of an epoch may have fewer."""
+        """Number of excerpts in a step, over all ranks; the last step of an epoch may have fewer."""
         return min(self.batch_size, self.plan.n_excerpts() - step * self.batch_size)
 
     def recordings_of(self, step: int) -> list[str]:
-        """Names of the recordings of a step of the current epoch, of all ranks together, each once."""
+        """Names of the recordings in a step of the current epoch, over all ranks, without repetition."""
         excerpts = self.plan.epoch(self.epoch)[step * self.batch_size :][: self.batch_size]
         return sorted({excerpt.recording for excerpt in excerpts})
 
@@ -160,15 +160,15 @@ class Batch:
         return len(self.frames)
 
     def to(self, device: torch.device) -> Self:
-        """The same on another device."""
+        """Copy the batch to another device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
-        """The same in memory that a GPU can copy from by itself; the loader calls this."""
+        """Copy the batch to page-locked memory, which a GPU reads without the CPU; the loader calls this."""
         return self._map(Tensor.pin_memory)
 
-    def take(self, indices: Sequence[int]) -> Self:
-        """Some of the excerpts; an index may occur more than once."""
+    def select(self, indices: Sequence[int]) -> Self:
+        """Select excerpts by index; an index may occur more than once."""
         index = torch.as_tensor(indices)
         return self._map(lambda tensor: tensor[index])
 
@@ -182,7 +182,7 @@ class Batch:
 
 
 class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
-    """Reads excerpts by `ExcerptKey`, draws their augmentation, and draws their targets after it."""
+    """Reads excerpts by `ExcerptKey`, samples their augmentation, and makes the targets that belong to it."""
 
     def __init__(
         self, store: FeatureStore, labels: Labels, plan: ExcerptPlan, augmenter: Augmenter, *, widening: Sequence[float]
@@ -207,11 +207,11 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
             start_s=excerpt.start / frame_rate,
             stretch=draw.stretch,
         )
-        # Silence beyond the ends of the recording teaches nothing, and what a mask hides cannot be asked for.
+        # The loss ignores frames beyond the ends of the recording, and frames that a mask hides.
         source = excerpt.start + np.arange(n_frames) * draw.stretch
-        audible = (source >= 0) & (source < self.store.n_frames(excerpt.recording)) & draw.keep_frames & key.counts
+        is_counted = (source >= 0) & (source < self.store.n_frames(excerpt.recording)) & draw.keep_frames & key.counts
         for mask in (targets.onset_mask, targets.velocity_mask):
-            mask[~audible] = 0.0
+            mask[~is_counted] = 0.0
         return self._read(excerpt), draw, targets
 
     def _excerpts(self, epoch: int) -> list[Excerpt]:

@@ -1,8 +1,8 @@
-"""One step of learning, whose gradient is that of the global batch.
+"""One training step, whose gradient is that of the global batch.
 
-Read `train_step` first. However a global batch is shared among ranks, and however a rank cuts its share into
-micro-batches, each part divides the *sum* of its losses by the *global* count of points. Gradients of all parts of a
-rank add up; with the last one, DistributedDataParallel adds up those of all ranks.
+Read `train_step` first. Ranks share a global batch, and each rank may cut its share into micro-batches. Each part
+divides the *sum* of its losses by the *global* count of points. The gradients of a rank's parts add up. At the last
+part, DistributedDataParallel adds up the gradients of all ranks.
 """
 
 import contextlib
@@ -32,17 +32,19 @@ __all__ = [
     "accumulate_gradient",
     "check_loss_scale",
     "choose_precision",
-    "warm_up_ddp",
     "share_of_loss",
     "train_step",
+    "warm_up_ddp",
 ]
 
-# Below, not the loss scale but the model is at fault. GradScaler begins at 65536 and halves at every overflow.
+# Below this, no loss scale helps: the model is at fault. GradScaler begins at 65536 and halves at every overflow.
 _LOWEST_LOSS_SCALE = 2.0**-10
 
 
 class MovingAverage:
-    """Exponential moving average of a model's weights; begins as a plain one, so that it soon forgets how they began.
+    """Exponential moving average of a model's weights.
+
+    Its decay rises from 0 to `decay`, so that the average soon forgets the first weights.
 
     References
     ----------
@@ -51,13 +53,13 @@ class MovingAverage:
 
     def __init__(self, model: DrumCrnn, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
-        self.model.gru.flatten_parameters()  # cuDNN wants them in one piece, and copies are not
+        self.model.gru.flatten_parameters()  # cuDNN wants the weights in one piece, and a copy scatters them
         self.decay = decay
         self.n = 0
 
     @torch.no_grad()
     def update(self, model: DrumCrnn) -> None:
-        """Take in the weights after a step."""
+        """Add the weights after a step to the average."""
         weight = 1.0 - min(self.decay, self.n / (10.0 + self.n))
         for averaged, current in zip(self.model.parameters(), model.parameters(), strict=True):
             averaged.lerp_(current, weight)
@@ -66,14 +68,14 @@ class MovingAverage:
 
 @dataclass(frozen=True)
 class Learner:
-    """A model and all that changes it.
+    """A model, and everything that changes it.
 
     Attributes
     ----------
     model : DrumCrnn
-        The plain model: what is validated and saved.
+        The plain model, which is validated and saved.
     parallel : nn.Module
-        The same weights, compiled if that was asked for, in DistributedDataParallel.
+        The same weights in DistributedDataParallel, compiled if `train.compile` is true.
     average : MovingAverage or None
     autocast : torch.dtype or None
         Precision of the forward pass; None for that of the weights.
@@ -91,13 +93,13 @@ class Learner:
 
     @classmethod
     def build(cls, world: World, params: TrainParams, augmenter: Augmenter, model: DrumCrnn) -> "Learner":
-        """Put everything around a model that a training needs, on the device of this rank."""
+        """Move a model to the device of this rank, and build everything that its training needs."""
         on_gpu = world.device.type == "cuda"
         if params.compile and not any(map(shutil.which, ("c++", "g++", "clang++"))):
             raise DrumCrnnError("train.compile is true, but there is no C++ compiler; install one, or set it to false")
-        # Emulated bf16, which older cards offer, is slower than fp16.
+        # Older cards emulate bf16, which is slower than fp16.
         has_bf16 = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
-        # This is where ranks wait for each other, over gloo: an error of another one before is noticed here at once.
+        # Ranks wait for each other here, over gloo, which notices at once that another rank has failed earlier.
         autocast = choose_precision(params.precision, world.device, has_bf16=all(world.gather(has_bf16)))
         if on_gpu:
             torch.set_float32_matmul_precision("high" if params.tf32 else "highest")
@@ -128,11 +130,11 @@ class Learner:
 
     @property
     def kept(self) -> DrumCrnn:
-        """The weights that are validated and kept: the average, if there is one."""
+        """The model that is validated and kept: the average, if there is one."""
         return self.model if self.average is None else self.average.model
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a checkpoint has to keep."""
+        """Everything that a checkpoint has to hold."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -141,7 +143,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` gave."""
+        """Restore a state that `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -151,13 +153,13 @@ class Learner:
 
 
 class StepResult(NamedTuple):
-    """What came of a step.
+    """The result of a step.
 
     Attributes
     ----------
     sums : Tensor
         float64, shape (6,), on the device: this rank's onset loss sum and count, velocity loss sum and count, gradient
-        norm and 1, the last two 0 if the loss scale was too high and the step was skipped. Add up over steps and
+        norm and 1. The last two are 0 if the loss scale was too high and the step was skipped. Add up over steps and
         ranks, then divide.
     is_broken : Tensor
         bool, on the device: whether the loss or the gradient is not finite, and no lower loss scale would help.
@@ -171,9 +173,9 @@ class StepResult(NamedTuple):
 
 
 def choose_precision(precision: str, device: torch.device, *, has_bf16: bool) -> torch.dtype | None:
-    """The dtype of autocast, or None for none: the same on all ranks, or their gradients would not fit together.
+    """The dtype of autocast, or None for no autocast. All ranks need the same one, so that their gradients match.
 
-    `auto` is none on a CPU, bf16 on GPUs that all have it, and else fp16.
+    `auto` means no autocast on a CPU, bf16 if all GPUs support it, and fp16 otherwise.
     """
     if precision == "auto":
         if device.type == "cpu":
@@ -202,10 +204,10 @@ def train_step(
     micro_batch : int
         Excerpts to compute at a time.
     wants_stop : bool
-        Whether this rank has been asked to stop; all ranks learn of it.
+        Whether this rank has been asked to stop; the result tells all ranks.
     """
     params = learner.params
-    # Dropout of a step follows from the seed, the step and the rank, so that no random state has to be kept.
+    # Dropout depends on the seed, the step and the rank alone, so that no random state has to be saved.
     _seed(learner.world.device, params.seed, step, learner.world.rank)
     for group in learner.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -242,7 +244,7 @@ def accumulate_gradient(
     global_counts : list of float
         `Targets.counts` of the global batch: points of the onset and of the velocity loss.
     exchange : bool
-        Whether to add up the gradients of all ranks at the end; without, ranks need not call this together.
+        Whether to add up the gradients of all ranks at the end. If false, ranks need not call this together.
 
     Returns
     -------
@@ -256,8 +258,8 @@ def accumulate_gradient(
         part = part.to(learner.world.device)
         with torch.no_grad():
             frames = learner.augmenter.apply(part.frames.to(dtype), part.draws)
-        is_silent = not exchange or number < len(parts)
-        with learner.parallel.no_sync() if is_silent else contextlib.nullcontext():  # type: ignore[operator]  # a Module to mypy
+        is_local = not exchange or number < len(parts)
+        with learner.parallel.no_sync() if is_local else contextlib.nullcontext():  # type: ignore[operator]  # a Module to mypy
             with torch.autocast(frames.device.type, dtype=learner.autocast, enabled=learner.autocast is not None):
                 onset_logits, velocity_logits = learner.parallel(frames)
             losses = torch.stack(loss_sums(onset_logits, velocity_logits, part.targets))
@@ -268,17 +270,17 @@ def accumulate_gradient(
 
 
 def warm_up_ddp(learner: Learner, batch: Batch) -> None:
-    """Exchange a gradient that is thrown away, before the first step of a process.
+    """Run one discarded backward pass, so that DDP rebuilds its buckets before the first real step.
 
-    After its first exchange, DistributedDataParallel puts gradients into another order, in which three ranks or more
-    add them up with other rounding. A run that goes on would else differ in its first step from one that never stopped.
+    DistributedDataParallel reorders the gradients after their first exchange. With three ranks or more, the new order
+    changes the rounding of the sums. Without this pass, a resumed run would differ from one that never stopped.
     """
     accumulate_gradient(learner, batch, batch.targets.counts().tolist(), micro_batch=len(batch))
     learner.optimizer.zero_grad(set_to_none=True)
 
 
 def share_of_loss(losses: Tensor, global_counts: list[float], params: TrainParams) -> Tensor:
-    """What is differentiated of a part of the global batch, so that the gradients of all parts add up to its own.
+    """The loss of a part of the global batch, scaled so that the gradients of all parts add up to that of the batch.
 
     Parameters
     ----------
@@ -292,8 +294,8 @@ def share_of_loss(losses: Tensor, global_counts: list[float], params: TrainParam
 def _sum_gradients(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]  # torch's stubs lack it
     """Add up gradients over the ranks.
 
-    By itself, DistributedDataParallel averages; it multiplies by the reciprocal of the number of ranks, rounded to
-    float32 (torch 2.14), which is off by 3e-8 for three ranks even where everything is computed in float64.
+    By default, DistributedDataParallel averages. It multiplies by the reciprocal of the number of ranks, rounded to
+    float32 (torch 2.14). For three ranks the result is off by 3e-8, even if everything else is float64.
     """
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])
@@ -302,8 +304,8 @@ def _sum_gradients(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Ten
 def _seed(device: torch.device, *words: int) -> None:
     """Seed the generator of one device.
 
-    `torch.manual_seed` seeds all. In a CUDA build on a machine without a GPU, it takes a millisecond and adds an entry
-    to a list that is never emptied (torch 2.14).
+    `torch.manual_seed` seeds all devices. In a CUDA build on a machine without a GPU, it takes a millisecond and adds
+    an entry to a list that is never emptied (torch 2.14).
     """
     seed = int(np.random.SeedSequence(words).generate_state(1)[0])
     generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
@@ -311,8 +313,8 @@ def _seed(device: torch.device, *words: int) -> None:
 
 
 def check_loss_scale(scaler: torch.amp.GradScaler) -> None:
-    """Stop a training in fp16 that only skips steps any more."""
+    """Raise an error if a training in fp16 skips every step."""
     if scaler.is_enabled() and scaler.get_scale() < _LOWEST_LOSS_SCALE:
         raise DrumCrnnError(
-            "the gradient overflows float16 at every step, whatever the loss scale; use train.precision bf16 or fp32"
+            "the gradient overflows float16 at every step, whatever the loss scale; set train.precision to bf16 or fp32"
         )

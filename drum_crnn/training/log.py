@@ -1,7 +1,7 @@
-"""How a training is watched: a progress bar and a line an epoch for people, dvclive's files for comparing runs.
+"""The log of a training: a progress bar and a line per epoch for people, dvclive's files for comparing runs.
 
-What equal runs have in common (losses, scores, pictures) goes into the folder that DVC versions. What differs from run
-to run (speed, waiting, memory, shares) goes into the folder of logs, which it does not.
+Values that equal runs have in common (losses, scores, pictures) go into the folder that DVC versions. Values that
+differ between equal runs (speed, waiting, memory, shares) go into the folder of logs, which DVC does not version.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ __all__ = ["EpochRecord", "TrainingLog"]
 
 @dataclass
 class EpochRecord:
-    """What is logged of an epoch; `speeds` are the figures that differ between equal runs."""
+    """The logged values of an epoch; `speeds` are the figures that differ between equal runs."""
 
     metrics: Mapping[str, float]
     speeds: Mapping[str, float] = field(default_factory=dict)
@@ -36,15 +36,15 @@ class EpochRecord:
 
 
 class TrainingLog:
-    """The log of the main rank; on the others, everything here does nothing.
+    """The log of the main rank. On other ranks, all methods do nothing.
 
     Parameters
     ----------
     metrics, logs : Path
-        Folders for what equal runs share, and for what they do not. Both are written anew: `replay` fills in what a
-        resumed training did before.
+        Folders for values that equal runs have in common, and for values that differ. Both start empty: after a resume,
+        `replay` writes the earlier epochs again.
     n_steps, n_done : int
-        Steps of the whole training, and those that were done before now.
+        Steps of the whole training, and steps that were done before this run.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TrainingLog:
         self._task = self._progress.add_task("train", total=n_steps, completed=n_done, note="")
 
     def _open_live(self, folder: Path) -> Live:
-        # With their defaults, dvclive would rewrite dvc.yaml and make an experiment of its own while DVC runs this one.
+        # By default, dvclive would rewrite dvc.yaml, and would save its own experiment while DVC runs this one.
         try:
             live = Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None)
         except SCMError as error:
@@ -91,25 +91,25 @@ class TrainingLog:
             self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     def step_done(self, *, loss: float | None = None) -> None:
-        """Move the progress bar."""
+        """Advance the progress bar by one step."""
         if self._is_main:
             self._progress.advance(self._task)
             if loss is not None:
                 self._progress.update(self._task, note=f"loss {loss:.4f}")
 
     def epoch_done(self, record: EpochRecord) -> None:
-        """Write and show what came of an epoch."""
+        """Log a finished epoch, and print its results."""
         self.replay(record)
         metrics, speeds = record.metrics, record.speeds
         lanes = " ".join(f"{lane} {metrics[f'validation/f1_{lane}']:.2f}" for lane in LANES).replace("nan", "–")
         self.say(
             f"epoch {self._n_epochs}: loss {metrics['train/loss']:.4f}, validation loss "
             f"{metrics['validation/loss']:.4f}, F {metrics['validation/f1']:.3f} ({lanes}); "
-            f"{speeds['frames_per_second']:.0f} frames a second, {speeds['data_wait']:.0%} of the time waiting for data"
+            f"{speeds['frames_per_second']:.0f} frames/s, {speeds['data_wait']:.0%} of the time waiting for data"
         )
 
     def replay(self, record: EpochRecord) -> None:
-        """Write an epoch that an earlier, interrupted run finished."""
+        """Log an epoch without printing it, such as one that an interrupted run finished."""
         self._n_epochs += 1
         if not self._is_main:
             return
@@ -132,7 +132,7 @@ def _open_tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise DrumCrnnError(
-            "train.tensorboard is true, but TensorBoard is not installed; pip install 'drum-crnn[tensorboard]' does it"
+            "train.tensorboard is true, but TensorBoard is not installed; run pip install 'drum-crnn[tensorboard]'"
         ) from None
-    shutil.rmtree(folder, ignore_errors=True)  # events of a run that was killed would be seen beside the replayed ones
+    shutil.rmtree(folder, ignore_errors=True)  # TensorBoard would show events of a killed run too
     return SummaryWriter(str(folder))

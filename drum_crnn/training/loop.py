@@ -1,7 +1,7 @@
 """The training loop: hand-written, mixed precision, DistributedDataParallel, resumable.
 
-Read `train_rank` first; `learner.train_step` is one step. Everything random follows from the seed and the step, so a
-checkpoint needs no state of random generators, and a training that was killed anywhere goes on to the same weights.
+Read `train_rank` first; `learner.train_step` is one step. Everything random depends on the seed and the step alone. So
+a checkpoint needs no state of random generators. A training that was killed anywhere resumes to the same weights.
 """
 
 import contextlib
@@ -50,27 +50,27 @@ __all__ = [
     "train",
 ]
 
-_LOOK_EVERY_STEPS = {"cpu": 1, "cuda": 25}  # at loss and gradient; a GPU has to finish its work for that
+_LOOK_EVERY_STEPS = {"cpu": 1, "cuda": 25}  # how often loss and gradient are read; a GPU has to finish its work first
 _PICTURE_S = 6.0
 
 
 def train(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams) -> None:
-    """Train a model in the train split, choose its best weights in the validation split, and write them.
+    """Train a model on the train split, and write the weights that score best on the validation split.
 
-    Killed and started again with the same inputs, it goes on from its last checkpoint.
+    If a training was killed, call this again with the same inputs to resume from its last checkpoint.
 
     Raises
     ------
     DrumCrnnError
-        If a split is empty, a file is damaged, another process trains the same, or the loss is no longer finite.
+        If a split is empty, a file is damaged, another process runs the same training, or the loss is no longer finite.
     Interrupted
-        If it was asked to stop, by a signal or because DVC is gone; everything that was done is saved.
+        If a signal asked it to stop, or DVC has died. All finished steps are saved.
     """
     launch(train_rank, inputs, outputs, params, processes=params.train.processes)
 
 
 def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams) -> None:
-    """What each rank does; see `train`."""
+    """Train on one rank; see `train`."""
     # Before any other thread starts, since threads inherit the setting. Denormal numbers are many times slower.
     torch.set_flush_denormal(True)
     torch.set_num_threads(params.train.threads)
@@ -81,7 +81,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
         stop = stack.enter_context(stop_on_signals())
         world = stack.enter_context(join_world())
         stack.enter_context(lost_rank_as_error())
-        stack.enter_context(running_out_of_memory())
+        stack.enter_context(out_of_memory_as_error())
         run = prepare(world, stop, inputs, outputs, params)
         stack.callback(end_loader, run.loader)
         if world.is_main:
@@ -118,19 +118,19 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
 
 
 @contextlib.contextmanager
-def running_out_of_memory() -> Iterator[None]:
-    """Say in a sentence that the memory of a GPU does not suffice."""
+def out_of_memory_as_error() -> Iterator[None]:
+    """Turn the error of a GPU without free memory into a `DrumCrnnError`."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise DrumCrnnError(
-            "the memory of the GPU does not suffice; use train.rank_shares auto, which measures what fits, or lower "
-            "train.micro_batch; less memory is also taken by train.precision bf16 or fp16"
+            "the GPU is out of memory; set train.rank_shares to auto, which measures what fits, or lower "
+            "train.micro_batch. Setting train.precision to bf16 or fp16 saves memory too"
         ) from None
 
 
 def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, float]:
-    """Do the steps of the current epoch that are not done yet; returns figures of speed."""
+    """Run the remaining steps of the current epoch, and return figures of speed."""
     world, learner, params = run.world, run.learner, run.params.train
     run.sampler.epoch, run.sampler.first_step = state.epoch, state.step
     sums = torch.tensor(state.sums, dtype=torch.float64, device=world.device)
@@ -175,7 +175,7 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
 
 
 def timed(batches: "DataLoader[Any]") -> Iterator[tuple[Batch, float]]:
-    """Each batch, with the seconds that were spent waiting for it."""
+    """Yield each batch with the seconds spent waiting for it."""
     iterator = iter(batches)
     while True:
         started = time.perf_counter()
@@ -187,20 +187,20 @@ def timed(batches: "DataLoader[Any]") -> Iterator[tuple[Batch, float]]:
 
 
 def stop_if_broken(run: Run, state: TrainingState, first_broken: Tensor) -> None:
-    """Stop before a broken state is saved."""
+    """Raise an error before a state that is not finite is saved."""
     check_loss_scale(run.learner.scaler)
     if not math.isfinite(step := float(first_broken)):
         return
     names = run.sampler.recordings_of(int(step) - 1)
     raise DrumCrnnError(
-        f"the loss or its gradient is not finite any more at epoch {state.epoch + 1}, step {int(step)}, with excerpts "
-        f"of {', '.join(names)}; lower train.learning_rate, or use train.precision fp32. The checkpoint before it is "
-        "untouched"
+        f"the loss or its gradient is no longer finite at epoch {state.epoch + 1}, step {int(step)}, with excerpts of "
+        f"{', '.join(names)}; lower train.learning_rate, or set train.precision to fp32. The last checkpoint is from "
+        "before this step"
     )
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """Most memory that this rank has used, in 10⁹ bytes: of its GPU, or of its process."""
+    """Peak memory of this rank in 10⁹ bytes: of its GPU if it has one, otherwise of its process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
@@ -235,7 +235,7 @@ def finish_epoch(run: Run, state: TrainingState, metrics: Mapping[str, float], s
 
 
 def picture(run: Run, title: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """Predicted against reference onsets at the beginning of the first validation recording."""
+    """Paint activations and reference onsets at the beginning of the first validation recording."""
     recording, features = run.validation[0], run.store.params
     # A whole number of windows is not needed, but the context after the excerpt is.
     n_frames = round(_PICTURE_S * features.frame_rate)
@@ -248,7 +248,7 @@ def picture(run: Run, title: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
 
 
 def write_figures(run: Run, state: TrainingState, *, n_steps: int, started: float) -> None:
-    """Leave the speed of this run, validation included, in a file: equal runs differ in it, so it is no output."""
+    """Write the speed of this run, validation included, to the logs. Equal runs differ in it, so it is no output."""
     params = run.params.train
     wall_s = time.monotonic() - started
     audio_s = n_steps * params.batch_size * params.excerpt_frames / run.store.params.frame_rate

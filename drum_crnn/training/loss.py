@@ -1,4 +1,4 @@
-"""Masked losses as sums and counts, which add up over micro-batches and ranks; means come last."""
+"""Masked losses as sums and counts, which add up over micro-batches and ranks. Means are computed last."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ __all__ = ["Targets", "loss_sums"]
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a batch should be heard as; all shapes (batch, frames, lanes).
+    """What the model should predict for a batch; all shapes (batch, frames, lanes).
 
     Attributes
     ----------
     onset : Tensor
-        In [0, 1]: 1 at the frame of an onset, less beside it.
+        In [0, 1]: 1 at the frame of an onset, less in the frames beside it.
     onset_mask : Tensor
         1 where the onset loss counts, 0 in ignore windows and padding.
     velocity : Tensor
@@ -48,6 +48,6 @@ def loss_sums(onset_logits: Tensor, velocity_logits: Tensor, targets: Targets) -
         Divide by the global `Targets.counts` for means.
     """
     cross_entropy = F.binary_cross_entropy_with_logits(onset_logits, targets.onset, reduction="none")
-    # Absolute, as the error is reported: its best guess is the median, which hits of other kits pull less than a mean.
+    # Absolute, like the reported error. The median minimises it, and hits of other kits move it less than the mean.
     absolute_error = (velocity_logits.sigmoid() - targets.velocity).abs()
     return (cross_entropy * targets.onset_mask).sum(), (absolute_error * targets.velocity_mask).sum()

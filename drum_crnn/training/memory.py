@@ -1,4 +1,4 @@
-"""How the C library hands out memory."""
+"""A setting of the C library's memory allocator."""
 
 import ctypes
 import sys
@@ -10,11 +10,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep memory that it frees, for its next use, instead of giving it back to the system.
+    """Make this process keep freed memory for its next use, instead of returning it to the system.
 
-    Large arrays come from the system and go back to it each time by default, which clears every page of them anew. A
-    training step on a CPU allocates the same arrays over and over, and is 15 % faster for keeping them
-    (`benchmarks.training_step`). Does nothing where the C library is not glibc.
+    By default, each large array comes from the system and returns to it, and the system clears all its pages each time.
+    A training step on a CPU allocates the same arrays over and over. Keeping them makes it 15 % faster
+    (`benchmarks.training_step`). This does nothing if the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return

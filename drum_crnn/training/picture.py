@@ -1,4 +1,4 @@
-"""A picture of what a model hears: each lane's activation beside the reference onsets."""
+"""A picture of a model's predictions: each lane's activation below its reference onsets."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ _QUIET, _LOUD = np.array([240, 243, 248]), np.array([20, 60, 140])
 def prediction_picture(
     activation: NDArray[np.float32], reference: Onsets, *, frame_rate: float, title: str, frame_width: int = 2
 ) -> NDArray[np.uint8]:
-    """Draw an excerpt from its beginning: a strip a lane, onsets in red above the activation in blue.
+    """Paint an excerpt: one strip per lane, with its onsets in red above its activation in blue.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def prediction_picture(
     reference : Onsets
         Times in seconds from the beginning of the excerpt; later ones are left out.
     frame_width : int
-        Pixels a frame.
+        Pixels per frame.
 
     Returns
     -------
@@ -52,4 +52,4 @@ def prediction_picture(
         for frame in frames[frames < n_frames]:
             x = _LABEL_WIDTH + int(frame) * frame_width
             draw.rectangle((x, y, x + frame_width - 1, y + _REFERENCE_HEIGHT - 1), fill=_REFERENCE)
-    return np.array(image)  # a copy, which can be written to
+    return np.array(image)  # a writable copy

@@ -1,4 +1,4 @@
-"""Saving a training and going on from what was saved."""
+"""Save the state of a training, and resume from it."""
 
 from dataclasses import asdict
 
@@ -15,14 +15,14 @@ __all__ = [
 
 
 def begin(run: Run) -> TrainingState:
-    """Start from the beginning; how ranks share the work is on disk before the first step is done."""
+    """Start from the beginning, and save the shares of the ranks before the first step."""
     state = TrainingState(choose_shares(run))
     save(run, state)
     return state
 
 
 def save(run: Run, state: TrainingState) -> None:
-    """Write a checkpoint, on the main rank; all ranks call this together."""
+    """Write a checkpoint on the main rank. All ranks call this together."""
     sums = run.world.gather(state.sums)
     if run.world.is_main:
         content = {
@@ -34,17 +34,17 @@ def save(run: Run, state: TrainingState) -> None:
 
 
 def restore(run: Run) -> TrainingState | None:
-    """Go on from the checkpoint of these very params, data and code; None if there is none."""
+    """Resume from the checkpoint of exactly these params, data and code; None if there is none."""
     if run.world.is_main:
         others = [path for path in run.outputs.resume.glob("*/checkpoint.pt") if path != run.checkpoint]
         if others:
             warn(
                 f"{others[0].parent}: holds a checkpoint of other params, data or code, and is left alone; "
-                "delete it if you do not want to go back to them"
+                "delete it if you will not need it"
             )
         for unfinished in run.checkpoint.parent.glob(f".{run.checkpoint.stem}-*"):
             unfinished.unlink()
-    # The main rank alone reads it, since it alone writes it: another machine has none, or an older one.
+    # Only the main rank reads the checkpoint, because only it writes one: another machine has none, or an old one.
     is_there = run.world.is_main and run.checkpoint.is_file()
     if (file := run.world.broadcast(run.checkpoint.read_bytes() if is_there else None)) is None:
         return None

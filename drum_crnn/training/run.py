@@ -1,4 +1,4 @@
-"""A training before its first step: inputs, outputs, params, the state that changes, and all that is built of them."""
+"""The parts of a training: inputs, outputs, params, the state that changes, and the objects built from them."""
 
 import functools
 import sys
@@ -50,7 +50,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_TRIAL_EXCERPTS = 16  # different ones in a trial of a rank's speed
+_TRIAL_EXCERPTS = 16  # number of distinct excerpts in a trial of a rank's speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class TrainingParams:
 
 @dataclass
 class TrainingState:
-    """All that changes while training, besides weights and optimizer.
+    """Everything that changes during training, except weights and optimizer.
 
     Attributes
     ----------
@@ -102,13 +102,13 @@ class TrainingState:
     sums : list of float
         `StepResult.sums` of this rank over the current epoch.
     history : list of dict
-        Metrics of the epochs that are finished.
+        Metrics of each finished epoch.
     speeds : list of dict
-        Of the same epochs, figures that differ between equal runs.
+        Figures of each finished epoch that differ between equal runs.
     pictures : dict of int to Tensor
         By epoch, counted from 0: uint8, shape (height, width, 3).
     best_score, best_epoch : float, int
-        Of the weights that will be the model.
+        Validation score and epoch of the best weights so far.
     """
 
     shares: Shares
@@ -122,25 +122,25 @@ class TrainingState:
     best_epoch: int = -1
 
     def is_over(self, params: TrainParams) -> bool:
-        """Whether all epochs are done, or the last `patience` of them brought no better score."""
+        """Whether all epochs are done, or the last `patience` epochs brought no better score."""
         return self.epoch >= params.epochs or (
             self.best_epoch >= 0 and self.epoch - 1 - self.best_epoch >= params.patience
         )
 
     def record(self, epoch: int) -> EpochRecord:
-        """What is logged of a finished epoch."""
+        """The values of a finished epoch for the log."""
         picture = self.pictures.get(epoch)
         return EpochRecord(self.history[epoch], self.speeds[epoch], None if picture is None else picture.numpy())
 
     @property
     def place(self) -> str:
-        """Where the training is, for people."""
+        """The position of the training, for messages."""
         return f"epoch {self.epoch + 1}, after its step {self.step}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same while training, and the learner."""
+    """Everything that stays the same during training, and the learner."""
 
     world: World
     stop: StopRequest
@@ -158,12 +158,12 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps in an epoch."""
         return self.sampler.plan.n_steps(self.sampler.batch_size)
 
     @property
     def n_steps(self) -> int:
-        """Steps of the whole training, if nothing stops it early."""
+        """Number of steps in the whole training, unless it stops early."""
         return self.params.train.epochs * self.steps_per_epoch
 
     def learning_rate(self, state: "TrainingState", step: int) -> float:
@@ -175,7 +175,7 @@ class Run:
 def prepare(
     world: World, stop: StopRequest, inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams
 ) -> Run:
-    """Open the data, build the model, and everything around it."""
+    """Open the data, and build the model and everything around it."""
     train_params = params.train
     store = FeatureStore.open(inputs.features)
     labels = Labels.read(inputs.labels)
@@ -187,7 +187,7 @@ def prepare(
                 f"{inputs.splits}: no recording is in the {split} split; see section 'split' of params.yaml"
             )
         if missing := [recording for recording in recordings if recording not in store]:
-            raise DrumCrnnError(f"{inputs.features}: lacks '{missing[0]}'; run `dvc repro extract`")
+            raise DrumCrnnError(f"{inputs.features}: has no features of '{missing[0]}'; run `dvc repro extract`")
     plan = ExcerptPlan(
         recordings=tuple(recordings_of["train"]),
         n_frames=np.array([store.n_frames(recording) for recording in recordings_of["train"]]),
@@ -220,8 +220,8 @@ def prepare(
     )
     if len(set(world.gather(fingerprint))) > 1:
         raise DrumCrnnError(
-            "the ranks do not train the same thing: params, features, labels, splits or code of the machines differ; "
-            "copy them from one to the other"
+            "the ranks would not train the same model: their params, features, labels, splits or code differ; "
+            "copy these from one machine to the others"
         )
     return Run(
         world=world,
@@ -241,7 +241,7 @@ def prepare(
             num_workers=train_params.loader_workers,
             persistent_workers=train_params.loader_workers > 0,
             worker_init_fn=ignore_stop_signals,
-            # A rank that was spawned would spawn too, and its workers would be asked to stop while they still import.
+            # A spawned rank would spawn its workers too, and signals to stop would reach them during their imports.
             multiprocessing_context="fork" if train_params.loader_workers > 0 else None,
             pin_memory=train_params.pin_memory and world.device.type == "cuda",
         ),
@@ -251,11 +251,11 @@ def prepare(
 
 
 def load_initial_weights(model: DrumCrnn, file: Path, features: FeatureParams) -> None:
-    """Begin with the weights of a model file, which must be of the same shape and hear the same features."""
+    """Load the weights of a model file, whose architecture and features must be the same as here."""
     if not file.is_file():
-        raise DrumCrnnError(f"train.init_from: there is no file {file}; name a model file, or write null")
+        raise DrumCrnnError(f"train.init_from: there is no file {file}; name a model file, or set the key to null")
     known = ModelFile.load(file)
-    free = {"dropout", "window_frames", "margin_frames", "n_shards"}  # change no weight
+    free = {"dropout", "window_frames", "margin_frames", "n_shards"}  # these change no weight
     for name, theirs, ours in (
         ("model", known.model.params.model_dump(exclude=free), model.params.model_dump(exclude=free)),
         ("features", known.features.model_dump(exclude=free), features.model_dump(exclude=free)),
@@ -266,18 +266,18 @@ def load_initial_weights(model: DrumCrnn, file: Path, features: FeatureParams) -
 
 
 def trial_batch(run: Run, n: int) -> Batch:
-    """The first `n` excerpts of the first epoch, read by this process."""
+    """Read the first `n` excerpts of the first epoch in this process."""
     return ExcerptDataset.collate([run.dataset[ExcerptKey(0, place)] for place in range(n)])
 
 
 def trial(run: Run) -> Callable[[int], None]:
-    """A function that computes the gradient of so many excerpts on this rank alone, and forgets it."""
+    """Make a function that computes the gradient of `n_excerpts` excerpts on this rank alone, and discards it."""
     sample = trial_batch(run, min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0)))
     device = run.world.device
 
-    @functools.cache  # a real step finds its batch ready, and does not wait for the CPU to put it together
+    @functools.cache  # the batch is ready before a real step, so its making must not be timed
     def batch_of(n_excerpts: int) -> Batch:
-        batch = sample.take([index % len(sample) for index in range(n_excerpts)])
+        batch = sample.select([index % len(sample) for index in range(n_excerpts)])
         return batch.pin_memory() if run.loader.pin_memory else batch
 
     def compute(n_excerpts: int) -> None:
@@ -295,7 +295,7 @@ def trial(run: Run) -> Callable[[int], None]:
 
 
 def choose_shares(run: Run) -> Shares:
-    """How the ranks divide a batch."""
+    """Choose how the ranks divide a batch."""
     params, world = run.params.train, run.world
     if params.rank_shares == "auto":
         return measure_shares(trial(run), world, batch_size=params.batch_size, micro_batch=params.micro_batch)
@@ -303,25 +303,25 @@ def choose_shares(run: Run) -> Shares:
     if len(weights) != world.size:
         raise DrumCrnnError(
             f"train.rank_shares has {len(weights)} shares, but there are {world.size} ranks; "
-            "give one a rank, or 'equal', or 'auto'"
+            "give one share per rank, or set it to 'equal' or 'auto'"
         )
     return Shares(weights, (params.micro_batch or params.batch_size,) * world.size)
 
 
 def end_loader(loader: "DataLoader[Any]") -> None:
-    """End the processes of a loader. Python would wait for them for ever, as they ignore the signal that it sends."""
+    """End the processes of a loader. They ignore the signal that Python sends, so Python would wait for ever."""
     if (iterator := loader._iterator) is not None:
-        iterator._shutdown_workers()  # type: ignore[attr-defined]  # of loaders with processes alone
+        iterator._shutdown_workers()  # type: ignore[attr-defined]  # only loaders with processes have it
 
 
 def evenly_spaced(items: Sequence[T], n: int | None) -> Sequence[T]:
-    """`n` of the items, evenly spaced over all; all of them if `n` is None or they are fewer."""
+    """Choose `n` evenly spaced items; all of them if `n` is None or there are fewer."""
     if n is None or n >= len(items):
         return items
     return [items[index * len(items) // n] for index in range(n)]
 
 
 def interrupted_error(run: Run, state: TrainingState) -> Interrupted:
-    """What to say after everything was saved."""
+    """The error of a training that was asked to stop and has saved everything."""
     by = f" by {run.stop.signal.name}" if run.stop.signal else ""
-    return Interrupted(f"stopped{by} at {state.place}, and saved; the same command again goes on from there")
+    return Interrupted(f"stopped{by} at {state.place}, and saved; run the same command again to resume")

@@ -1,8 +1,8 @@
-"""How ranks of different speed divide a global batch, so that all end a step at the same moment.
+"""How ranks of different speed divide a global batch, so that all ranks finish a step together.
 
-Each rank computes gradients of its share of real excerpts, all ranks at the same time; from the times, the costs of a
-step are estimated, and from these, better shares. That is repeated until nothing changes. What does not fit into a
-rank's memory at once is computed in micro-batches.
+All ranks compute the gradients of their shares of real excerpts at the same time. The times give the costs of a step,
+and the costs give better shares. This is repeated until the shares stay the same. A share that does not fit into memory
+is split into micro-batches.
 """
 
 import time
@@ -22,23 +22,23 @@ __all__ = ["Shares", "StepCost", "divide", "fits", "largest_that_fits", "measure
 
 _ROUNDS = 5
 _REPEATS = 3
-_ROUND_S = 1.5  # after which nothing is repeated any more
-_MEMORY_SHARE = 0.9  # of a GPU's memory that a trial may take; a real step needs a little more
-_BUDGET_S = 10.0  # after which no further round begins
+_ROUND_S = 1.5  # no repetition begins after this time
+_MEMORY_SHARE = 0.9  # of a GPU's memory that a trial may use; a real step needs a little more
+_BUDGET_S = 10.0  # no round begins after this time
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Who computes how much of a global batch; each field has one value a rank.
+    """How much of a global batch each rank computes; each field has one value per rank.
 
     Attributes
     ----------
     weights : tuple of int
-        A rank gets this much of every batch, compared with the others.
+        Relative size of the rank's share of every batch.
     micro_batch : tuple of int
         Excerpts to compute at a time.
     step_s : tuple of float
-        Seconds that the share of a full batch is expected to take; empty if nothing was measured.
+        Expected seconds for the share of a full batch; empty if nothing was measured.
     """
 
     weights: tuple[int, ...]
@@ -46,28 +46,28 @@ class Shares:
     step_s: tuple[float, ...] = ()
 
     def describe(self, batch_size: int) -> str:
-        """A line for people: what each rank gets of a full batch."""
+        """Say in one line what each rank gets of a full batch."""
         ranks = []
         for rank, n in enumerate(np.diff(share_bounds(self.weights, batch_size))):
             time_ms = f", {1000 * self.step_s[rank]:.0f} ms" if self.step_s else ""
-            in_parts = f" in parts of {self.micro_batch[rank]}" if self.micro_batch[rank] < n else ""
-            ranks.append(f"rank {rank} {n}{in_parts}{time_ms}")
+            in_parts = f" in micro-batches of {self.micro_batch[rank]}" if self.micro_batch[rank] < n else ""
+            ranks.append(f"rank {rank} gets {n}{in_parts}{time_ms}")
         return f"excerpts of a batch of {batch_size}: {'; '.join(ranks)}"
 
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Time of a rank's part of a step: seconds for each excerpt, besides those that any part costs."""
+    """Time of a rank's share of a step: seconds per excerpt, and a fixed cost in seconds."""
 
     excerpt_s: float
     fixed_s: float = 0.0
 
     @classmethod
     def fit(cls, sizes: Sequence[int], seconds: Sequence[float]) -> Self:
-        """Least squares, neither cost being negative; sizes are positive."""
+        """Fit both costs by non-negative least squares; sizes are positive."""
         n, t = np.asarray(sizes, np.float64), np.asarray(seconds)
         excerpt_s, fixed_s = nnls(np.stack([n, np.ones_like(n)], axis=1), t)[0]
-        if len(set(sizes)) == 1 or excerpt_s == 0.0:  # nothing tells the two apart
+        if len(set(sizes)) == 1 or excerpt_s == 0.0:  # the two costs cannot be told apart
             return cls(float(t.sum() / n.sum()))
         return cls(float(excerpt_s), float(fixed_s))
 
@@ -77,9 +77,9 @@ class StepCost:
 
 
 def divide(costs: Sequence[StepCost], batch_size: int) -> tuple[int, ...]:
-    """Whole shares of a batch that all end as early as they can.
+    """Divide a batch into whole shares, so that the last rank finishes as early as possible.
 
-    Every rank gets at least one excerpt: one without would wait for the others as well.
+    Every rank gets at least one excerpt: a rank without any would only wait for the others.
     """
     shares = [1] * len(costs)
     for _ in range(batch_size - len(costs)):
@@ -89,9 +89,9 @@ def divide(costs: Sequence[StepCost], batch_size: int) -> tuple[int, ...]:
 
 
 def fits(compute: Callable[[int], None], n: int, device: torch.device) -> bool:
-    """Whether `compute(n)` can be done in the memory of the device, with something to spare on a GPU."""
+    """Whether `compute(n)` fits into the memory of the device, with some to spare on a GPU."""
     if device.type == "cuda":
-        # What an earlier probe left behind, a failed one above all, is not this one's.
+        # Memory that an earlier probe left behind, above all a failed one, must not count.
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
@@ -117,15 +117,15 @@ def largest_that_fits(is_fitting: Callable[[int], bool], most: int) -> int:
 
 
 def measure_shares(compute: Callable[[int], None], world: World, *, batch_size: int, micro_batch: int | None) -> Shares:
-    """Find out how much each rank should compute. All ranks call this together.
+    """Measure how much each rank should compute. All ranks call this together.
 
     Parameters
     ----------
     compute : callable
-        Computes the gradient of so many excerpts and waits until that is done; raises torch.OutOfMemoryError if they do
-        not fit.
+        Computes the gradient of a number of excerpts and waits until it is done; raises torch.OutOfMemoryError if they
+        do not fit.
     micro_batch : int or None
-        Most excerpts to compute at a time; None for as many as fit.
+        Largest number of excerpts to compute at a time; None for as many as fit.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def measure_shares(compute: Callable[[int], None], world: World, *, batch_size: 
     if 0 in fitting:
         raise DrumCrnnError(
             f"not even one excerpt fits into the memory of rank {fitting.index(0)}; "
-            "lower train.excerpt_frames, or take a smaller model"
+            "lower train.excerpt_frames, or use a smaller model"
         )
     if world.size == 1:
         return Shares((batch_size,), tuple(fitting))
@@ -160,7 +160,7 @@ def measure_shares(compute: Callable[[int], None], world: World, *, batch_size: 
 def _time_of(compute: Callable[[int], None], n: int, micro_batch: int, world: World) -> float:
     """Seconds for `n` excerpts, while the other ranks compute theirs."""
     parts = [min(micro_batch, n - start) for start in range(0, n, micro_batch)]
-    for part in set(parts):  # not timed: a new size may bring work that is done once
+    for part in set(parts):  # not timed: the first run of a new size may do extra work once
         compute(part)
     world.gather(None)
     times: list[float] = []
@@ -169,4 +169,4 @@ def _time_of(compute: Callable[[int], None], n: int, micro_batch: int, world: Wo
         for part in parts:
             compute(part)
         times.append(time.perf_counter() - started)
-    return min(times)  # other work of the machine only ever adds to it
+    return min(times)  # other work on the machine can only add time

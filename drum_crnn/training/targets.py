@@ -1,4 +1,4 @@
-"""Frame labels: what the network should answer at each frame of an excerpt."""
+"""Frame labels: what the network should predict at each frame of an excerpt."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def frame_targets(
     start_s: float = 0.0,
     stretch: float = 1.0,
 ) -> TargetArrays:
-    """Frame labels of an excerpt.
+    """Make the frame labels of an excerpt.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def frame_targets(
     n_frames : int
         Length of the excerpt.
     widening : sequence of float
-        Target at distance 0, 1, 2… frames from an onset; where two onsets reach, the greater counts.
+        Target at a distance of 0, 1, 2… frames from an onset; between two onsets, the greater target counts.
     start_s : float
         Where in the recording the excerpt begins.
     stretch : float
@@ -55,7 +55,7 @@ def frame_targets(
     Returns
     -------
     TargetArrays
-        An onset that lies outside the excerpt still widens into it.
+        An onset just outside the excerpt still widens into it.
     """
     onset = np.zeros((n_frames, N_LANES), np.float32)
     velocity = np.zeros((n_frames, N_LANES), np.float32)
@@ -69,7 +69,7 @@ def frame_targets(
     frames = to_frame(onsets.time_s)
     near = (frames >= -reach) & (frames < n_frames + reach)
     frames, lanes, velocities = frames[near], onsets.lane[near], onsets.velocity[near]
-    # From the far end inwards: the velocity of the nearer onset overwrites that of the farther.
+    # The largest distance first: the velocity of the nearer onset overwrites that of the farther one.
     for distance in range(reach, -1, -1):
         for side in (-1, 1):
             at = frames + side * distance

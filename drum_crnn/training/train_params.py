@@ -1,4 +1,4 @@
-"""The recipe of a training: section `train` of `params.yaml`, and the learning rate that follows from it."""
+"""The params of a training: section `train` of `params.yaml`, and the learning rate that follows from it."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ __all__ = ["TrainParams", "learning_rate_at", "n_reductions"]
 
 
 class TrainParams(ParamsSection):
-    """Section `train`: how the model is fitted."""
+    """Section `train`: how the model is trained."""
 
     section: ClassVar[str] = "train"
 
@@ -55,7 +55,7 @@ class TrainParams(ParamsSection):
         if isinstance(self.processes, int) and self.processes < 1:
             raise ValueError("processes must be 'auto' or at least 1")
         if isinstance(self.rank_shares, tuple) and (min(self.rank_shares, default=0) < 1):
-            raise ValueError("rank_shares must be 'equal', 'auto', or one positive number a rank, such as [1, 2]")
+            raise ValueError("rank_shares must be 'equal', 'auto', or one positive number per rank, such as [1, 2]")
         if not self.target_widening or self.target_widening[0] != 1.0 or min(self.target_widening) < 0:
             raise ValueError("target_widening must begin with 1.0, the target at the onset's own frame")
         return self
@@ -64,15 +64,15 @@ class TrainParams(ParamsSection):
 def learning_rate_at(step: int, n_steps: int, params: TrainParams, scores: Sequence[float] = ()) -> float:
     """Learning rate of a global step.
 
-    A linear warm-up; then half a cosine down to `final_learning_rate`, or `learning_rate` until the validation score
-    does not rise any more.
+    It begins with a linear warm-up. `cosine` then falls along half a cosine to `final_learning_rate`. `plateau` keeps
+    `learning_rate`, and reduces it whenever the validation score stops rising.
 
     Parameters
     ----------
     step, n_steps : int
-        Counted from 0, over all epochs; and how many there are.
+        The step, counted from 0 over all epochs, and the number of all steps.
     scores : sequence of float
-        Validation scores of the epochs that are finished; used by `plateau` alone.
+        Validation scores of the finished epochs; only `plateau` uses them.
 
     References
     ----------
@@ -89,8 +89,8 @@ def learning_rate_at(step: int, n_steps: int, params: TrainParams, scores: Seque
 
 
 def n_reductions(scores: Sequence[float], *, patience: int) -> int:
-    """How often a learning rate has been reduced on plateaus: each time that more than `patience` scores in a row were
-    no better than the best before them. What `torch.optim.lr_scheduler.ReduceLROnPlateau` does, as a pure function."""
+    """Number of reductions of the learning rate: one each time that more than `patience` scores in a row do not exceed
+    the best before them. This is `torch.optim.lr_scheduler.ReduceLROnPlateau` as a pure function."""
     best, n_bad, reductions = -math.inf, 0, 0
     for score in scores:
         best, n_bad = (score, 0) if score > best else (best, n_bad + 1)

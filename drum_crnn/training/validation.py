@@ -1,4 +1,4 @@
-"""Validation: loss and onset F in the validation split, after each epoch."""
+"""Validation: loss and onset F on the validation split, after each epoch."""
 
 import math
 
@@ -17,15 +17,15 @@ __all__ = [
     "validate",
 ]
 
-_MIN_ACTIVATION = 0.02  # peaks below are not looked at in validation: no threshold that low is ever best
+_MIN_ACTIVATION = 0.02  # validation ignores lower peaks: no threshold that low is ever best
 
 
 def validate(run: Run, state: TrainingState) -> dict[str, float]:
     """Metrics of the validation split: loss, and onset F summed and per lane, each lane at its own best threshold.
 
-    Each rank hears every `size`-th recording; what is compared is put together on all of them.
+    Each rank predicts every `size`-th recording. The metrics are computed over the recordings of all ranks.
     """
-    heard: list[list[LanePeaks]] = []
+    peaks_of_mine: list[list[LanePeaks]] = []
     loss, count = 0.0, 0.0
     mine = run.validation[run.world.rank :: run.world.size]
     for recording, activations, peaks in predict_recordings(
@@ -38,18 +38,21 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
     ):
         if run.stop:
             break
-        heard.append(peaks)
+        peaks_of_mine.append(peaks)
         of_recording = _validation_loss(run, recording, activations)
         loss, count = loss + of_recording[0], count + of_recording[1]
     if any(run.world.gather(bool(run.stop))):
         raise interrupted_error(run, state)
     loss, count = run.world.sum([loss, count])
-    recordings = [peaks for of_rank in run.world.gather(heard) for peaks in of_rank]
+    recordings = [peaks for of_rank in run.world.gather(peaks_of_mine) for peaks in of_rank]
     curves = [sweep_lane([peaks[lane] for peaks in recordings], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
     counts = best_counts(curves)
     metrics = {"loss": loss / max(1.0, count), "f1": pooled_best_f(curves)}
     if math.isnan(metrics["f1"]):
-        raise DrumCrnnError("no recording of the validation split has an onset, so no weights are better than others")
+        raise DrumCrnnError(
+            "no recording of the validation split has an onset, so the best weights cannot be chosen; see section "
+            "'split' of params.yaml"
+        )
     for name, values in (("f1", counts.f()), ("precision", counts.precision()), ("recall", counts.recall())):
         metrics |= {f"{name}_{lane}": float(value) for lane, value in zip(LANES, values, strict=True)}
     return metrics
@@ -64,6 +67,6 @@ def _validation_loss(run: Run, recording: str, activations: Activations) -> tupl
         frame_rate=run.store.params.frame_rate,
         widening=run.params.train.target_widening,
     )
-    heard = np.clip(activations.onset.astype(np.float64), 1e-7, 1.0 - 1e-7)
-    cross_entropy = -(targets.onset * np.log(heard) + (1.0 - targets.onset) * np.log1p(-heard))
+    predicted = np.clip(activations.onset.astype(np.float64), 1e-7, 1.0 - 1e-7)
+    cross_entropy = -(targets.onset * np.log(predicted) + (1.0 - targets.onset) * np.log1p(-predicted))
     return float((cross_entropy * targets.onset_mask).sum()), float(targets.onset_mask.sum(dtype=np.float64))

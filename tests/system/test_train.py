@@ -113,7 +113,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, prepared_data: Path,
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == 75
     assert "stopped by SIGTERM at epoch" in runs.said()
-    assert "the same command again goes on from there" in runs.said()
+    assert "and saved; run the same command again to resume" in runs.said()
     assert "Traceback" not in runs.said()
     place = resumed_at(finish(runs))
     assert place is not None

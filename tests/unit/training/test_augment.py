@@ -1,4 +1,4 @@
-"""Each effect on its own against what physics says; and draws that depend on their own numbers alone."""
+"""Each effect alone against physics; and draws that depend on their own random numbers alone."""
 
 from dataclasses import fields
 from typing import Any
@@ -87,7 +87,7 @@ def test_probability_0_is_off_and_in_between_is_a_share() -> None:
 
 
 def test_an_excerpt_is_the_same_alone_and_in_a_batch() -> None:
-    """Also beside excerpts that an effect leaves alone."""
+    """This holds beside excerpts that an effect leaves alone, too."""
     effects = augmenter(augmentation(**{name: {"probability": 0.5} for name in EVERYTHING}))
     frames = sound(effects.n_source_frames)
     draws = [draw(effects, seed) for seed in range(12)]
@@ -162,7 +162,7 @@ def test_no_stretch_needs_no_more_frames_than_it_makes() -> None:
 
 
 @pytest.mark.parametrize("semitones", [-4.0, -0.5, 0.0, 3.0, 12.0])
-def test_pitch_shift_takes_each_band_from_the_frequency_below_by_the_interval(semitones: float) -> None:
+def test_pitch_shift_reads_each_band_from_the_frequency_below_by_the_interval(semitones: float) -> None:
     effects = only("pitch_shift", range=[semitones, semitones])
     frames = sound(effects.n_source_frames)
     wanted_hz = CENTRES_HZ / 2.0 ** (semitones / 12.0)

@@ -1,4 +1,4 @@
-"""Excerpts cover the recordings, shares divide the steps, and targets lie where the sound is."""
+"""Excerpts cover the recordings, shares divide the steps, and targets match the sound."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_an_epoch_holds_every_frame_exactly_once(
         starts = sorted(excerpt.start for excerpt in excerpts if excerpt.recording == name)
         covered = [start + i for start in starts for i in range(excerpt_frames)]
         assert [frame for frame in covered if 0 <= frame < n_frames] == list(range(n_frames))
-        # What hangs over is less than one excerpt.
+        # The excerpts exceed the recording by less than one excerpt.
         assert len(covered) - n_frames < excerpt_frames
         assert all(b - a == excerpt_frames for a, b in pairwise(starts))
 
@@ -48,7 +48,7 @@ def test_order_and_cuts_follow_from_seed_and_epoch_alone() -> None:
     assert laid.epoch(3) == plan([310, 120, 77]).epoch(3)
     assert laid.epoch(3) != laid.epoch(4)
     assert laid.epoch(3) != plan([310, 120, 77], seed=1).epoch(3)
-    # Over epochs, cuts of a recording fall everywhere, so that each onset is once near the middle of an excerpt.
+    # Over many epochs, a recording is cut at every frame, so that each onset is near the middle of some excerpt.
     starts = {min(e.start for e in laid.epoch(epoch) if e.recording == "r0") for epoch in range(300)}
     assert starts == set(range(-40, 1))
 
@@ -77,7 +77,7 @@ def test_shares_divide_every_step(lengths: list[int], batch_size: int, shares: l
             mine = ranks[rank][step]
             n_mine = sum(key.counts for key in mine)
             assert abs(n_mine - size * share / sum(shares)) < 1
-            # Every rank has something to run, so that none waits for ever.
+            # Every rank has an excerpt to compute, so that none waits for ever.
             assert len(mine) == max(1, n_mine)
     assert n_left == 0
 
@@ -101,7 +101,7 @@ def test_resumed_epoch_goes_on_with_the_same_steps() -> None:
 def brute_force_targets(
     played: Onsets, ignored: IgnoreWindows, *, n_frames: int, start_s: float, stretch: float, widening: list[float]
 ) -> tuple[TargetArrays, list[list[set[float]]]]:
-    """Targets point by point, and the velocities that are right at each point: those of the nearest onsets."""
+    """Targets point by point, and the valid velocities of each point: those of the nearest onsets."""
     frame_of = [round((t - start_s) / stretch * 100.0) for t in played.time_s]
     arrays = TargetArrays(*(np.zeros((n_frames, N_LANES), np.float32) for _ in range(4)))
     arrays.onset_mask[:] = 1.0
@@ -146,20 +146,20 @@ def test_targets_are_those_of_brute_force(
     ignored = ignore(*((min(a, b), max(a, b), lane) for a, b, lane in windows))
     place: dict[str, Any] = {"n_frames": 40, "start_s": start_s, "stretch": stretch, "widening": widening}
     expected, velocities = brute_force_targets(played, ignored, **place)
-    drawn = frame_targets(played, ignored, frame_rate=100.0, **place)
+    targets = frame_targets(played, ignored, frame_rate=100.0, **place)
     for name in ("onset", "onset_mask", "velocity_mask"):
-        np.testing.assert_array_equal(getattr(drawn, name), getattr(expected, name), err_msg=name)
-    for frame, lane in zip(*np.nonzero(drawn.velocity_mask), strict=True):
-        assert any(abs(drawn.velocity[frame, lane] - v) < 1e-6 for v in velocities[frame][lane])
+        np.testing.assert_array_equal(getattr(targets, name), getattr(expected, name), err_msg=name)
+    for frame, lane in zip(*np.nonzero(targets.velocity_mask), strict=True):
+        assert any(abs(targets.velocity[frame, lane] - v) < 1e-6 for v in velocities[frame][lane])
 
 
 def test_onset_outside_the_excerpt_widens_into_it() -> None:
-    drawn = frame_targets(
+    targets = frame_targets(
         onsets((0.99, 0), (1.20, 1)), ignore(), n_frames=20, frame_rate=100.0, widening=WIDENING, start_s=1.0
     )
-    assert drawn.onset[0, 0] == 0.5
-    assert drawn.onset[19, 1] == 0.5
-    assert drawn.onset.sum() == 1.0
+    assert targets.onset[0, 0] == 0.5
+    assert targets.onset[19, 1] == 0.5
+    assert targets.onset.sum() == 1.0
 
 
 # --- through a real store ---
@@ -185,8 +185,8 @@ def test_after_time_stretch_each_click_sounds_where_its_target_is(tmp_path: Path
     for epoch in range(4):
         items = [dataset[ExcerptKey(epoch, place)] for place in range(dataset.plan.n_excerpts())]
         batch = ExcerptDataset.collate(items)
-        heard = dataset.augmenter.apply(batch.frames, batch.draws).numpy()
-        for excerpt, target in zip(heard, batch.targets.onset.numpy(), strict=True):
+        augmented = dataset.augmenter.apply(batch.frames, batch.draws).numpy()
+        for excerpt, target in zip(augmented, batch.targets.onset.numpy(), strict=True):
             loudness = excerpt.mean(axis=1)
             for frame in np.flatnonzero(target[:, 1] == 1.0):
                 if 8 < frame < EXCERPT_FRAMES - 8:
@@ -202,7 +202,7 @@ def test_without_stretch_an_epoch_holds_each_target_exactly_once(tmp_path: Path)
     for epoch in range(3):
         targets = [dataset[ExcerptKey(epoch, place)][2] for place in range(dataset.plan.n_excerpts())]
         assert sum((t.onset == 1.0).sum() for t in targets) == len(CLICK_TIMES) + 1
-        # Frames that count are those of the recordings: nothing before, nothing beyond.
+        # Only frames of the recordings count: none before their beginning or after their end.
         n_counted = sum(t.onset_mask.sum() for t in targets)
         assert n_counted == N_LANES * sum(dataset.store.n_frames(name) for name in dataset.plan.recordings)
 
@@ -245,7 +245,7 @@ def test_excerpt_that_only_keeps_a_rank_busy_counts_nowhere(tmp_path: Path) -> N
 def test_what_happens_to_an_excerpt_follows_from_seed_epoch_and_place(tmp_path: Path) -> None:
     effects: dict[str, Any] = {"time_stretch": {}, "noise": {}}
     one, two = click_dataset(tmp_path / "1", **effects), click_dataset(tmp_path / "2", **effects)
-    two[ExcerptKey(0, 1)]  # what was read before plays no part
+    two[ExcerptKey(0, 1)]  # earlier reads change nothing
     first, second = one[ExcerptKey(2, 3)], two[ExcerptKey(2, 3)]
     assert first[1].stretch == second[1].stretch
     np.testing.assert_array_equal(first[1].noise_db, second[1].noise_db)

@@ -1,4 +1,4 @@
-"""One step of learning: that it is exact however it is shared, and that nothing broken passes for good."""
+"""One training step: it is exact however ranks share it, and a broken one does not pass as good."""
 
 import copy
 import functools
@@ -55,7 +55,7 @@ def of_all_parameters(model: torch.nn.Module) -> NDArray[np.float64]:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).double().numpy()
 
 
-# The last of these leaves a rank without any excerpt of the ragged step.
+# The last of these leaves one rank without an excerpt in the ragged step.
 SHARINGS = [[1], [1, 2], [5, 3], [7, 1, 4], [1, 9]]
 
 
@@ -109,7 +109,7 @@ def gradients(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("shares", SHARINGS, ids=name_of)
 def test_the_gradient_is_that_of_the_global_batch(gradients: Path, shares: list[int]) -> None:
     alone, shared = np.load(gradients / "1.npz"), dict(np.load(gradients / f"{name_of(shares)}.npz"))
-    # Silence beyond the ends of recordings is left out of the loss. Without it, means of ranks would be right as well.
+    # The loss ignores silence beyond the ends of recordings. Otherwise, means of ranks would be right as well.
     points = shared.pop("points")
     assert len(shares) == 1 or np.ptp(points, axis=0).min() > 0
     assert len(shared) == 4
@@ -132,7 +132,7 @@ def make_learner(world: World, *, dropout: float = 0.0, **changes: Any) -> Learn
 
 
 def make_share(learner: Learner, *, n: int = 6, seed: int = 0) -> Batch:
-    """Excerpts in which the first band alone tells where the onsets of every lane are."""
+    """Excerpts whose loud frames are the onsets of every lane."""
     rng = np.random.default_rng(seed)
     n_mels = learner.augmenter.features.n_mels
     items = []
@@ -176,7 +176,7 @@ def test_dropout_follows_from_the_seed_and_the_step(alone: World) -> None:
     for _ in range(2):
         learner = make_learner(alone, dropout=0.5)
         learner.parallel.train()
-        torch.rand(np.random.default_rng().integers(1, 100))  # whatever was drawn before
+        torch.rand(np.random.default_rng().integers(1, 100))  # earlier random numbers must not matter
         runs.append(steps(learner, make_share(learner), 5))
     assert runs[0] == runs[1]
     other = make_learner(alone, dropout=0.5, seed=1)
@@ -184,7 +184,7 @@ def test_dropout_follows_from_the_seed_and_the_step(alone: World) -> None:
     assert steps(other, make_share(other), 5) != runs[0]
 
 
-def test_a_learner_goes_on_from_its_state_to_the_same_bits(alone: World) -> None:
+def test_a_learner_resumes_from_its_state_to_the_same_bits(alone: World) -> None:
     whole = make_learner(alone, ema_decay=0.9, precision="fp16")
     share = make_share(whole)
     steps(whole, share, 8)
@@ -223,8 +223,8 @@ def resuming_rank(rank: int, rendezvous: str, target: str) -> None:
     np.savez(f"{target}-{rank}.npz", whole=weights[0], resumed=weights[1])
 
 
-def test_three_ranks_go_on_to_the_same_bits(tmp_path: Path) -> None:
-    """Sums of three depend on their order, and DistributedDataParallel changes it after its first exchange."""
+def test_three_ranks_resume_to_the_same_bits(tmp_path: Path) -> None:
+    """Sums of three gradients depend on their order, which DistributedDataParallel changes after its first exchange."""
     torch.multiprocessing.spawn(resuming_rank, (str(tmp_path / "rendezvous"), str(tmp_path / "rank")), nprocs=3)
     for rank in range(3):
         with np.load(tmp_path / f"rank-{rank}.npz") as file:
@@ -238,7 +238,7 @@ def poisoned(share: Batch, value: float) -> Batch:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_loss_that_is_not_finite_is_told(alone: World, precision: str, value: float) -> None:
+def test_a_loss_that_is_not_finite_is_reported(alone: World, precision: str, value: float) -> None:
     learner = make_learner(alone, precision=precision)
     share = poisoned(make_share(learner), value)
     assert train_step(learner, share, step=0, micro_batch=16, learning_rate=0.01).is_broken
@@ -248,7 +248,7 @@ def poison_gradient(learner: Learner) -> Any:
     return learner.model.head.weight.register_hook(lambda gradient: gradient * np.inf)
 
 
-def test_a_gradient_that_is_not_finite_is_told(alone: World) -> None:
+def test_a_gradient_that_is_not_finite_is_reported(alone: World) -> None:
     learner = make_learner(alone)
     poison_gradient(learner)
     result = train_step(learner, make_share(learner), step=0, micro_batch=16, learning_rate=0.01)
@@ -265,9 +265,9 @@ def test_an_overflow_in_fp16_skips_steps_until_the_scale_is_hopeless(alone: Worl
         check_loss_scale(learner.scaler)
         result = train_step(learner, share, step=step, micro_batch=16, learning_rate=0.01)
         assert not result.is_broken
-        assert result.sums[5] == 0  # no norm to be added up
+        assert result.sums[5] == 0  # this step adds no norm
     train_step(learner, share, step=26, micro_batch=16, learning_rate=0.01)
-    with pytest.raises(DrumCrnnError, match=r"overflows float16 at every step.*train\.precision bf16 or fp32"):
+    with pytest.raises(DrumCrnnError, match=r"overflows float16 at every step.*set train\.precision to bf16 or fp32"):
         check_loss_scale(learner.scaler)
     for old, new in zip(before, learner.model.parameters(), strict=True):
         assert torch.equal(old, new)
@@ -303,7 +303,7 @@ def test_all_ranks_skip_a_step_in_which_one_overflows(tmp_path: Path) -> None:
     assert ranks[0]["scales"][1] == ranks[0]["scales"][0] / 2 == ranks[0]["scales"][2]
 
 
-def test_who_wants_to_stop_is_heard(alone: World) -> None:
+def test_a_request_to_stop_reaches_the_result(alone: World) -> None:
     learner = make_learner(alone)
     share = make_share(learner)
     step: Callable[..., Any] = functools.partial(train_step, learner, share, micro_batch=16, learning_rate=0.01)
@@ -367,14 +367,14 @@ def test_the_moving_average() -> None:
     assert not any(parameter.requires_grad for parameter in average.model.parameters())
 
 
-def test_targets_move_as_one(alone: World) -> None:
+def test_a_batch_is_split_and_selected_as_a_whole(alone: World) -> None:
     share = make_share(make_learner(alone), n=5)
     parts = share.split(2)
     assert [len(part) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part.targets.onset for part in parts]), share.targets.onset)
     assert torch.equal(torch.cat([part.draws.gain_db for part in parts]), share.draws.gain_db)
     assert isinstance(parts[0].targets, Targets)
-    twice = share.take([1, 1])
+    twice = share.select([1, 1])
     assert torch.equal(twice.frames[0], twice.frames[1])
     assert len(twice) == 2
     assert parts[1].frames.data_ptr() == share.frames[2].data_ptr()  # a view: what is pinned stays pinned

@@ -94,7 +94,7 @@ def test_mixed_precision_trains_on_a_cpu(tmp_path: Path, inputs: TrainingInputs,
 
 
 def test_it_begins_with_the_weights_of_a_file(tmp_path: Path, inputs: TrainingInputs) -> None:
-    """With a learning rate next to nothing, what comes out is what went in."""
+    """With a tiny learning rate, the weights stay those of the file."""
     (tmp_path / "first").mkdir()
     first = outputs_in(tmp_path / "first")
     train(inputs, first, params_of(tmp_path / "first", train={"epochs": 1}))
@@ -134,10 +134,10 @@ def test_plateau_lowers_the_rate_that_is_logged(tmp_path: Path, inputs: Training
 def test_the_average_is_validated_and_kept(
     tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = []
+    validated = []
 
     def spy(model: Any, *args: Any, **options: Any) -> Any:
-        heard.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        validated.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return activations_of(model, *args, **options)
 
     monkeypatch.setattr("drum_crnn.scoring.prediction.activations_of", spy)
@@ -145,30 +145,30 @@ def test_the_average_is_validated_and_kept(
     for decay in (None, 0.99):
         folder = tmp_path / str(decay)
         folder.mkdir()
-        heard.clear()
+        validated.clear()
         train(inputs, outputs_in(folder), params_of(folder, train={"epochs": 1, "ema_decay": decay}))
         weights[decay] = ModelFile.load(folder / "models" / "crnn.safetensors").model.state_dict()
-        assert all(torch.equal(heard[-1][name], tensor) for name, tensor in weights[decay].items())
+        assert all(torch.equal(validated[-1][name], tensor) for name, tensor in weights[decay].items())
     assert any(not torch.equal(weights[None][name], weights[0.99][name]) for name in weights[None])
 
 
-def test_every_validation_recording_is_heard_once(
+def test_every_validation_recording_is_predicted_once(
     tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[str] = []
+    validated: list[str] = []
     validation_loss = validation._validation_loss
 
     def spy(run: Any, recording: str, activations: Any) -> Any:
-        heard.append(recording)
+        validated.append(recording)
         return validation_loss(run, recording, activations)
 
     monkeypatch.setattr("drum_crnn.training.validation._validation_loss", spy)
     train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"epochs": 2}))
     names = Splits.read(inputs.splits).recordings("validation")
-    assert heard == [*names, *names]
+    assert validated == [*names, *names]
 
 
-def test_a_validation_side_without_onsets_is_an_error(
+def test_a_validation_split_without_onsets_is_an_error(
     tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validation, "pooled_best_f", lambda _: math.nan)
@@ -176,7 +176,7 @@ def test_a_validation_side_without_onsets_is_an_error(
         train(inputs, outputs_in(tmp_path), params_of(tmp_path))
 
 
-def test_an_empty_side_is_an_error(tmp_path: Path, inputs: TrainingInputs) -> None:
+def test_an_empty_split_is_an_error(tmp_path: Path, inputs: TrainingInputs) -> None:
     splits = tmp_path / "splits.csv"
     splits.write_text(inputs.splits.read_text().replace(",validation", ",unused"))
     with pytest.raises(DrumCrnnError, match=r"splits\.csv: no recording is in the validation split"):
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_checkpoint(
         return frames
 
     monkeypatch.setattr(ExcerptDataset, "_read", poisoned)
-    with pytest.raises(DrumCrnnError, match=r"not finite any more at epoch 2, step 1, with excerpts of") as caught:
+    with pytest.raises(DrumCrnnError, match=r"no longer finite at epoch 2, step 1, with excerpts of") as caught:
         train(inputs, outputs, params_of(tmp_path, train={"epochs": 3}))
     assert names[0] in str(caught.value)
     assert "train.learning_rate" in str(caught.value)
@@ -210,10 +210,10 @@ def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_checkpoint(
     assert all(torch.isfinite(tensor).all() for tensor in content["learner"]["model"].values())
 
 
-def test_where_loss_is_looked_at_seldom_the_first_bad_step_is_still_named(
+def test_if_the_loss_is_read_seldom_the_first_bad_step_is_still_named(
     tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU: the look comes steps later, and nothing is saved in between."""
+    """As on a GPU: the loss is read some steps later, and nothing is saved in between."""
     monkeypatch.setitem(loop._LOOK_EVERY_STEPS, "cpu", 5)
     bad = iter([False, True, *[False] * 100])
     train_step = loop.train_step
@@ -223,7 +223,7 @@ def test_where_loss_is_looked_at_seldom_the_first_bad_step_is_still_named(
 
     monkeypatch.setattr(loop, "train_step", spoilt)
     outputs = outputs_in(tmp_path)
-    with pytest.raises(DrumCrnnError, match=r"not finite any more at epoch 1, step 2, with excerpts of"):
+    with pytest.raises(DrumCrnnError, match=r"no longer finite at epoch 1, step 2, with excerpts of"):
         train(inputs, outputs, params_of(tmp_path, train={"checkpoint_every_steps": 4}))
     (checkpoint,) = outputs.resume.glob("*/checkpoint.pt")
     assert torch.load(checkpoint, weights_only=True)["state"]["step"] == 0
@@ -232,7 +232,7 @@ def test_where_loss_is_looked_at_seldom_the_first_bad_step_is_still_named(
 def test_a_gradient_that_explodes_stops_the_run(tmp_path: Path, inputs: TrainingInputs) -> None:
     outputs = outputs_in(tmp_path)
     explosive = {"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": 1e30}
-    with pytest.raises(DrumCrnnError, match=r"not finite any more at epoch 1, step \d+"):
+    with pytest.raises(DrumCrnnError, match=r"no longer finite at epoch 1, step \d+"):
         train(inputs, outputs, params_of(tmp_path, train=explosive))
     assert not outputs.model.exists()
 
@@ -271,14 +271,14 @@ def test_a_model_that_hardly_fits_is_trained_in_micro_batches(
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
-def test_memory_that_runs_out_later_is_a_sentence(
+def test_running_out_of_memory_later_is_an_error_for_people(
     tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(DrumCrnn, "forward", exhausted)
-    with pytest.raises(DrumCrnnError, match=r"memory of the GPU does not suffice; use train\.rank_shares auto"):
+    with pytest.raises(DrumCrnnError, match=r"the GPU is out of memory; set train\.rank_shares to auto"):
         train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"rank_shares": "equal"}))
 
 
@@ -288,7 +288,7 @@ def test_nan_scores_are_not_written(tmp_path: Path, inputs: TrainingInputs) -> N
     assert all(math.isfinite(value) for value in summary["validation"].values())
 
 
-def test_tensorboard_is_one_switch(tmp_path: Path, inputs: TrainingInputs) -> None:
+def test_one_switch_turns_tensorboard_on(tmp_path: Path, inputs: TrainingInputs) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     params = params_of(tmp_path, train={"tensorboard": True, "image_every_epochs": 1})
@@ -309,7 +309,7 @@ def test_without_tensorboard_the_error_says_what_to_install(
         train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"tensorboard": True}))
 
 
-def test_asked_to_stop_in_validation_it_goes_on_to_the_same_weights(
+def test_a_training_that_stopped_in_validation_resumes_to_the_same_weights(
     tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -1,4 +1,4 @@
-"""Freed memory: a process that keeps it does not ask the system for it again."""
+"""A process that keeps freed memory does not ask the system for it again."""
 
 import platform
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# Touches 64 MB over and over, and prints how often a page of it had to be fetched.
+# Writes to 64 MB over and over, and prints the number of page faults.
 _SCRIPT = """
 import resource, sys
 import numpy as np
@@ -27,4 +27,4 @@ def test_pages_are_fetched_once():
         return int(subprocess.run([sys.executable, "-c", _SCRIPT, how], capture_output=True, check=True).stdout)
 
     assert faults("keep") < 100
-    assert faults("default") > 300  # else there is nothing to gain, and the function can go
+    assert faults("default") > 300  # otherwise the function gains nothing, and can go

@@ -84,7 +84,7 @@ def test_costs_are_recovered_from_times(cost: StepCost, sizes: list[int]) -> Non
 
 @given(seconds=st.lists(st.floats(0.01, 10), min_size=1, max_size=5))
 def test_costs_are_never_absurd(seconds: list[float]) -> None:
-    """Times that fall with the size, as noise makes them, and a size that was measured more than once."""
+    """Noise may make the times fall with the size, and one size may be measured several times."""
     for sizes in (range(1, len(seconds) + 1), [7] * len(seconds)):
         cost = StepCost.fit(list(sizes), seconds)
         assert cost.fixed_s >= 0
@@ -105,7 +105,7 @@ def test_out_of_memory_is_caught_and_the_largest_that_fits_is_found(most: int, l
     assert len(tried) <= 2 + math.log2(most)
 
 
-def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
+def test_another_error_does_not_count_as_a_lack_of_memory() -> None:
     def compute(_: int) -> None:
         raise RuntimeError("a bug")
 
@@ -134,12 +134,12 @@ def test_shares_follow_the_speed_and_all_ranks_agree() -> None:
 
 
 def test_what_does_not_fit_is_cut_into_micro_batches() -> None:
-    """The small card is the faster one here: it still gets the larger share."""
+    """Here the faster rank has less memory. It still gets the larger share."""
     first, second = measure([5, 15], [3, 99], batch_size=12)
     assert first == second
     assert first.micro_batch == (3, 12)
     assert first.weights[0] > first.weights[1]
-    assert f"rank 0 {first.weights[0]} in parts of 3" in first.describe(12)
+    assert f"rank 0 gets {first.weights[0]} in micro-batches of 3" in first.describe(12)
 
 
 def test_one_rank_alone_learns_what_fits() -> None:
@@ -181,16 +181,17 @@ class FakeGpu:
 
 
 @pytest.mark.parametrize("per_excerpt", range(3, 60, 4))
-def test_what_a_failed_probe_took_is_not_held_against_the_next(
+def test_memory_of_a_failed_probe_does_not_count_for_the_next(
     monkeypatch: pytest.MonkeyPatch, per_excerpt: int
 ) -> None:
-    """A tenth of the memory is left for what a real step needs besides."""
+    """A tenth of the memory is spared for a real step."""
     gpu = FakeGpu(lambda n: per_excerpt * n, monkeypatch)
     found = largest_that_fits(lambda n: fits(gpu.compute, n, torch.device("cuda", 0)), 16)
     assert found == min(16, 90 // per_excerpt)
 
 
-def test_the_decision_for_people_tells_excerpts_not_weights() -> None:
-    assert Shares((1, 1, 1), (16, 16, 16)).describe(16) == "excerpts of a batch of 16: rank 0 5; rank 1 5; rank 2 6"
+def test_the_description_counts_excerpts_not_weights() -> None:
+    text = Shares((1, 1, 1), (16, 16, 16)).describe(16)
+    assert text == "excerpts of a batch of 16: rank 0 gets 5; rank 1 gets 5; rank 2 gets 6"
     text = Shares((1, 2), (4, 4), (0.5, 0.25)).describe(12)
-    assert text == "excerpts of a batch of 12: rank 0 4, 500 ms; rank 1 8 in parts of 4, 250 ms"
+    assert text == "excerpts of a batch of 12: rank 0 gets 4, 500 ms; rank 1 gets 8 in micro-batches of 4, 250 ms"

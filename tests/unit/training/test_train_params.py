@@ -31,7 +31,7 @@ def test_plateaus_are_those_of_torch(scores: list[float], patience: int) -> None
     assert 0.5 ** n_reductions(scores, patience=patience) == optimizer.param_groups[0]["lr"]
 
 
-def test_plateau_keeps_the_rate_until_scores_stay_and_has_a_floor() -> None:
+def test_plateau_keeps_the_rate_until_scores_stop_rising_and_has_a_floor() -> None:
     params = train_params(
         schedule="plateau",
         learning_rate=0.1,
@@ -49,13 +49,13 @@ def test_plateau_keeps_the_rate_until_scores_stay_and_has_a_floor() -> None:
     ("changes", "message"),
     [
         ({"processes": 0}, r"train: processes must be 'auto' or at least 1"),
-        ({"rank_shares": [1, 0]}, r"train: rank_shares must be 'equal', 'auto', or one positive number a rank"),
+        ({"rank_shares": [1, 0]}, r"train: rank_shares must be 'equal', 'auto', or one positive number per rank"),
         ({"target_widening": [0.5]}, r"target_widening must begin with 1\.0"),
         ({"precision": "int8"}, r"train\.precision"),
         ({"ema_decay": 1.0}, r"train\.ema_decay"),
         ({"learning_rate": "1e-3"}, r"train\.learning_rate: '1e-3' is text to YAML, not a number; write 0\.001"),
     ],
 )
-def test_what_is_no_recipe(changes: dict[str, Any], message: str) -> None:
+def test_impossible_parameters_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DrumCrnnError, match=message):
         train_params(**changes)
