@@ -1,7 +1,7 @@
-"""Finding what a disk has damaged: outputs, and the objects in DVC's cache, against their checksums.
+"""Find files that a disk has damaged: compare outputs and DVC's cache with their checksums.
 
-DVC goes by sizes and times. It neither sees that a byte of an output has flipped, nor that one in its cache has, and
-hands the damage on when it checks out.
+DVC compares only sizes and times. So it does not notice a flipped byte, neither in an output nor in its cache. When it
+checks out, it copies the damage.
 """
 
 import json
@@ -23,16 +23,16 @@ __all__ = ["Damage", "find_damage"]
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file whose content is not that of its checksum, and what it is."""
+    """A file that does not match its checksum; `what` describes the file."""
 
     path: Path
     what: str
 
 
 def find_damage(folder: Path) -> list[Damage]:
-    """Read all outputs and the whole cache of the DVC repository in `folder`, and name what is damaged.
+    """Read all outputs and the whole cache of the DVC repository in `folder`, and list the damaged files.
 
-    An output that DVC itself sees to be changed is left out: `dvc status` lists it, and `dvc repro` makes it again.
+    Outputs that DVC itself sees as changed are left out: `dvc status` lists them, and `dvc repro` makes them again.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def find_damage(folder: Path) -> list[Damage]:
     try:
         repo = Repo(str(folder))
     except NotDvcRepoError:
-        raise DrumCrnnError(f"{folder.resolve()}: is no DVC repository; run it where the project is") from None
+        raise DrumCrnnError(f"{folder.resolve()}: is not a DVC repository; run this in the project's folder") from None
     with repo:
         cache = Path(repo.cache.local.path)
         outputs = [out for out in repo.index.outs if out.hash_info and out.use_cache]
@@ -73,7 +73,7 @@ def find_damage(folder: Path) -> list[Damage]:
 
 
 def _files_of(out: Any, cache: Path) -> Iterator[tuple[str, str]]:
-    """The files of an output by path in it, and their MD5; nothing where DVC has lost the list of a folder."""
+    """Path inside the output and MD5 of each of its files; nothing if DVC has lost the list of a folder's files."""
     oid = out.hash_info.value
     if not out.hash_info.isdir:
         yield "", oid
