@@ -1,4 +1,4 @@
-"""The command `drum-crnn`: what people do with a model and a corpus outside the DAG."""
+"""The command `drum-crnn`: everything that people do with models, params and corpora outside the DVC pipeline."""
 
 import csv
 import json
@@ -23,30 +23,38 @@ __all__ = ["app", "main"]
 MODEL = Path("models/drum_crnn.safetensors")
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="From recordings of drums to MIDI."
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Transcribe drum recordings to MIDI, and manage models, params and corpora.",
 )
-corpus_app = typer.Typer(no_args_is_help=True, help="Look at a corpus that lies outside the repository.")
+corpus_app = typer.Typer(no_args_is_help=True, help="Scan or check a corpus that lies outside the repository.")
 app.add_typer(corpus_app, name="corpus")
 
 
 @app.command()
 @errors_as_messages
 def transcribe(
-    recording: Annotated[Path, typer.Argument(help="WAV, FLAC, MP3 or OGG, of any rate and channel count.")],
+    recording: Annotated[Path, typer.Argument(help="A WAV, FLAC, MP3 or OGG file, of any rate and channel count.")],
     midi: Annotated[Path, typer.Argument(help="The MIDI file to write.")],
     model: Annotated[
         Path | None,
-        typer.Option(help=f"An exported model; without it {MODEL} if there is one, else the released model."),
+        typer.Option(
+            help=f"The exported model to use. Defaults to {MODEL} if that file exists, otherwise to the released model."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Run on cpu or cuda; auto uses a GPU if there is one.")] = "auto",
     threshold: Annotated[
-        list[str] | None, typer.Option(help="LANE=VALUE, in place of the model's own; may be given again.")
+        list[str] | None, typer.Option(help="Override a lane's threshold, such as crash=0.5; repeatable.")
     ] = None,
     bpm: Annotated[
-        float, typer.Option(min=4, max=1000, help="Tempo for the bars of an editor; no time changes.")
+        float, typer.Option(min=4, max=1000, help="Tempo for the bars in an editor. The notes' times stay the same.")
     ] = 120.0,
 ) -> None:
-    """Write down a recording as MIDI on channel 10, and say how many onsets each lane has."""
+    """Transcribe a recording to MIDI.
+
+    The notes are on channel 10, the drum channel. A table shows the number of onsets per lane.
+    """
     from drum_crnn.music.midi import write_midi
     from drum_crnn.transcribe import Transcriber, notes_of, released_model
 
@@ -60,7 +68,7 @@ def transcribe(
     for index, lane in enumerate(LANES):
         table.add_row(lane, str(counts[index]))
     Console().print(table)
-    say(f"{len(onsets)} onsets written to {midi}, as {model} hears them")
+    say(f"{len(onsets)} onsets written to {midi}; model: {model}")
 
 
 def _parse_threshold(text: str) -> tuple[str, float]:
@@ -74,9 +82,11 @@ def _parse_threshold(text: str) -> tuple[str, float]:
 @app.command()
 @errors_as_messages
 def export(
-    weights: Annotated[Path, typer.Argument(help="What training wrote.")] = Path("models/crnn.safetensors"),
-    thresholds: Annotated[Path, typer.Argument(help="What tune-thresholds wrote.")] = Path("models/thresholds.json"),
-    model: Annotated[Path, typer.Argument(help="The file to write.")] = MODEL,
+    weights: Annotated[Path, typer.Argument(help="Weights from the train stage.")] = Path("models/crnn.safetensors"),
+    thresholds: Annotated[Path, typer.Argument(help="Thresholds from the tune-thresholds stage.")] = Path(
+        "models/thresholds.json"
+    ),
+    model: Annotated[Path, typer.Argument(help="The model file to write.")] = MODEL,
 ) -> None:
     """Merge weights and thresholds into one self-contained model file."""
     from drum_crnn.model.model_file import export_model
@@ -88,8 +98,8 @@ def export(
 @app.command()
 @errors_as_messages
 def scores(
-    metrics: Annotated[Path, typer.Argument(help="The folder that the evaluate stage writes.")] = Path("metrics"),
-    model: Annotated[Path, typer.Option(help="The model that was scored.")] = MODEL,
+    metrics: Annotated[Path, typer.Argument(help="The folder with the evaluate stage's scores.")] = Path("metrics"),
+    model: Annotated[Path, typer.Option(help="The path of the evaluated model, to show below the table.")] = MODEL,
 ) -> None:
     """Show the scores of the last evaluation, lane by lane."""
     path = metrics / "evaluation" / "lanes.csv"
@@ -98,10 +108,11 @@ def scores(
             rows = list(csv.DictReader(file))
         summary = json.loads((metrics / "evaluation.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DrumCrnnError(f"{error.filename}: there are no scores yet; `dvc repro` makes them") from None
+        raise DrumCrnnError(f"{error.filename}: there are no scores yet; run `dvc repro` to evaluate a model") from None
     table = Table(
-        title="Onsets in the test split, at ±50 ms",
-        caption="interval: of F, over performances; ±25 ms: F; velocity: mean absolute error",
+        title="Onset scores on the test split, tolerance ±50 ms",
+        caption="interval: confidence interval of F over performances; ±25 ms: F at that tolerance; "
+        "velocity: mean absolute error",
     )
     for column in ("lane", "onsets", "P", "R", "F", "interval", "±25 ms", "velocity"):
         table.add_column(column, justify="left" if column == "lane" else "right")
@@ -114,7 +125,7 @@ def scores(
         table.add_row(row["lane"], row["references"], *f[:3], interval, f[3], velocity_error)
     Console().print(table)
     if summary["f1_unheard_kits"] is not None:
-        say(f"F on kits unheard in training: {summary['f1_unheard_kits']:.3f}")
+        say(f"F on kits that training did not use: {summary['f1_unheard_kits']:.3f}")
     say(f"model: {model}")
 
 
@@ -123,19 +134,22 @@ def scores(
 def preset(
     names: Annotated[
         list[str],
-        typer.Argument(help="Files in presets/, without their suffix, such as a corpus, a size and a machine."),
+        typer.Argument(help="Files in presets/, without .yaml: a corpus, a size, a machine. Later ones win."),
     ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE besides, such as render.seed=2; may be given again.")
+        list[str] | None, typer.Option("--set", help="Set another value, such as render.seed=2; repeatable.")
     ] = None,
-    params_file: Annotated[Path, typer.Option(help="The file to change.")] = PARAMS_FILE,
+    params_file: Annotated[Path, typer.Option(help="The params file to change.")] = PARAMS_FILE,
 ) -> None:
-    """Lay the values of presets over params.yaml; its comments stay. `git checkout params.yaml` takes them back."""
+    """Apply presets to params.yaml, keeping its comments.
+
+    To undo this, run `git checkout params.yaml`.
+    """
     from drum_crnn.workbench.presets import apply_presets
 
     changed = apply_presets(params_file, [Path("presets") / f"{name}.yaml" for name in names], set_ or [])
     say(f"{params_file}: {len(changed)} values set ({', '.join(changed)})")
-    say(f"now `dvc repro`, or `dvc exp run -n {'-'.join(names)}`; `git checkout {params_file}` takes it back")
+    say(f"next, run `dvc repro` or `dvc exp run -n {'-'.join(names)}`; to undo, run `git checkout {params_file}`")
 
 
 @app.command()
@@ -170,9 +184,14 @@ def search(
 @app.command()
 @errors_as_messages
 def verify(
-    remove: Annotated[bool, typer.Option("--remove", help="Delete it, so that it is made again.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Delete the damaged files, so that `dvc repro` makes them again.")
+    ] = False,
 ) -> None:
-    """Look for damage that DVC does not see: read all outputs and its whole cache, and compare checksums."""
+    """Find damaged files that DVC does not notice.
+
+    This reads all outputs and DVC's whole cache, and compares their checksums.
+    """
     from drum_crnn.workbench.verification import find_damage
 
     damaged = find_damage(Path())
@@ -181,32 +200,33 @@ def verify(
         if remove:
             damage.path.unlink()
     if not damaged:
-        say("every output and every object in DVC's cache is as it was written")
+        say("no damage: every output and every file in DVC's cache matches its checksum")
     elif remove:
-        say(f"files removed: {len(damaged)}; now `dvc pull`, if there is a remote, and `dvc repro`")
+        say(f"files deleted: {len(damaged)}; next, run `dvc pull` if there is a remote, then `dvc repro`")
     else:
-        say(
-            f"files damaged: {len(damaged)}; `drum-crnn verify --remove` deletes them, then `dvc repro` makes them anew"
-        )
+        say(f"files damaged: {len(damaged)}; run `drum-crnn verify --remove` to delete them, then `dvc repro`")
         raise typer.Exit(1)
 
 
 @corpus_app.command()
 @errors_as_messages
 def scan(
-    root: Annotated[Path, typer.Argument(help="Where the corpus was unpacked.")],
+    root: Annotated[Path, typer.Argument(help="The folder with the unpacked corpus.")],
     fingerprint: Annotated[
-        Path | None, typer.Option(help="The file to write: corpus.watch. By default beside ROOT: ROOT.fingerprint.csv.")
+        Path | None,
+        typer.Option(help="The fingerprint file to write. Defaults to <root>.fingerprint.csv, beside the corpus."),
     ] = None,
-    memory: Annotated[Path, typer.Option(help="Where checksums are remembered.")] = Path(".cache/corpus_memory.csv"),
+    memory: Annotated[Path, typer.Option(help="The file that keeps checksums between scans.")] = Path(
+        ".cache/corpus_memory.csv"
+    ),
 ) -> None:
-    """Take the fingerprint of a corpus, so that DVC notices changes without hashing or copying it.
+    """Write the fingerprint of a corpus, so that DVC notices changes without hashing or copying it.
 
-    The first scan reads every file; later ones read what changed.
+    The first scan reads every file. Later scans read only files that changed.
     """
     from drum_crnn.preparation.fingerprint import scan as scan_corpus
 
-    # Absolute, and outside the repository: experiments of a queue run in folders that have nothing that git ignores.
+    # Absolute paths: queued experiments run in other folders, which lack all files that git ignores.
     root = root.resolve()
     watch = (fingerprint or root.with_name(f"{root.name}.fingerprint.csv")).resolve()
     scan_corpus(root, watch, memory)
@@ -215,8 +235,8 @@ def scan(
 
 @corpus_app.command()
 @errors_as_messages
-def check(root: Annotated[Path, typer.Argument(help="Where the corpus lies.")]) -> None:
-    """List everything that is wrong with a corpus."""
+def check(root: Annotated[Path, typer.Argument(help="The folder with the corpus.")]) -> None:
+    """List all problems of a corpus."""
     from drum_crnn.data.corpus import Corpus
     from drum_crnn.foundation.console import default_workers
     from drum_crnn.preparation.checking import validate

@@ -1,4 +1,4 @@
-"""From a recording to its onsets: features → model → peak picking, in bounded memory for any length."""
+"""From a recording to its onsets: features → model → peak picking. Memory is bounded for any length."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,17 +20,17 @@ __all__ = ["RELEASED_MODEL", "Transcriber", "choose_device", "notes_of", "releas
 RELEASED_MODEL = "drum_crnn.safetensors"
 
 _PACKAGE = Path(__file__).parent
-# A wheel holds the folder `models/released` as a part of the package; a checkout has it beside the package.
+# In a wheel, the folder `models/released` is part of the package; in a checkout, it lies beside the package.
 _PLACES = (_PACKAGE / "released", _PACKAGE.parent / "models" / "released")
 
 
 class Transcriber:
-    """Writes down what a drummer plays.
+    """Transcribes drum recordings to onsets.
 
     Parameters
     ----------
     model : Path or None
-        An exported model file; None for the one that comes with the package.
+        An exported model file; None for the released model.
     thresholds : mapping of lane to float, optional
         Override those in the file, each in (0, 1].
     device : str
@@ -53,7 +53,7 @@ class Transcriber:
         self._thresholds = _override(self._file.thresholds, thresholds or {})
 
     def __call__(self, recording: Path) -> Onsets:
-        """Onsets of a recording of any format, rate and channel count that `audio` reads; errors as there."""
+        """Transcribe a recording of any format, rate and channel count that `audio` reads; raises its errors."""
         return onsets_of(
             self.activations(recording),
             thresholds=self._thresholds,
@@ -62,10 +62,10 @@ class Transcriber:
         )
 
     def activations(self, recording: Path) -> Activations:
-        """What the model hears in each frame."""
+        """The predictions of the model for each frame."""
         features = self._file.features
         blocks = read_blocks(recording, sample_rate=features.sample_rate)
-        # Rounded as they are stored for training, so that a recording sounds the same to the model here and there.
+        # Rounded as in the feature store, so that the model gets the same frames as in training.
         frames = (group.astype(np.float16) for group in LogMel(features).stream(blocks))
         return Activations.concatenate(stream_activations(self._file.model, frames, floor_db=features.floor_db))
 
@@ -80,11 +80,11 @@ def _override(thresholds: Sequence[float], overrides: Mapping[str, float]) -> tu
 
 
 def choose_device(device: str) -> torch.device:
-    """The device by its name in a command: "auto", "cpu" or "cuda"."""
+    """Choose a device by its name: "auto", "cpu" or "cuda"."""
     if device not in ("auto", "cpu", "cuda"):
         raise DrumCrnnError(f"there is no device '{device}'; choose auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise DrumCrnnError("no CUDA device can be used here; choose --device cpu or auto")
+        raise DrumCrnnError("there is no usable CUDA device; choose --device cpu or auto")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -100,11 +100,11 @@ def released_model() -> Path:
         if (place / RELEASED_MODEL).is_file():
             return place / RELEASED_MODEL
     raise DrumCrnnError(
-        f"the released model is missing from {_PACKAGE}; install drum_crnn again, or name one with --model"
+        f"the released model is missing from {_PACKAGE}; install drum_crnn again, or name another model with --model"
     )
 
 
 def notes_of(onsets: Onsets) -> list[Note]:
-    """Onsets as MIDI notes, each lane by its General MIDI note."""
+    """Turn onsets into MIDI notes, with the General MIDI note of each lane."""
     columns = (onsets.time_s.tolist(), onsets.lane.tolist(), onsets.velocity.tolist())
     return [Note(time_s, OUTPUT_NOTES[lane], velocity) for time_s, lane, velocity in zip(*columns, strict=True)]

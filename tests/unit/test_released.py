@@ -1,4 +1,4 @@
-"""The released model: it is what its card says, comes with every installation, and hears drums that are new to it."""
+"""The released model: it matches its card, comes with every installation, and transcribes kits that are new to it."""
 
 import hashlib
 import subprocess
@@ -43,7 +43,7 @@ def rock_beat(n_bars: int = 4) -> list[Note]:
 
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The beat on a kit of pretty_midi's SoundFont, which the released model has never heard."""
+    """The beat on a kit of pretty_midi's SoundFont, which the released model was not trained on."""
     path = tmp_path_factory.mktemp("song") / "song.wav"
     [kit] = open_kits("pretty_midi:TimGM6mb#Standard")
     soundfile.write(path, normalised(mix(rock_beat(), kit).audio, peak_dbfs=-3.0), 44_100)
@@ -60,14 +60,14 @@ def test_it_is_small_and_complete() -> None:
     assert model.peak_picking is not None
 
 
-def test_the_card_is_of_these_files() -> None:
+def test_the_card_describes_these_files() -> None:
     files = sorted(CARD.parent.glob("*.safetensors"))
     assert released_model().name in [file.name for file in files]
     for file in files:
         assert hashlib.sha256(file.read_bytes()).hexdigest() in CARD.read_text(encoding="utf-8"), file.name
 
 
-def test_it_hears_a_kit_that_it_was_not_trained_on(song: Path) -> None:
+def test_it_transcribes_a_kit_that_it_was_not_trained_on(song: Path) -> None:
     estimate = Transcriber(device="cpu")(song)
     notes = rock_beat()
     lane_of = {36: 0, 38: 1, 42: 2}
@@ -78,7 +78,7 @@ def test_it_hears_a_kit_that_it_was_not_trained_on(song: Path) -> None:
     assert counts.sum_f() > 0.9
 
 
-def test_transcribe_takes_it_where_there_is_no_model_of_ones_own(
+def test_transcribe_uses_it_if_there_is_no_other_model(
     song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -88,7 +88,7 @@ def test_transcribe_takes_it_where_there_is_no_model_of_ones_own(
     assert len(read_midi(tmp_path / "song.mid")) > 20
 
 
-def test_one_s_own_model_comes_first(song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trained_model_comes_first(song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "drum_crnn.safetensors").write_bytes(b"no model")
@@ -99,7 +99,7 @@ def test_one_s_own_model_comes_first(song: Path, tmp_path: Path, monkeypatch: py
 
 def test_a_wheel_holds_it(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    # From a copy: setuptools leaves a folder `build` beside what it builds.
+    # From a copy: setuptools leaves a folder `build` beside the package.
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.split(b"\0")
     names = [name.decode() for name in files if name] or ["pyproject.toml", "README.md", "LICENSE"]
     wanted = [

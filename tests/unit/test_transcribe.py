@@ -1,4 +1,4 @@
-"""From audio files of several kinds to MIDI, and the command that does it, with all that people do wrong."""
+"""From audio files of several kinds to MIDI, and the command for it, with the mistakes that people make."""
 
 import subprocess
 import sys
@@ -23,12 +23,12 @@ from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, OUTPUT_NOTES
 from drum_crnn.music.midi import DRUM_CHANNEL, Note, read_midi
 from drum_crnn.transcribe import Transcriber, choose_device, notes_of
 
-DURATION_S = 3.206  # 320.6 frames: resampling cannot cross the border of one
+DURATION_S = 3.206  # 320.6 frames: resampling cannot change the number of frames
 RUNNER = CliRunner()
 
 
 def material() -> np.ndarray:
-    """Bursts of noise: something that sounds the same after a lossy codec."""
+    """Bursts of noise, which sound the same after a lossy codec."""
     audio = 0.02 * noise(round(DURATION_S * RATE))
     for start in range(20_000, len(audio) - 8000, 30_000):
         audio[start : start + 8000] += 0.6 * noise(8000, seed=start) * np.exp(-np.arange(8000) / 1500)
@@ -47,15 +47,15 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_file_is_heard_like_its_stored_features(model: Path, song: Path, tmp_path: Path) -> None:
+def test_a_file_gets_the_same_activations_as_its_stored_features(model: Path, song: Path, tmp_path: Path) -> None:
     decoded, _ = soundfile.read(song, dtype="float32")
     store = make_store(tmp_path, {"song": decoded}, small_features())
     loaded = ModelFile.load(model)
     stored = activations_of(loaded.model, store.read("song"), floor_db=store.params.floor_db)
-    heard = Transcriber(model, device="cpu").activations(song)
-    np.testing.assert_array_equal(heard.onset, stored.onset)
-    np.testing.assert_array_equal(heard.velocity, stored.velocity)
-    assert len(heard.onset) == store.n_frames("song") == 321
+    found = Transcriber(model, device="cpu").activations(song)
+    np.testing.assert_array_equal(found.onset, stored.onset)
+    np.testing.assert_array_equal(found.velocity, stored.velocity)
+    assert len(found.onset) == store.n_frames("song") == 321
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_overridden_threshold_is_the_one_used(model: Path, song: Path) -> None:
         np.testing.assert_array_equal(overridden.of_lane(other).time_s, plain.of_lane(other).time_s)
 
 
-def test_a_model_that_hears_level_finds_clicks_where_they_are(tmp_path: Path) -> None:
+def test_a_model_that_follows_the_level_finds_clicks_where_they_are(tmp_path: Path) -> None:
     """Hand-made weights: the onset logit of every lane follows how much louder a frame is than the one before."""
     features = small_features(n_mels=8, n_fft=512)
     params = small_model(conv_channels=[1, 1, 1], projection=1, gru_units=1, dropout=0.0)
@@ -106,7 +106,7 @@ def test_a_model_that_hears_level_finds_clicks_where_they_are(tmp_path: Path) ->
             parameter.zero_()
         for block in model.blocks:
             block.norm.scale.fill_(1.0)
-            block.conv.weight[:, -1, 1, 1] = 1.0  # the difference, then whatever came of it
+            block.conv.weight[:, -1, 1, 1] = 1.0  # the difference, then the output of the previous block
         model.project.weight.fill_(1.0)
         for direction in ("", "_reverse"):
             gru = dict(model.gru.named_parameters())
@@ -120,7 +120,7 @@ def test_a_model_that_hears_level_finds_clicks_where_they_are(tmp_path: Path) ->
     soundfile.write(tmp_path / "clicks.wav", clicks(times, 3.0), RATE)
     found = Transcriber(path, device="cpu")(tmp_path / "clicks.wav").of_lane(0)
     assert len(found) == len(times)
-    np.testing.assert_allclose(found.time_s, times, atol=0.0101)  # half the window, 6 ms, hears the click early
+    np.testing.assert_allclose(found.time_s, times, atol=0.0101)  # half the window, 6 ms, reaches the click early
 
 
 def test_notes_are_written_on_their_lanes_own_note() -> None:
@@ -222,7 +222,7 @@ def test_command_explains_a_missing_gpu(model: Path, song: Path, tmp_path: Path)
     result = RUNNER.invoke(
         app, ["transcribe", str(song), str(tmp_path / "x.mid"), "--model", str(model), "--device", "cuda"]
     )
-    check_sentence(result.exit_code, result.stderr, "no CUDA device can be used here; choose --device cpu or auto")
+    check_sentence(result.exit_code, result.stderr, "there is no usable CUDA device; choose --device cpu or auto")
 
 
 def test_a_bad_recording_leaves_an_older_transcription_as_it_was(model: Path, tmp_path: Path) -> None:

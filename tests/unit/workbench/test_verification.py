@@ -63,7 +63,7 @@ def test_a_damaged_output_is_found_and_comes_back(project: Path, name: str) -> N
     assert (code, said[0]) == (0, f"{name}: is damaged; it is an output")
     repro()
     assert (project / name).read_bytes() == content
-    assert verify() == (0, ["every output and every object in DVC's cache is as it was written"])
+    assert verify() == (0, ["no damage: every output and every file in DVC's cache matches its checksum"])
 
 
 @pytest.mark.parametrize(("content", "name"), [(b"a,1\n", "out/a.csv"), (b"c,3\n", "c.csv")])
@@ -109,5 +109,5 @@ def test_what_dvc_sees_itself_is_no_damage(project: Path) -> None:
 
 
 def test_outside_a_repository(tmp_path: Path) -> None:
-    with pytest.raises(DrumCrnnError, match="is no DVC repository"):
+    with pytest.raises(DrumCrnnError, match="is not a DVC repository"):
         find_damage(tmp_path)
