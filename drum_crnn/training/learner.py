@@ -207,7 +207,7 @@ def train_step(
     micro_batch : int
         Excerpts to compute at a time.
     wants_stop : bool
-        Whether this rank has been asked to stop; the result tells all ranks.
+        Whether this rank has been asked to stop; all ranks see it in the result.
     """
     params = learner.params
     # Dropout depends on the seed, the step and the rank alone, so that no random state has to be saved.

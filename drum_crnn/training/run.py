@@ -275,7 +275,7 @@ def trial(run: Run) -> Callable[[int], None]:
     sample = trial_batch(run, min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0)))
     device = run.world.device
 
-    @functools.cache  # the batch is ready before a real step, so its making must not be timed
+    @functools.cache  # a real step finds its batch ready, so this must not be timed
     def batch_of(n_excerpts: int) -> Batch:
         batch = sample.select([index % len(sample) for index in range(n_excerpts)])
         return batch.pin_memory() if run.loader.pin_memory else batch

@@ -23,7 +23,7 @@ __all__ = ["Shares", "StepCost", "divide", "fits", "largest_that_fits", "measure
 _ROUNDS = 5
 _REPEATS = 3
 _ROUND_S = 1.5  # no repetition begins after this time
-_MEMORY_SHARE = 0.9  # of a GPU's memory that a trial may use; a real step needs a little more
+_MEMORY_SHARE = 0.9  # largest part of a GPU's memory that a trial may use; a real step needs more
 _BUDGET_S = 10.0  # no round begins after this time
 
 
