@@ -1,6 +1,9 @@
 """Stage `train`: features, labels, splits → the weights that are best in the validation split."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.foundation.params import PARAMS_FILE
 from drum_crnn.foundation.stage import stage_app
@@ -9,19 +12,20 @@ from drum_crnn.training.run import TrainingInputs, TrainingOutputs, TrainingPara
 
 
 def main(
-    features_dir: Path,
-    labels_file: Path,
-    splits_csv: Path,
-    model_file: Path,
-    metrics_dir: Path,
+    *,
+    features: Annotated[Path, typer.Option(help="Folder of feature shards.")],
+    labels: Annotated[Path, typer.Option(help="Labels of the recordings (HDF5).")],
+    splits: Annotated[Path, typer.Option(help="Split of each recording (CSV).")],
+    model: Annotated[Path, typer.Option(help="File to write: the best weights of all epochs.")],
+    metrics: Annotated[Path, typer.Option(help="Folder to write: dvclive's metrics by epoch.")],
     params_file: Path = PARAMS_FILE,
-    logs_dir: Path = Path("logs"),
-    resume_dir: Path = Path(".resume"),
+    logs_dir: Annotated[Path, typer.Option(help="Folder to write: speeds, TensorBoard's logs.")] = Path("logs"),
+    resume_dir: Annotated[Path, typer.Option(help="Folder of checkpoints, to resume from.")] = Path(".resume"),
 ) -> None:
-    """Train MODEL_FILE; METRICS_DIR gets dvclive's curves. Interrupted and started again, it goes on."""
+    """Train a model. After an interruption, the same command resumes."""
     train(
-        TrainingInputs(features_dir, labels_file, splits_csv),
-        TrainingOutputs(model_file, metrics_dir, logs_dir, resume_dir),
+        TrainingInputs(features=features, labels=labels, splits=splits),
+        TrainingOutputs(model=model, metrics=metrics, logs=logs_dir, resume=resume_dir),
         TrainingParams.load(params_file),
     )
 

@@ -1,33 +1,32 @@
 """Stage `tune-thresholds`: each lane's threshold, from the validation split alone."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from drum_crnn.foundation.params import PARAMS_FILE
 from drum_crnn.foundation.stage import stage_app
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.scoring.thresholds import ThresholdParams
-from drum_crnn.scoring.tuning import tune_thresholds
+from drum_crnn.scoring.tuning import TuningInputs, TuningOutputs, tune_thresholds
 
 
 def main(
-    model_file: Path,
-    features_dir: Path,
-    labels_file: Path,
-    splits_csv: Path,
-    thresholds_json: Path,
-    curves_csv: Path,
-    transfer_csv: Path,
+    *,
+    model: Annotated[Path, typer.Option(help="The trained model.")],
+    features: Annotated[Path, typer.Option(help="Folder of feature shards.")],
+    labels: Annotated[Path, typer.Option(help="Labels of the recordings (HDF5).")],
+    splits: Annotated[Path, typer.Option(help="Split of each recording (CSV).")],
+    thresholds: Annotated[Path, typer.Option(help="File to write: the threshold of each lane (JSON).")],
+    curves: Annotated[Path, typer.Option(help="File to write: each lane's scores by threshold (CSV).")],
+    transfer: Annotated[Path, typer.Option(help="File to write: scores of one kit's thresholds on another (CSV).")],
     params_file: Path = PARAMS_FILE,
 ) -> None:
-    """Choose the thresholds of MODEL_FILE, from CURVES_CSV; TRANSFER_CSV says how they would travel."""
+    """Choose the threshold of each lane in the validation split."""
     tune_thresholds(
-        model_file,
-        features_dir,
-        labels_file,
-        splits_csv,
-        thresholds_json,
-        curves_csv,
-        transfer_csv,
+        TuningInputs(model=model, features=features, labels=labels, splits=splits),
+        TuningOutputs(thresholds=thresholds, curves=curves, transfer=transfer),
         thresholds=ThresholdParams.load(params_file),
         peak_picking=PeakPickingParams.load(params_file),
     )

@@ -1,9 +1,10 @@
-"""Scores of an exported model in the test split: numbers, tables, a picture, and what DVC plots."""
+"""Scores of an exported model in the test split: a few numbers, tables, which DVC plots, and a picture."""
 
 import functools
 import json
 import math
 import operator
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,14 @@ from drum_crnn.foundation.atomic import replace_directory, write_text
 from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
-from drum_crnn.foundation.tables import write_records
-from drum_crnn.model.inference import activations_of, onsets_of
+from drum_crnn.foundation.tables import write_records, write_table
+from drum_crnn.model.crnn import DrumCrnn
+from drum_crnn.model.inference import onsets_of
 from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
 from drum_crnn.scoring.counting import STRICT_TOLERANCE_S, TOLERANCE_S, LaneCounts
+from drum_crnn.scoring.curves import average_precision, precision_recall, reliability
 from drum_crnn.scoring.metrics import (
     CLASSES,
     Interval,
@@ -36,12 +40,22 @@ from drum_crnn.scoring.metrics import (
     match_onsets,
     velocity_mae,
 )
+from drum_crnn.scoring.prediction import predict_recordings
 from drum_crnn.scoring.rolls import paint_rolls
+from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, merge_curves, sweep_lane
 
-__all__ = ["EvaluateParams", "ScoredRecording", "evaluate", "score_recordings"]
+__all__ = [
+    "EvaluateParams",
+    "EvaluationInputs",
+    "EvaluationOutputs",
+    "ScoredRecording",
+    "evaluate",
+    "score_recordings",
+]
 
 NOTHING = "nothing"  # the row of extras and the column of misses in the confusion
 _TIMING_BIN_S = 0.002
+_STEPS_OF_RECALL = 50  # points of a precision–recall curve in its table
 
 
 class EvaluateParams(ParamsSection):
@@ -55,75 +69,116 @@ class EvaluateParams(ParamsSection):
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationInputs:
+    """What an evaluation reads."""
+
+    model: Path
+    features: Path
+    labels: Path
+    splits: Path
+    catalog: Path
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOutputs:
+    """What an evaluation writes: a few numbers (JSON), and a folder of tables (CSV) with a picture."""
+
+    scores: Path
+    tables: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredRecording:
-    """What was found in one recording, at both tolerances; and in `CLASSES` instead of lanes."""
+    """One recording: its onsets matched at both tolerances, its counts in `CLASSES`, and the peaks of each lane."""
 
     entry: CatalogEntry
     matches: Matches
     strict: Matches
     classes: LaneCounts
+    peaks: Sequence[LanePeaks]
 
 
-def evaluate(
-    model: Path,
-    features: Path,
-    labels: Path,
-    splits: Path,
-    catalog: Path,
-    scores_json: Path,
-    tables: Path,
-    params: EvaluateParams,
-) -> None:
-    """Score the model in the test split.
+def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: EvaluateParams) -> None:
+    """Score a model in the test split.
 
-    Writes `scores_json`, few and flat numbers for comparing experiments, and a directory of CSV tables with a picture
-    of what was played and heard in a few recordings (see `drum_crnn.scoring.rolls`).
+    `outputs.scores` gets few and flat numbers, for comparing experiments. `outputs.tables` gets all else, and a
+    picture of references and estimates in a few recordings (see `drum_crnn.scoring.rolls`).
 
     Raises
     ------
     DrumCrnnError
-        If the test split is empty, or a file cannot be read or holds no thresholds.
+        If the test split is empty, or a file cannot be read, or the model holds no thresholds.
     """
-    split = Splits.read(splits)
+    split = Splits.read(inputs.splits)
     test = split.recordings("test")
     if not test:
-        raise DrumCrnnError(f"{splits}: no recording is in the test split; see section 'split' of params.yaml")
-    entries = {entry.recording: entry for entry in Catalog.read(catalog)}
+        raise DrumCrnnError(f"{inputs.splits}: no recording is in the test split; see section 'split' of params.yaml")
+    entries = {entry.recording: entry for entry in Catalog.read(inputs.catalog)}
     unknown = sorted(set(test) - entries.keys())
     if unknown:
-        raise DrumCrnnError(f"{catalog}: lacks '{unknown[0]}', which {splits} names; run `dvc repro split`")
+        raise DrumCrnnError(
+            f"{inputs.catalog}: lacks '{unknown[0]}', which {inputs.splits} names; run `dvc repro split`"
+        )
+    model = ModelFile.load(inputs.model)
+    if model.thresholds is None or model.peak_picking is None:
+        raise DrumCrnnError(
+            f"{inputs.model}: holds no thresholds; `drum-crnn export` merges a model with its thresholds"
+        )
     scored = score_recordings(
-        ModelFile.load(model), FeatureStore.open(features), Labels.read(labels), [entries[name] for name in test]
+        model.model,
+        FeatureStore.open(inputs.features),
+        Labels.read(inputs.labels),
+        [entries[name] for name in test],
+        thresholds=model.thresholds,
+        peak_picking=model.peak_picking,
     )
-    heard_kits = {row.kit for row in split.rows if row.split == "train"}
-    write_text(scores_json, json.dumps(_scores(scored, heard_kits), indent=2) + "\n")
-    with replace_directory(tables) as directory:
-        _write_tables(directory, scored, heard_kits, params)
+    training_kits = {row.kit for row in split.rows if row.split == "train"}
+    curves = [
+        sweep_lane([recording.peaks[lane] for recording in scored], tolerance_s=TOLERANCE_S)
+        for lane in range(len(LANES))
+    ]
+    write_text(outputs.scores, json.dumps(_scores(scored, curves, training_kits), indent=2) + "\n")
+    with replace_directory(outputs.tables) as directory:
+        _write_tables(directory, scored, curves, training_kits, params)
+        _write_curves(directory, curves, model.thresholds)
 
 
 def score_recordings(
-    model: ModelFile, store: FeatureStore, labels: Labels, entries: Sequence[CatalogEntry]
+    model: DrumCrnn,
+    store: FeatureStore,
+    labels: Labels,
+    entries: Sequence[CatalogEntry],
+    *,
+    thresholds: Sequence[float],
+    peak_picking: PeakPickingParams,
 ) -> list[ScoredRecording]:
-    """Transcribe recordings from their features, and match the onsets to the labels."""
-    if model.thresholds is None or model.peak_picking is None:
-        raise DrumCrnnError("the model holds no thresholds; `drum-crnn export` merges a model with its thresholds")
+    """Predict the onsets of recordings from their features, and match them to the labels.
+
+    Parameters
+    ----------
+    thresholds : sequence of float
+        One a lane, inclusive, in (0, 1]. The peaks are kept whatever their activation.
+    """
+    entry_of = {entry.recording: entry for entry in entries}
     scored = []
-    for entry in track(entries, description="evaluate"):
-        name = entry.recording
-        activations = activations_of(model.model, store.read(name), floor_db=store.params.floor_db)
+    for recording, activations, peaks in predict_recordings(
+        model,
+        store,
+        labels,
+        track(list(entry_of), description="evaluate"),
+        min_activation=0.0,
+        peak_picking=peak_picking,
+    ):
         estimate = onsets_of(
-            activations,
-            thresholds=model.thresholds,
-            peak_picking=model.peak_picking,
-            frame_rate=store.params.frame_rate,
+            activations, thresholds=thresholds, peak_picking=peak_picking, frame_rate=store.params.frame_rate
         )
-        reference, ignored = labels.onsets(name), labels.ignored(name)
+        reference, ignored = labels.onsets(recording), labels.ignored(recording)
         matches, strict = (
             match_onsets(reference, estimate, ignored, tolerance_s=tolerance_s)
             for tolerance_s in (TOLERANCE_S, STRICT_TOLERANCE_S)
         )
         classes = count_classes(reference, estimate, ignored, tolerance_s=TOLERANCE_S)
-        scored.append(ScoredRecording(entry, matches, strict, classes))
+        scored.append(ScoredRecording(entry_of[recording], matches, strict, classes, peaks))
     return scored
 
 
@@ -141,18 +196,21 @@ def _interval(scored: Sequence[ScoredRecording], statistic: Any, params: Evaluat
     )
 
 
-def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str]) -> dict[str, float | None]:
-    """Few and flat: what people compare experiments by, each a column of `dvc exp show`; the rest is in the tables.
+def _scores(
+    scored: Sequence[ScoredRecording], curves: Sequence[ThresholdCurve], training_kits: set[str]
+) -> dict[str, float | None]:
+    """Few and flat: what experiments are compared by, each a column of `dvc exp show`. The tables have the rest.
 
     A score that is undefined is null.
     """
     total = _total(s.matches.counts() for s in scored)
-    unheard = [s for s in scored if s.entry.kit not in heard_kits]
+    other_kits = [s for s in scored if s.entry.kit not in training_kits]
     scores = {
         "f1": total.sum_f(),
         **{f"f1_{lane}": value for lane, value in zip(LANES, total.f(), strict=True)},
         "f1_lane_mean": total.mean_f(),
-        "f1_unheard_kits": _total(s.matches.counts() for s in unheard).sum_f(),
+        "f1_unheard_kits": _total(s.matches.counts() for s in other_kits).sum_f(),
+        "average_precision": _average_precisions(curves)[-1],
         "velocity_mae": velocity_mae([s.matches for s in scored])[0],
     }
     conditions = _conditions(scored)
@@ -164,8 +222,18 @@ def _scores(scored: Sequence[ScoredRecording], heard_kits: set[str]) -> dict[str
     return {name: _rounded(float(value)) for name, value in scores.items()}
 
 
+def _average_precisions(curves: Sequence[ThresholdCurve]) -> list[float]:
+    """Of each lane, and last their mean; lanes without references are NaN, and the mean leaves them out.
+
+    The mean, not that of all peaks pooled: lanes have thresholds of their own, so a ranking across lanes says nothing.
+    """
+    of_lane = [average_precision(curve) for curve in curves]
+    defined = [value for value in of_lane if not math.isnan(value)]
+    return [*of_lane, statistics.fmean(defined) if defined else math.nan]
+
+
 def _class_scores(scored: Sequence[ScoredRecording]) -> dict[str, Any]:
-    """F of the five classes pooled, and of those that are no lanes."""
+    """F of the five classes pooled, and of each class that is no lane."""
     counts = functools.reduce(operator.add, (s.classes for s in scored))
     of_class = dict(zip(CLASSES, counts.f(), strict=True))
     return {"f1_5_classes": counts.sum_f()} | {f"f1_{name}": of_class[name] for name in CLASSES if name not in LANES}
@@ -180,7 +248,7 @@ def _conditions(scored: Sequence[ScoredRecording]) -> dict[str, list[ScoredRecor
 
 
 def _condition_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -> list[dict[str, Any]]:
-    """As `_group_rows`, with intervals, the strict tolerance, classes and velocity; a last row of all together."""
+    """As `_group_rows`, with intervals, the strict tolerance, classes and velocity. The last row is of all together."""
     rows = []
     for name, of_it in (*_conditions(scored).items(), ("all", scored)):
         [row] = _group_rows("condition", {name: _total(s.matches.counts() for s in of_it)})
@@ -194,43 +262,87 @@ def _condition_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -
 
 
 def _rounded(value: float) -> float | None:
-    """Five places: enough for any comparison, and the same on machines that round differently further down."""
+    """Five places, or None for NaN: enough for any comparison, and machines that round differently mostly agree."""
     return None if math.isnan(value) else round(value, 5)
 
 
 def _write_tables(
-    directory: Path, scored: Sequence[ScoredRecording], heard_kits: set[str], params: EvaluateParams
+    directory: Path,
+    scored: Sequence[ScoredRecording],
+    curves: Sequence[ThresholdCurve],
+    training_kits: set[str],
+    params: EvaluateParams,
 ) -> None:
-    write_records(directory / "lanes.csv", _lane_rows(scored, params))
-    kits = count_by_group((s.entry.kit, s.matches.counts()) for s in scored)
-    kit_rows = _group_rows("kit", kits)
+    write_records(directory / "lanes.csv", _lane_rows(scored, curves, params))
+    kit_rows = _group_rows("kit", count_by_group((s.entry.kit, s.matches.counts()) for s in scored))
     for row in kit_rows:
-        row["in_training"] = "heard" if row["kit"] in heard_kits else "unheard"
+        row["in_training"] = "heard" if row["kit"] in training_kits else "unheard"
     write_records(directory / "kits.csv", sorted(kit_rows, key=lambda row: str(row["in_training"])))
     write_records(
         directory / "styles.csv",
         _group_rows("style", count_by_group((s.entry.style, s.matches.counts()) for s in scored)),
     )
     write_records(directory / "conditions.csv", _condition_rows(scored, params))
-    confusion: NDArray[np.int64] = np.sum([s.matches.confusion() for s in scored], axis=0)
-    names = (*LANES, NOTHING)
-    write_records(
-        directory / "confusion.csv",
-        [
-            {"played": played, "heard": heard, "onsets": int(confusion[i, j])}
-            for i, played in enumerate(names)
-            for j, heard in enumerate(names)
-        ],
-    )
+    write_records(directory / "confusion.csv", _confusion_rows(scored))
     write_records(directory / "timing.csv", _timing_rows(scored))
     paint_rolls([(s.entry.recording, s.matches) for s in scored]).save(directory / "rolls.png", optimize=True)
 
 
-def _lane_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -> list[dict[str, Any]]:
+def _write_curves(directory: Path, curves: Sequence[ThresholdCurve], thresholds: Sequence[float]) -> None:
+    by_lane = list(zip(LANES, curves, strict=True))
+    write_table(
+        directory / "precision_recall.csv",
+        ("lane", "threshold", "precision", "recall", "chosen"),
+        (
+            row
+            for (lane, curve), threshold in zip(by_lane, thresholds, strict=True)
+            for row in _precision_recall_rows(lane, curve, threshold)
+        ),
+    )
+    write_table(
+        directory / "reliability.csv",
+        ("lane", "confidence", "share_right", "peaks"),
+        (row for lane, curve in (*by_lane, ("all", merge_curves(curves))) for row in _reliability_rows(lane, curve)),
+    )
+
+
+def _precision_recall_rows(lane: str, curve: ThresholdCurve, threshold: float) -> list[tuple[object, ...]]:
+    """Points of a curve: wherever recall has grown by a fiftieth, and the one of the model's threshold (`chosen`).
+
+    Thresholds decrease. A lane in which nothing is found has no rows. If no peak reaches the model's threshold, no row
+    is chosen.
+    """
+    points = precision_recall(curve)
+    steps = np.arange(1, _STEPS_OF_RECALL + 1) / _STEPS_OF_RECALL
+    chosen = int(np.searchsorted(-points.threshold, -threshold, side="right")) - 1
+    kept = {*np.searchsorted(points.recall, steps).tolist(), chosen} & set(range(len(points.recall)))
+    return [(lane, *(f"{column[place]:.5f}" for column in points), int(place == chosen)) for place in sorted(kept)]
+
+
+def _reliability_rows(lane: str, curve: ThresholdCurve) -> list[tuple[object, ...]]:
+    bins = zip(*reliability(curve), strict=True)
+    return [(lane, f"{confidence:.5f}", f"{right:.5f}", n_peaks) for confidence, right, n_peaks in bins]
+
+
+def _confusion_rows(scored: Sequence[ScoredRecording]) -> list[dict[str, Any]]:
+    confusion: NDArray[np.int64] = np.sum([s.matches.confusion() for s in scored], axis=0)
+    names = (*LANES, NOTHING)
+    return [
+        {"played": played, "heard": heard, "onsets": int(confusion[i, j])}
+        for i, played in enumerate(names)
+        for j, heard in enumerate(names)
+    ]
+
+
+def _lane_rows(
+    scored: Sequence[ScoredRecording], curves: Sequence[ThresholdCurve], params: EvaluateParams
+) -> list[dict[str, Any]]:
+    """One row a lane, and `all`: onsets pooled, except for the average precision, which is the mean of the lanes'."""
     total = _total(s.matches.counts() for s in scored)
     strict = _total(s.strict.counts() for s in scored)
     velocity = _total(s.matches.velocity_counts() for s in scored)
     mae, mae_of_lane = velocity_mae([s.matches for s in scored])
+    average_precisions = _average_precisions(curves)
     lanes = _interval(scored, LaneCounts.f, params)
     pooled = _interval(scored, LaneCounts.sum_f, params)
     rows = []
@@ -245,6 +357,7 @@ def _lane_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -> lis
             "f1": of_all.f()[place],
             "f1_low": low,
             "f1_high": high,
+            "average_precision": average_precisions[index],
             "precision_25ms": of_strict.precision()[place],
             "recall_25ms": of_strict.recall()[place],
             "f1_25ms": of_strict.f()[place],

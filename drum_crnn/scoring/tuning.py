@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,31 @@ from drum_crnn.scoring.prediction import predict_recordings
 from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, counts_at, merge_curves, sweep_lane
 from drum_crnn.scoring.thresholds import ThresholdParams, Transfer, transfers, tune
 
-__all__ = ["tune_thresholds", "validation_curves"]
+__all__ = ["TuningInputs", "TuningOutputs", "tune_thresholds", "validation_curves"]
 
 _LOWEST_PLOTTED = 0.05
-# A plotted curve has a point at each fiftieth of the threshold, and one wherever recall has grown by a twentieth: most
-# peaks of a sure model lie within the last of those fiftieths, and with them most of its precision–recall curve.
+# A plotted curve has a point at each fiftieth of the threshold, and one wherever recall has grown by a twentieth. Most
+# activations of a confident model lie within the last fiftieth, and with them most of its precision–recall curve.
 _STEPS_OF_THRESHOLD, _STEPS_OF_RECALL = 50, 20
+
+
+@dataclass(frozen=True, slots=True)
+class TuningInputs:
+    """What the tuning of thresholds reads."""
+
+    model: Path
+    features: Path
+    labels: Path
+    splits: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TuningOutputs:
+    """What it writes: the thresholds (JSON), the curves behind them, and their scores on other kits (CSV)."""
+
+    thresholds: Path
+    curves: Path
+    transfer: Path
 
 
 def validation_curves(
@@ -38,11 +58,11 @@ def validation_curves(
     thresholds: ThresholdParams,
     peak_picking: PeakPickingParams,
 ) -> dict[str, list[ThresholdCurve]]:
-    """Scores of every lane at every threshold, on each kit of the validation split. The test split is not looked at."""
+    """Scores of every lane at every threshold, for each kit of the validation split. The test split is never read."""
     kit_of = {row.recording: row.kit for row in splits.rows if row.split == "validation"}
     if not kit_of:
         raise DrumCrnnError("no recording is in the validation split; see section 'split' of params.yaml")
-    heard: dict[str, list[list[LanePeaks]]] = {}
+    peaks_of_kit: dict[str, list[list[LanePeaks]]] = {}
     for recording, _, peaks in predict_recordings(
         model.model,
         store,
@@ -51,38 +71,37 @@ def validation_curves(
         min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
         peak_picking=peak_picking,
     ):
-        heard.setdefault(kit_of[recording], []).append(peaks)
+        peaks_of_kit.setdefault(kit_of[recording], []).append(peaks)
     return {
         kit: [sweep_lane([peaks[lane] for peaks in of_kit], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
-        for kit, of_kit in sorted(heard.items())
+        for kit, of_kit in sorted(peaks_of_kit.items())
     }
 
 
 def tune_thresholds(
-    model_path: Path,
-    features: Path,
-    labels: Path,
-    splits: Path,
-    target: Path,
-    curves_csv: Path,
-    transfer_csv: Path,
+    inputs: TuningInputs,
+    outputs: TuningOutputs,
     *,
     thresholds: ThresholdParams,
     peak_picking: PeakPickingParams,
 ) -> None:
-    """Choose thresholds and write them (JSON), the curves they were chosen from, and how they would travel (CSV).
+    """Choose each lane's threshold from the curves of all kits pooled, and write what `TuningOutputs` says.
 
-    Curves of all kits are pooled. What thresholds of one kit are worth on another is written for every rule, so that
-    the rule can be chosen as well.
+    `outputs.transfer` shows for every rule what the thresholds chosen on one kit score on another. So the rule can be
+    chosen in the validation split as well.
 
-    The thresholds belong to the peaks they were chosen for, so `peak_picking` is written beside them.
+    Thresholds hold for the peaks that they were chosen for, so `peak_picking` is written beside them.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the validation split has no recording or no onset, or a file cannot be read.
     """
-    model = ModelFile.load(model_path)
     curves_of = validation_curves(
-        model,
-        FeatureStore.open(features),
-        Labels.read(labels),
-        Splits.read(splits),
+        ModelFile.load(inputs.model),
+        FeatureStore.open(inputs.features),
+        Labels.read(inputs.labels),
+        Splits.read(inputs.splits),
         thresholds=thresholds,
         peak_picking=peak_picking,
     )
@@ -101,19 +120,19 @@ def tune_thresholds(
         for lane, curve, chosen in zip(LANES, curves, tuned.threshold, strict=True)
         for row in _plotted(curve, float(chosen))
     ]
-    write_records(curves_csv, rows)
+    write_records(outputs.curves, rows)
     write_table(
-        transfer_csv,
+        outputs.transfer,
         Transfer._fields,
         ((*names, f"{f:.5f}", f"{f_own:.5f}") for *names, f, f_own in transfers(curves_of, params=thresholds)),
     )
-    write_text(target, json.dumps(document, indent=2) + "\n")
+    write_text(outputs.thresholds, json.dumps(document, indent=2) + "\n")
 
 
 def _plotted(curve: ThresholdCurve, chosen: float) -> list[dict[str, str]]:
-    """Rows of threshold, precision, recall, F, and whether it is the threshold that was chosen; thresholds increase.
+    """Rows of threshold, precision, recall, F, and whether the threshold is the chosen one; thresholds increase.
 
-    Rows below the lowest peak are left out, and so is a lane without references. Where a threshold leaves no estimates,
+    There are no rows below the lowest peak, and none for a lane without references. Where no peak reaches a threshold,
     precision is empty.
     """
     if curve.n_references == 0:

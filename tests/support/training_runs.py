@@ -41,10 +41,18 @@ class StageRuns:
 
     def command(self, *launcher: str) -> list[str]:
         inputs, outputs = self.inputs, self.outputs
-        paths = (inputs.features, inputs.labels, inputs.splits, outputs.model, outputs.metrics)
-        options = ("--params-file", self.folder / "params.yaml", "--logs-dir", outputs.logs)
-        launcher = launcher or (sys.executable,)
-        return [*launcher, "-m", "stages.train", *map(str, (*paths, *options, "--resume-dir", outputs.resume))]
+        options = {
+            "--features": inputs.features,
+            "--labels": inputs.labels,
+            "--splits": inputs.splits,
+            "--model": outputs.model,
+            "--metrics": outputs.metrics,
+            "--params-file": self.folder / "params.yaml",
+            "--logs-dir": outputs.logs,
+            "--resume-dir": outputs.resume,
+        }
+        words = [str(word) for option in options.items() for word in option]
+        return [*(launcher or (sys.executable,)), "-m", "stages.train", *words]
 
     def run(self, *launcher: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         options = {"cwd": self.folder, "env": ENVIRONMENT, **options}

@@ -56,7 +56,7 @@ ENDLESS_PLACES = {
     "catalog": "drum_crnn.data.corpus:_check_performance",
     "label": "drum_crnn.preparation.labelling:_label_performance",
     "split": "stages.split:make_splits",
-    "evaluate": "drum_crnn.scoring.evaluation:activations_of",
+    "evaluate": "drum_crnn.scoring.prediction:activations_of",
 }
 
 

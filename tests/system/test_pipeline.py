@@ -18,7 +18,7 @@ def test_every_output_is_there_and_nothing_else_is_left(project: Path) -> None:
     assert status.split() == ["??", "dvc.lock", "??", "metrics/"]
     scores = json.loads((project / "metrics" / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert {"f1", "f1_kick", "f1_ride", "velocity_mae"} <= set(scores)
-    assert len(scores) <= 12  # columns of `dvc exp show`
+    assert len(scores) <= 13  # columns of `dvc exp show`
     assert all(not isinstance(value, dict | list) for value in scores.values())
     assert "data/rendered" in (project / "dvc.lock").read_text()
     assert (project / "models" / "drum_crnn.safetensors").stat().st_size > 1000
@@ -70,6 +70,9 @@ def stage(project: Path, name: str, *arguments: str) -> "subprocess.CompletedPro
     return subprocess.run(command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
+FEATURES_LABELS_SPLITS = ("--features", "features", "--labels", "l.h5", "--splits", "s.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
@@ -79,8 +82,21 @@ def stage(project: Path, name: str, *arguments: str) -> "subprocess.CompletedPro
         ("split", ("nowhere.csv", "s.csv"), r"error: nowhere\.csv: there is no such file"),
         ("render", ("r", "k.csv", "--params-file", "nowhere.yaml"), r"error: nowhere\.yaml: there is no such file"),
         ("models", ("nowhere.safetensors", "t.json", "m"), r"error: nowhere\.safetensors: there is no such model"),
-        ("train", ("features", "l.h5", "s.csv", "m", "metrics"), r"error: features: holds no feature shards"),
-        ("evaluate", ("m", "f", "l", "nowhere.csv", "c", "e", "t"), r"error: nowhere\.csv: there is no such file"),
+        (
+            "train",
+            (*FEATURES_LABELS_SPLITS, "--model", "m", "--metrics", "metrics"),
+            r"error: features: holds no feature shards",
+        ),
+        (
+            "tune_thresholds",
+            ("--model", "nowhere", *FEATURES_LABELS_SPLITS, "--thresholds", "t", "--curves", "c", "--transfer", "r"),
+            r"error: nowhere: there is no such model",
+        ),
+        (
+            "evaluate",
+            ("--model", "m", *FEATURES_LABELS_SPLITS, "--catalog", "c", "--scores", "e", "--tables", "t"),
+            r"error: s\.csv: there is no such file",
+        ),
     ],
 )
 def test_a_mistake_of_the_user_is_a_sentence(

@@ -67,17 +67,26 @@ def place_of(name: str) -> str:
     return re.sub(r"[/. ]", "_", name)
 
 
+DATA = {"features": "features", "labels": "labels.h5", "splits": "splits.csv"}
+
+
+def run_stage(project: Path, stage: str, **options: str | Path) -> None:
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    run(project, sys.executable, "-m", f"stages.{stage}", *words)
+
+
 @pytest.fixture(scope="module")
 def metrics(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the miniature project says of the released model: its own has heard too little to make a curve."""
     folder = tmp_path_factory.mktemp("metrics")
     shutil.copytree(project / "metrics" / "training", folder / "training")
-    model, data = str(ROOT / "models" / "released" / "drum_crnn.safetensors"), ("features", "labels.h5", "splits.csv")
-    given = (model, *(f"data/{name}" for name in data))
-    written = (folder.parent / "thresholds.json", folder / "thresholds.csv", folder / "threshold_transfer.csv")
-    run(project, sys.executable, "-m", "stages.tune_thresholds", *given, *map(str, written))
-    written = (folder / "evaluation.json", folder / "evaluation")
-    run(project, sys.executable, "-m", "stages.evaluate", *given, "data/catalog.csv", *map(str, written))
+    inputs = {name: f"data/{file}" for name, file in DATA.items()}
+    inputs["model"] = str(ROOT / "models" / "released" / "drum_crnn.safetensors")
+    curves, transfer = folder / "thresholds.csv", folder / "threshold_transfer.csv"
+    written = {"thresholds": folder.parent / "thresholds.json", "curves": curves, "transfer": transfer}
+    run_stage(project, "tune_thresholds", **inputs, **written)
+    written = {"scores": folder / "evaluation.json", "tables": folder / "evaluation"}
+    run_stage(project, "evaluate", **inputs, catalog="data/catalog.csv", **written)
     return folder
 
 

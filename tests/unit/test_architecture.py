@@ -36,8 +36,8 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITH_TORCH = {"model", "training", "transcribe", "benchmarks"}
 # Of the rooms that compute with torch, what does without it.
 WITHOUT_TORCH = {
-    "scoring/counting.py", "scoring/metrics.py", "scoring/rolls.py", "scoring/sweep.py", "scoring/thresholds.py",
-    "model/peak_picking.py", "training/picture.py", "training/train_params.py",
+    "scoring/counting.py", "scoring/curves.py", "scoring/metrics.py", "scoring/rolls.py", "scoring/sweep.py",
+    "scoring/thresholds.py", "model/peak_picking.py", "training/picture.py", "training/train_params.py",
 }  # fmt: skip
 
 PACKAGE = Path("drum_crnn")
@@ -103,6 +103,17 @@ def test_training_knows_no_more_of_scoring_than_it_needs() -> None:
     """A new metric or another rule for thresholds must not train again."""
     known = {path for path in transitive_imports(PACKAGE / "training" / "loop.py") if room_of(path) == "scoring"}
     assert real(known) == {PACKAGE / "scoring" / name for name in ("counting.py", "prediction.py", "sweep.py")}
+
+
+def test_scikit_learn_is_loaded_by_the_evaluation_alone() -> None:
+    """It takes a second to import, which neither transcription nor training should wait for."""
+    users = {path for path in EVERYTHING if "sklearn" in foreign_imports(path)}
+    reached_from = {path for path in EVERYTHING if users & {path, *transitive_imports(path)}}
+    assert reached_from == {
+        PACKAGE / "scoring" / "curves.py",
+        PACKAGE / "scoring" / "evaluation.py",
+        Path("stages/evaluate.py"),
+    }
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -215,7 +226,7 @@ def test_dvc_ignores_what_cannot_change_a_result_in_folders_that_are_dependencie
 def test_paths_are_passed_and_are_dependencies_or_outs(stage: str) -> None:
     """What a command is given, the DAG knows of, and the other way round; code and the corpus's place aside."""
     definition = DAG[stage]
-    arguments = set(shlex.split(definition["cmd"])[3:])
+    arguments = {word for word in shlex.split(definition["cmd"])[3:] if not word.startswith("--")}
     inputs = {path for path in definition["deps"] if Path(path).parts[0] not in ("drum_crnn", "stages")}
     outputs = {path for kind in ("outs", "metrics", "plots") for path in named(definition.get(kind, []))}
     assert arguments - {"${corpus.root}", "${corpus.watch}"} == (inputs | outputs) - {"${corpus.watch}"}

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import ignore, make_labels, onsets, section, small_features, untrained
+from builders import exported, ignore, make_labels, onsets, section, small_features, untrained
 from corpus_builder import catalog_entry
-from fake_model import FakeHearing, Heard
+from fake_model import FakeModel, Peak
 from PIL import Image
 
 from drum_crnn.data.catalog import Catalog
@@ -17,22 +17,22 @@ from drum_crnn.data.splits import SplitRow, Splits
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.music.lanes import LANES
-from drum_crnn.scoring.evaluation import EvaluateParams, evaluate
+from drum_crnn.scoring.evaluation import EvaluateParams, EvaluationInputs, EvaluationOutputs, evaluate
 from drum_crnn.scoring.rolls import EXTRA, FOUND, MISSED
 
 KICK, SNARE, HIHAT, RIDE = 0, 1, 2, 7
 PARAMS = section(EvaluateParams, n_resamples=50)
 
-# What is played, and what is heard of it; the threshold is 0.5.
+# References, and the peaks that are predicted; the threshold is 0.5.
 PLAYED = {
-    # Kick: one early by 30 ms (right at ±50 ms, wrong at ±25 ms), one missed. Snare: one right, one heard as hi-hat.
+    # Kick: one early by 30 ms (right at ±50 ms, wrong at ±25 ms), one missed. Snare: one right, one taken for a hi-hat.
     "a": (onsets((0.5, KICK, 100), (1.0, KICK, 80), (1.5, SNARE, 60), (2.0, SNARE, 90)), ignore()),
     # A ride where nothing is played, and one that an ignore window lets pass; a kick just below the threshold.
     "b": (onsets((1.0, KICK, 50)), ignore((2.9, 3.1, RIDE))),
     # Kit "unheard": both right, one of them at the very edge of the tolerance.
     "c": (onsets((1.0, KICK, 100), (2.0, SNARE, 100)), ignore()),
 }
-HEARD: dict[str, list[Heard]] = {
+PREDICTED: dict[str, list[Peak]] = {
     "a": [(0.47, KICK, 0.9, 90), (1.5, SNARE, 0.8, 64), (2.01, HIHAT, 0.7, 90)],
     "b": [(1.0, KICK, 0.49, 50), (2.0, RIDE, 0.6, 70), (3.0, RIDE, 0.6, 70)],
     "c": [(1.05, KICK, 0.9, 100), (2.0, SNARE, 0.5, 97)],
@@ -42,11 +42,11 @@ HEARD: dict[str, list[Heard]] = {
 
 
 class Evaluation:
-    """A corpus, what is heard of it, and the files that the stage reads."""
+    """A corpus, what is predicted in it, and the files that the stage reads."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
-        self.hearing = FakeHearing(root, HEARD, monkeypatch)
+        self.model = FakeModel(root, PREDICTED, monkeypatch)
         about = {
             "a": {"performance": "p1", "kit": "heard", "style": "rock", "condition": "plain"},
             "b": {"performance": "p2", "kit": "heard", "style": "jazz", "condition": "plain"},
@@ -66,16 +66,17 @@ class Evaluation:
 
     def run(self) -> tuple[dict[str, Any], dict[str, list[dict[str, str]]]]:
         """The scores and the tables."""
-        evaluate(
-            self.hearing.model,
-            self.hearing.features,
-            self.root / "labels.h5",
-            self.root / "splits.csv",
-            self.root / "catalog.csv",
-            self.root / "metrics" / "evaluation.json",
-            self.root / "metrics" / "evaluation",
-            PARAMS,
+        inputs = EvaluationInputs(
+            model=self.model.file,
+            features=self.model.features,
+            labels=self.root / "labels.h5",
+            splits=self.root / "splits.csv",
+            catalog=self.root / "catalog.csv",
         )
+        outputs = EvaluationOutputs(
+            scores=self.root / "metrics" / "evaluation.json", tables=self.root / "metrics" / "evaluation"
+        )
+        evaluate(inputs, outputs, PARAMS)
 
         def refuse(constant: str) -> None:
             raise AssertionError(f"{constant} is not JSON")
@@ -99,7 +100,7 @@ def f1(tp: int, fp: int, fn: int) -> float:
 
 def test_scores_are_those_counted_by_hand(evaluation: Evaluation) -> None:
     scores, tables = evaluation.run()
-    assert sorted(evaluation.hearing.asked) == ["a", "b", "c"]
+    assert sorted(evaluation.model.predicted) == ["a", "b", "c"]
     # tp: a kick and snare, c kick and snare. fp: a hihat, b ride. fn: a kick and snare, b kick.
     assert scores["f1"] == f1(4, 2, 3)
     of_lane = {"kick": f1(2, 0, 2), "snare": f1(2, 0, 1), "hihat": 0.0, "ride": 0.0}
@@ -187,6 +188,74 @@ def test_confusion_says_what_was_heard_instead_and_its_sums_match(evaluation: Ev
         assert sum(n for (_, heard), n in table.items() if heard == row["lane"]) == int(row["estimates"])
 
 
+def test_average_precision_is_that_of_all_peaks_whatever_the_threshold(evaluation: Evaluation) -> None:
+    """The kick of b counts, though it is below the threshold; one kick and one snare have no peak at all."""
+    scores, tables = evaluation.run()
+    of_lane = {row["lane"]: row["average_precision"] for row in tables["lanes"]}
+    assert float(of_lane["kick"]) == 3 / 4
+    assert float(of_lane["snare"]) == round(2 / 3, 5)
+    assert of_lane["hihat"] == of_lane["ride"] == of_lane["crash"] == ""  # nothing to find
+    assert float(of_lane["all"]) == scores["average_precision"] == round((3 / 4 + 2 / 3) / 2, 5)
+
+
+def test_precision_and_recall_are_shown_for_the_lanes_with_something_found(evaluation: Evaluation) -> None:
+    _, tables = evaluation.run()
+    points = [tuple(row.values()) for row in tables["precision_recall"]]
+    assert points == [
+        ("kick", "0.90000", "1.00000", "0.50000", "1"),
+        ("kick", "0.49000", "1.00000", "0.75000", "0"),
+        ("snare", "0.80000", "1.00000", "0.33333", "0"),
+        ("snare", "0.50000", "1.00000", "0.66667", "1"),
+    ]
+
+
+def test_the_point_of_the_threshold_is_the_score_of_the_lane(evaluation: Evaluation) -> None:
+    """With 90 wrong peaks below 90 right ones, and thresholds in the middle of both."""
+    times = [0.04 * place for place in range(90)]
+    make_labels({**PLAYED, "a": onsets(*((time, KICK) for time in times))}).write(evaluation.root / "labels.h5")
+    wrong = [(time, SNARE, 0.3 + place / 200, 90) for place, time in enumerate(times)]
+    evaluation.model.peaks = {
+        **PREDICTED,
+        "a": [*((time, KICK, 0.3 + place / 200, 90) for place, time in enumerate(times)), *wrong],
+    }
+    _, tables = evaluation.run()
+    lanes = {row["lane"]: row for row in tables["lanes"]}
+    chosen = {row["lane"]: row for row in tables["precision_recall"] if row["chosen"] == "1"}
+    assert chosen.keys() == {"kick", "snare"}
+    for lane, row in chosen.items():
+        assert [float(row[name]) for name in ("precision", "recall")] == [
+            float(lanes[lane][name]) for name in ("precision", "recall")
+        ]
+        recall = [float(point["recall"]) for point in tables["precision_recall"] if point["lane"] == lane]
+        assert recall == sorted(recall)
+        assert len(recall) <= 51
+
+
+def test_no_point_is_chosen_where_no_peak_reaches_the_threshold(evaluation: Evaluation) -> None:
+    exported(evaluation.model.file, threshold=0.95)
+    _, tables = evaluation.run()
+    assert [row["chosen"] for row in tables["precision_recall"]] == ["0"] * 4
+
+
+def test_reliability_says_which_share_of_the_peaks_is_right(evaluation: Evaluation) -> None:
+    """A lane that stays at 0 has a peak at its first frame, as every plateau: one in each recording."""
+    _, tables = evaluation.run()
+    rows = [tuple(row.values()) for row in tables["reliability"]]
+    assert [row for row in rows if row[0] in ("kick", "ride")] == [
+        ("kick", "0.00000", "0.00000", "3"),
+        ("kick", "0.49000", "1.00000", "1"),
+        ("kick", "0.90000", "1.00000", "2"),
+        ("ride", "0.00000", "0.00000", "3"),
+        ("ride", "0.60000", "0.00000", "1"),  # that in the ignore window is left out
+    ]
+    assert [row for row in rows if row[0] == "all"] == [
+        ("all", "0.00000", "0.00000", str(3 * len(LANES))),
+        ("all", "0.49500", "1.00000", "2"),  # kick 0.49 and snare 0.5
+        ("all", "0.65000", "0.00000", "2"),  # ride 0.6, hi-hat 0.7
+        ("all", "0.86667", "1.00000", "3"),
+    ]
+
+
 def test_a_picture_shows_what_was_played_and_heard(evaluation: Evaluation) -> None:
     """Of the same onsets as the scores: a has a missed kick, b an extra ride, c nothing but pairs."""
     evaluation.run()
@@ -215,7 +284,7 @@ def test_same_input_gives_the_same_bytes(evaluation: Evaluation) -> None:
 
 def test_nothing_played_and_nothing_heard_is_null_and_not_nan(evaluation: Evaluation) -> None:
     make_labels(dict.fromkeys("abc", onsets())).write(evaluation.root / "labels.h5")
-    evaluation.hearing.heard = {name: [] for name in HEARD}
+    evaluation.model.peaks = {name: [] for name in PREDICTED}
     scores, tables = evaluation.run()
     assert set(scores.values()) == {None}
     assert all("nan" not in value.lower() for rows in tables.values() for row in rows for value in row.values())
@@ -230,13 +299,13 @@ def test_no_unheard_kit_is_null(evaluation: Evaluation) -> None:
 
 
 def test_model_without_thresholds_is_refused(evaluation: Evaluation) -> None:
-    ModelFile(untrained(), small_features()).save(evaluation.hearing.model)
+    ModelFile(untrained(), small_features()).save(evaluation.model.file)
     with pytest.raises(DrumCrnnError, match="holds no thresholds; `drum-crnn export`"):
         evaluation.run()
     assert not (evaluation.root / "metrics").exists()
 
 
-def test_empty_test_side_is_refused(evaluation: Evaluation) -> None:
+def test_empty_test_split_is_refused(evaluation: Evaluation) -> None:
     path = evaluation.root / "splits.csv"
     path.write_text(path.read_text("utf-8").replace(",test", ",unused"), encoding="utf-8")
     with pytest.raises(DrumCrnnError, match=r"splits\.csv: no recording is in the test split"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from builders import ignore, make_labels, onsets, section
-from fake_model import FakeHearing, Heard
+from fake_model import FakeModel, Peak
 
 from drum_crnn.data.splits import SplitRow, Splits
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -19,10 +19,10 @@ from drum_crnn.music.onsets import IgnoreWindows, Onsets
 from drum_crnn.scoring.counting import TOLERANCE_S
 from drum_crnn.scoring.metrics import count_matches
 from drum_crnn.scoring.thresholds import RULES, ThresholdParams
-from drum_crnn.scoring.tuning import tune_thresholds
+from drum_crnn.scoring.tuning import TuningInputs, TuningOutputs, tune_thresholds
 
 KICK, SNARE, HIHAT = 0, 1, 2
-PEAKS = section(PeakPickingParams, max_radius=4)
+PEAK_PICKING = section(PeakPickingParams, max_radius=4)
 THRESHOLDS = section(ThresholdParams, min_onsets=4, floor=0.1, ceiling=0.9, tie_tolerance=0.0)
 SPLITS = {"training": "train", "v1": "validation", "v2": "validation", "hidden": "test", "spare": "unused"}
 
@@ -31,7 +31,7 @@ PLAYED: dict[str, Onsets | tuple[Onsets, IgnoreWindows]] = {
     "v1": onsets(*((0.3 * i, KICK) for i in range(1, 6)), *((0.3 * i, SNARE) for i in range(1, 6))),
     "v2": (onsets((1.0, KICK), (2.0, SNARE), (2.5, HIHAT)), ignore((3.0, 3.2, SNARE))),
 }
-HEARD: dict[str, list[Heard]] = {
+PREDICTED: dict[str, list[Peak]] = {
     "v1": [
         *((0.3 * i, KICK, 0.6 + 0.05 * i, 90) for i in range(1, 6)),
         *((0.3 * i + 0.15, KICK, 0.4, 90) for i in range(1, 6)),
@@ -48,33 +48,31 @@ HEARD: dict[str, list[Heard]] = {
 
 
 class Tuning:
-    """The files that the stage reads, and those it writes."""
+    """The files that the stage reads and writes."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
-        self.hearing = FakeHearing(root, HEARD, monkeypatch)
+        self.model = FakeModel(root, PREDICTED, monkeypatch)
         Splits(tuple(SplitRow(name, name, f"kit of {name}", split) for name, split in SPLITS.items())).write(
             root / "splits.csv"
         )
         make_labels(PLAYED).write(root / "labels.h5")  # of the validation split alone
-        self.thresholds, self.curves = root / "models" / "thresholds.json", root / "metrics" / "curves.csv"
-        self.transfer = root / "metrics" / "transfer.csv"
+        self.inputs = TuningInputs(self.model.file, self.model.features, root / "labels.h5", root / "splits.csv")
+        metrics = root / "metrics"
+        self.outputs = TuningOutputs(
+            root / "models" / "thresholds.json", metrics / "curves.csv", metrics / "transfer.csv"
+        )
 
     def run(self, **changes: Any) -> tuple[dict[str, Any], list[dict[str, str]]]:
         """The chosen thresholds and the curves."""
         tune_thresholds(
-            self.hearing.model,
-            self.hearing.features,
-            self.root / "labels.h5",
-            self.root / "splits.csv",
-            self.thresholds,
-            self.curves,
-            self.transfer,
+            self.inputs,
+            self.outputs,
             thresholds=section(ThresholdParams, **THRESHOLDS.model_dump() | changes),
-            peak_picking=PEAKS,
+            peak_picking=PEAK_PICKING,
         )
-        with self.curves.open(encoding="utf-8", newline="") as file:
-            return json.loads(self.thresholds.read_text(encoding="utf-8")), list(csv.DictReader(file))
+        with self.outputs.curves.open(encoding="utf-8", newline="") as file:
+            return json.loads(self.outputs.thresholds.read_text(encoding="utf-8")), list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -87,7 +85,7 @@ def test_thresholds_lie_in_the_middle_between_onsets_and_ghosts(tuning: Tuning) 
     assert document["thresholds"]["kick"] == pytest.approx((0.4 + 0.6) / 2, abs=1e-6)
     assert document["thresholds"]["snare"] == pytest.approx((0.2 + 0.3) / 2, abs=1e-6)
     assert list(document["thresholds"]) == list(LANES)
-    assert document["peak_picking"] == PEAKS.model_dump()
+    assert document["peak_picking"] == PEAK_PICKING.model_dump()
     assert document["validation_f1"] == {
         "sum": 1.0,
         **{lane: 1.0 if lane in ("kick", "snare", "hihat") else None for lane in LANES},
@@ -107,7 +105,7 @@ def _pooled_f(threshold: float) -> float:
     total = [0, 0, 0]
     for name, played in PLAYED.items():
         reference, ignored = played if isinstance(played, tuple) else (played, IgnoreWindows.empty())
-        estimate = onsets(*((t, lane, v) for t, lane, activation, v in HEARD[name] if activation >= threshold))
+        estimate = onsets(*((t, lane, v) for t, lane, activation, v in PREDICTED[name] if activation >= threshold))
         counts = count_matches(reference, estimate, ignored, tolerance_s=TOLERANCE_S)
         total = [n + int(part.sum()) for n, part in zip(total, (counts.tp, counts.fp, counts.fn), strict=True)]
     return 2 * total[0] / (2 * total[0] + total[1] + total[2])
@@ -119,15 +117,15 @@ def test_validation_f_is_the_f_at_the_thresholds_written(tuning: Tuning) -> None
     chosen = document["thresholds"]
     for lane, index in (("kick", KICK), ("snare", SNARE)):
         assert 0.65 <= chosen[lane] <= 0.7
-        n_heard = sum(
-            activation >= chosen[lane] for name in ("v1", "v2") for t, i, activation, _ in HEARD[name] if i == index
+        n_found = sum(
+            activation >= chosen[lane] for name in ("v1", "v2") for t, i, activation, _ in PREDICTED[name] if i == index
         ) - (index == SNARE)  # the one in the ignore window
-        assert document["validation_f1"][lane] == pytest.approx(2 * n_heard / (n_heard + 6), abs=1e-5)
+        assert document["validation_f1"][lane] == pytest.approx(2 * n_found / (n_found + 6), abs=1e-5)
 
 
 def test_what_thresholds_of_one_kit_are_worth_on_another(tuning: Tuning) -> None:
     tuning.run(rule="best")
-    with tuning.transfer.open(encoding="utf-8", newline="") as file:
+    with tuning.outputs.transfer.open(encoding="utf-8", newline="") as file:
         rows = {(row["rule"], row["chosen_on"], row["used_on"]): row for row in csv.DictReader(file)}
     assert len(rows) == len(RULES) * 2
     # v1 has too few hi-hats, which then take the threshold of all lanes, 0.4; its best kick is 0.65, snare 0.4: v2's
@@ -139,10 +137,10 @@ def test_what_thresholds_of_one_kit_are_worth_on_another(tuning: Tuning) -> None
     assert float(rows["fixed", "kit of v2", "kit of v1"]["f"]) == pytest.approx(2 * 9 / (2 * 9 + 1), abs=1e-5)
 
 
-def test_only_the_validation_side_is_heard(tuning: Tuning) -> None:
-    """The other splits have no labels here: looking at one would fail."""
+def test_predictions_are_made_in_the_validation_split_alone(tuning: Tuning) -> None:
+    """The other splits have no labels here: reading one would fail."""
     tuning.run()
-    assert sorted(tuning.hearing.asked) == ["v1", "v2"]
+    assert sorted(tuning.model.predicted) == ["v1", "v2"]
 
 
 def test_curves_cover_the_lanes_that_have_onsets(tuning: Tuning) -> None:
@@ -169,41 +167,41 @@ def test_chosen_thresholds_are_on_their_curves(tuning: Tuning) -> None:
 
 
 def test_a_curve_is_thinned_and_keeps_its_shape(tuning: Tuning) -> None:
-    """A model that is sure: recall falls from 1 to 0 within the last fiftieth of the threshold."""
+    """A confident model: recall falls from 1 to 0 within the last fiftieth of the threshold."""
     n = 300
     make_labels({"v1": onsets(*((0.01 * i, KICK) for i in range(n))), "v2": onsets()}).write(tuning.root / "labels.h5")
-    tuning.hearing.heard = {"v1": [(0.01 * i, KICK, 0.981 + 0.019 * i / n, 90) for i in range(9, n, 9)], "v2": []}
+    tuning.model.peaks = {"v1": [(0.01 * i, KICK, 0.981 + 0.019 * i / n, 90) for i in range(9, n, 9)], "v2": []}
     _, curves = tuning.run()
     recalls = [float(row["recall"]) for row in curves]
     assert len(curves) < 80
     assert max(before - after for before, after in itertools.pairwise(recalls)) < 0.06
 
 
-def test_export_takes_what_tuning_writes(tuning: Tuning, tmp_path: Path) -> None:
+def test_export_reads_what_tuning_writes(tuning: Tuning, tmp_path: Path) -> None:
     document, _ = tuning.run()
-    export_model(tuning.hearing.model, tuning.thresholds, tmp_path / "final.safetensors")
+    export_model(tuning.model.file, tuning.outputs.thresholds, tmp_path / "final.safetensors")
     model = ModelFile.load(tmp_path / "final.safetensors")
     assert model.thresholds == tuple(document["thresholds"].values())
-    assert model.peak_picking == PEAKS
+    assert model.peak_picking == PEAK_PICKING
 
 
 def test_same_input_gives_the_same_bytes(tuning: Tuning) -> None:
     tuning.run()
-    before = tuning.thresholds.read_bytes(), tuning.curves.read_bytes()
+    before = tuning.outputs.thresholds.read_bytes(), tuning.outputs.curves.read_bytes()
     tuning.run()
-    assert (tuning.thresholds.read_bytes(), tuning.curves.read_bytes()) == before
+    assert (tuning.outputs.thresholds.read_bytes(), tuning.outputs.curves.read_bytes()) == before
 
 
-def test_empty_validation_side_is_refused(tuning: Tuning) -> None:
+def test_empty_validation_split_is_refused(tuning: Tuning) -> None:
     path = tuning.root / "splits.csv"
     path.write_text(path.read_text("utf-8").replace(",validation", ",unused"), encoding="utf-8")
     with pytest.raises(DrumCrnnError, match="no recording is in the validation split; see section 'split'"):
         tuning.run()
 
 
-def test_validation_side_without_onsets_is_refused_and_nothing_written(tuning: Tuning) -> None:
+def test_validation_split_without_onsets_is_refused_and_nothing_written(tuning: Tuning) -> None:
     make_labels({"v1": onsets(), "v2": onsets()}).write(tuning.root / "labels.h5")
     with pytest.raises(DrumCrnnError, match="no onset in any lane"):
         tuning.run()
-    assert not tuning.thresholds.exists()
-    assert not tuning.curves.exists()
+    assert not tuning.outputs.thresholds.exists()
+    assert not tuning.outputs.curves.exists()
