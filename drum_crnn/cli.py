@@ -109,20 +109,26 @@ def scores(
         summary = json.loads((metrics / "evaluation.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DrumCrnnError(f"{error.filename}: there are no scores yet; run `dvc repro` to evaluate a model") from None
+    if rows and "average_precision" not in rows[0]:
+        raise DrumCrnnError(
+            f"{path}: lacks the average precision, since an older version wrote it; run `dvc repro evaluate`"
+        )
     table = Table(
         title="Onset scores on the test split, tolerance ±50 ms",
-        caption="interval: confidence interval of F over performances; ±25 ms: F at that tolerance; "
-        "velocity: mean absolute error",
+        caption="interval: confidence interval of F over performances; AP: average precision, in the last row the mean "
+        "over lanes; ±25 ms: F at that tolerance; velocity: mean absolute error",
+        collapse_padding=True,  # so that it fits into 80 columns
     )
-    for column in ("lane", "onsets", "P", "R", "F", "interval", "±25 ms", "velocity"):
+    for column in ("lane", "onsets", "P", "R", "F", "interval", "AP", "±25 ms", "velocity"):
         table.add_column(column, justify="left" if column == "lane" else "right")
     for row in rows:
-        f = [row[name] and f"{float(row[name]):.3f}" for name in ("precision", "recall", "f1", "f1_25ms")]
+        names = ("precision", "recall", "f1", "average_precision", "f1_25ms")
+        precision, recall, f, ap, strict_f = (row[name] and f"{float(row[name]):.3f}" for name in names)
         interval = row["f1_low"] and f"{float(row['f1_low']):.3f}–{float(row['f1_high']):.3f}"
-        velocity_error = row["velocity_mae"] and f"{float(row['velocity_mae']):.1f}"
+        velocity = row["velocity_mae"] and f"{float(row['velocity_mae']):.1f}"
         if row["lane"] == "all":
             table.add_section()
-        table.add_row(row["lane"], row["references"], *f[:3], interval, f[3], velocity_error)
+        table.add_row(row["lane"], row["references"], precision, recall, f, interval, ap, strict_f, velocity)
     Console().print(table)
     if summary["f1_unheard_kits"] is not None:
         say(f"F on kits that training did not use: {summary['f1_unheard_kits']:.3f}")

@@ -11,6 +11,9 @@ import pytest
 import yaml
 from miniature import ROOT, copy_project
 from pipeline import ENVIRONMENT, run
+from typer.testing import CliRunner
+
+from drum_crnn.cli import app
 
 
 def test_every_output_is_there_and_nothing_else_is_left(project: Path) -> None:
@@ -31,8 +34,18 @@ def test_a_second_run_does_nothing(project: Path) -> None:
 
 def test_scores_are_shown_with_the_path_of_the_model(project: Path) -> None:
     shown = run(project, "drum-crnn", "scores")
-    for word in ("kick", "low_tom", "all", "models/drum_crnn.safetensors"):
+    for word in ("kick", "low_tom", "all", "AP", "models/drum_crnn.safetensors"):
         assert word in shown
+    assert "…" not in shown  # nothing is cut off, in the 80 columns of a pipe
+
+
+def test_scores_of_an_older_version_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "lanes.csv").write_text("lane,references,estimates,precision\nkick,1,1,1.0\n")
+    (tmp_path / "evaluation.json").write_text("{}")
+    shown = CliRunner().invoke(app, ["scores", str(tmp_path)])
+    assert shown.exit_code == 1
+    assert "lanes.csv: lacks the average precision" in shown.output.replace("\n", "")
 
 
 def test_it_works_outside_git(project: Path, tmp_path: Path) -> None:

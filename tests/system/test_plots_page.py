@@ -77,7 +77,7 @@ def run_stage(project: Path, stage: str, **options: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def metrics(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the miniature project says of the released model: its own has heard too little to make a curve."""
+    """What the miniature project says of the released model: its own is trained too little to make a curve."""
     folder = tmp_path_factory.mktemp("metrics")
     shutil.copytree(project / "metrics" / "training", folder / "training")
     inputs = {name: f"data/{file}" for name, file in DATA.items()}
@@ -111,10 +111,18 @@ def plotted(with_metrics: Path, tmp_path: Path) -> Path:
     return shutil.copytree(with_metrics, tmp_path / "project", symlinks=True)
 
 
-def n_scored(project: Path) -> int:
-    """Lanes that have an F in the test split, and all together."""
-    lanes = (project / "metrics" / "evaluation" / "lanes.csv").read_text().splitlines()
-    return sum(bool(row["f1"]) for row in csv.DictReader(lanes))
+def table_of(project: Path, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((project / "metrics" / "evaluation" / f"{name}.csv").read_text().splitlines()))
+
+
+def n_scored(project: Path, score: str = "f1") -> int:
+    """Lanes that have an F, or another score, in the test split, and all together."""
+    return sum(bool(row[score]) for row in table_of(project, "lanes"))
+
+
+def lanes_in(project: Path, name: str) -> set[str]:
+    """The lanes that have rows in a table of the evaluation."""
+    return {row["lane"] for row in table_of(project, name)}
 
 
 def make_offline(project: Path) -> str:
@@ -159,6 +167,13 @@ def test_every_plot_is_drawn_without_a_network(plotted: Path, tmp_path: Path) ->
     assert page.marks("F_of_each_lane", "rect") == n_scored(plotted)
     assert page.marks("Precision_and_recall", "line") == VALIDATION_LANES
     assert page.marks("F_by_threshold", "line") == VALIDATION_LANES
+    assert page.marks("Average_precision_of_each_lane", "rect") == n_scored(plotted, "average_precision")
+    assert page.marks("Precision_and_recall_in_the_test_split", "line") == len(lanes_in(plotted, "precision_recall"))
+    chosen = [row for row in table_of(plotted, "precision_recall") if row["chosen"] == "1"]
+    points = len(table_of(plotted, "precision_recall")) + len(chosen)  # those of a chosen threshold are drawn twice
+    assert page.marks("Precision_and_recall_in_the_test_split", "symbol") == points
+    assert page.marks("Reliability", "line") == 2 * len(lanes_in(plotted, "reliability"))  # each beside the diagonal
+    assert page.marks("Reliability", "symbol") == len(table_of(plotted, "reliability"))
     assert page.marks("Played_and_heard", "rect") == 81
     assert page.marks("Timing_errors", "area") == 1
     assert page.marks("F_of_each_kit", "rect") == 3
@@ -170,7 +185,7 @@ def test_every_plot_is_drawn_without_a_network(plotted: Path, tmp_path: Path) ->
 def test_two_revisions_are_overlaid_and_their_pictures_side_by_side(plotted: Path, tmp_path: Path) -> None:
     make_offline(plotted)
     lanes = plotted / "metrics" / "evaluation" / "lanes.csv"
-    lanes.write_text(re.sub(r"^kick,.*", "kick,9,9,1,1,1,0.9,1,1,1,1,1,1", lanes.read_text(), flags=re.MULTILINE))
+    lanes.write_text(re.sub(r"^kick,.*", "kick,9,9,1,1,1,0.9,1,1,1,1,1,1,1", lanes.read_text(), flags=re.MULTILINE))
     run(plotted, "dvc", "plots", "diff", "HEAD")
     page = Page(plotted / "dvc_plots" / "index.html", tmp_path / "profile")
     assert page.errors() == []
@@ -178,6 +193,7 @@ def test_two_revisions_are_overlaid_and_their_pictures_side_by_side(plotted: Pat
     assert page.marks("Loss", "line") == 2 * 2
     assert page.marks("F_by_epoch", "line") == 2 * (VALIDATION_LANES + 1)
     assert page.marks("F_of_each_lane", "rect") == 2 * n_scored(plotted)
+    assert page.marks("Reliability", "line") == 3 * len(lanes_in(plotted, "reliability"))  # and one diagonal
     assert page.marks("Played_and_heard", "rect") == 2 * 81
     for name in map(place_of, CHARTS):  # a legend, or a heading, names both
         assert ">HEAD<" in page.parts[name]
