@@ -1,22 +1,22 @@
-"""Counting hits: what training, tuning and evaluation share of scoring.
+"""Counts of hits, extras and misses: the part of scoring that training, tuning and evaluation share.
 
 Conventions
 -----------
 True positives (tp) are matched pairs of a reference and an estimate, false positives (fp) unmatched estimates, false
-negatives (fn) unmatched references. How pairs are made: `drum_crnn.scoring.metrics`.
+negatives (fn) unmatched references. `drum_crnn.scoring.metrics` says how pairs are made.
 
-**Ignore windows** say where nothing can be judged. Before anything is matched,
+**Ignore windows** mark times of a lane that cannot be scored. Two rules apply before onsets are matched:
 
-1. references inside a window of their lane are left out, and
-2. estimates inside a window of their lane, made longer by the tolerance at both ends, are left out unless a reference
-   that was kept lies within the tolerance of them.
+1. A reference inside a window of its lane is left out.
+2. An estimate inside a window of its lane, made longer by the tolerance at both ends, is left out. It is kept if a
+   reference that was kept lies within the tolerance.
 
-Whatever is left is then scored as if there were no windows. Both rules look at one onset at a time and never at which
-pairs were made, so the same estimates are left out at every threshold (`drum_crnn.scoring.thresholds` relies on that).
+The rest is scored as if there were no windows. Both rules look at single onsets, and never at pairs. So they leave out
+the same estimates at every threshold, which `drum_crnn.scoring.sweep` relies on.
 
-**Empty lanes.** Counts are added up over recordings first. Where a lane then has neither references nor estimates, its
-precision, recall and F are undefined: they are NaN, and the mean over lanes leaves them out. Where only one of the two
-sides is empty, all three are 0. (`mir_eval.onset.f_measure` gives 0 for both.)
+**Empty lanes.** Counts are added up over recordings first. If a lane then has neither references nor estimates, its
+precision, recall and F are undefined: they are NaN, and the mean over lanes leaves them out. If a lane has only
+references or only estimates, all three are 0. (`mir_eval.onset.f_measure` gives 0 in both cases.)
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ __all__ = [
     "ratio",
 ]
 
-# Half the tolerance window, in seconds: what the field scores onsets with, and half of it.
+# Half the width of the tolerance window, in seconds: the usual one of the field, and a stricter one.
 TOLERANCE_S = 0.050
 STRICT_TOLERANCE_S = 0.025
 
@@ -47,13 +47,13 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class LaneCounts:
-    """True positives, false positives and false negatives of each lane. They add up over recordings.
+    """True positives, false positives and false negatives of each lane. Counts of recordings can be added.
 
     Parameters
     ----------
     tp, fp, fn : int array, shape (..., n_lanes)
-        Leading axes, if any, are kept by every score: `bootstrap_interval` puts its resamples there. The last axis may
-        be that of `CLASSES` as well.
+        Every score keeps the leading axes, if there are any: `bootstrap_interval` puts its resamples there. The last
+        axis can also be that of `CLASSES`.
     """
 
     tp: IntArray
@@ -62,7 +62,7 @@ class LaneCounts:
 
     @classmethod
     def zeros(cls) -> "LaneCounts":
-        """Nothing counted yet."""
+        """Counts of no recording."""
         nothing = np.zeros(N_LANES, dtype=np.int64)
         return cls(nothing, nothing, nothing)
 
@@ -74,7 +74,7 @@ class LaneCounts:
         return self._share(self.tp, self.tp + self.fp)
 
     def recall(self) -> FloatArray:
-        """Share of the references that were found, shape (..., n_lanes); empty lanes as the module says."""
+        """Share of the references that are found, shape (..., n_lanes); empty lanes as the module says."""
         return self._share(self.tp, self.tp + self.fn)
 
     def f(self) -> FloatArray:
@@ -82,7 +82,7 @@ class LaneCounts:
         return self._share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def pooled(self) -> "LaneCounts":
-        """All lanes together as a single one, shape (..., 1)."""
+        """Counts of all lanes together, as of a single lane; shape (..., 1)."""
         return LaneCounts(*(count.sum(axis=-1, keepdims=True) for count in (self.tp, self.fp, self.fn)))
 
     def sum_f(self) -> FloatArray:
@@ -90,7 +90,7 @@ class LaneCounts:
         return np.asarray(self.pooled().f()[..., 0])
 
     def mean_f(self) -> FloatArray:
-        """Mean of the lanes' F-measures, shape (...); lanes in which nothing is and nothing was heard are left out."""
+        """Mean of the lanes' F-measures, shape (...); lanes without references and estimates are left out."""
         f = self.f()
         defined = ~np.isnan(f)
         return ratio(np.where(defined, f, 0.0).sum(axis=-1), defined.sum(axis=-1), where_zero=np.nan)
@@ -103,7 +103,7 @@ class LaneCounts:
 def apply_ignore_windows(
     reference_s: FloatArray, estimate_s: FloatArray, ignore: IgnoreWindows, *, lane: int, tolerance_s: float
 ) -> tuple[BoolArray, BoolArray]:
-    """Which references and which estimates of a lane count, by the rule for ignore windows at the top of this module.
+    """Which references and which estimates of a lane count, by the rules for ignore windows in this module's docstring.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def apply_ignore_windows(
 
 
 def near_any(times_s: FloatArray, others_s: FloatArray, *, tolerance_s: float) -> BoolArray:
-    """Which of the times have one of `others_s`, increasing, within the tolerance."""
+    """Which of the times have one of `others_s`, which must not decrease, within the tolerance."""
     # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
     first = np.searchsorted(others_s, times_s - tolerance_s, side="left")
     end = np.searchsorted(others_s, times_s + tolerance_s, side="right")
@@ -130,5 +130,6 @@ def near_any(times_s: FloatArray, others_s: FloatArray, *, tolerance_s: float) -
 
 
 def ratio(part: NDArray[np.number], whole: NDArray[np.number], *, where_zero: float) -> FloatArray:
+    """`part / whole`, element by element; `where_zero` where `whole` is 0."""
     zero = np.equal(whole, 0)
     return np.where(zero, where_zero, part / np.where(zero, 1, whole))

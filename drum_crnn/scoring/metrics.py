@@ -1,11 +1,11 @@
-"""Scores of onsets: how many were found, how well in time, how loud, and what was heard instead.
+"""Scores of onsets: how many are found, how exact their times and velocities are, which lanes are confused.
 
 Conventions
 -----------
-An estimate can match a reference of its own lane that lies within the tolerance window, ± `tolerance_s` inclusive, and
-each onset is matched at most once; `mir_eval.util.match_events`, which is what `mir_eval.onset` scores with, finds as
-many pairs as there can be. Matched pairs are true positives (tp), unmatched estimates false positives (fp), unmatched
-references false negatives (fn).
+An estimate can match a reference of its own lane within the tolerance window, ± `tolerance_s` inclusive. Each onset is
+matched at most once. `mir_eval.util.match_events`, which `mir_eval.onset` uses as well, finds as many pairs as there
+can be. Matched pairs are true positives (tp), unmatched estimates false positives (fp), unmatched references false
+negatives (fn).
 
 Ignore windows and empty lanes: `drum_crnn.scoring.counting`.
 
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-# The five classes that most of the field scores: which tom it was, and which cymbal, does not matter there.
+# The five classes that most of the field scores; they do not tell toms apart, nor cymbals.
 CLASSES: dict[str, tuple[str, ...]] = {
     "kick": ("kick",),
     "snare": ("snare",),
@@ -47,8 +47,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "toms": ("high_tom", "mid_tom", "low_tom"),
     "cymbals": ("crash", "ride"),
 }
-# Onsets of a class closer than this are one, as labels of a lane are (`labels.merge_window_s`), and estimates as well:
-# two toms struck at once are one stroke on the toms.
+# Onsets of a class that are closer than this count as one, references and estimates alike: two toms struck at once are
+# one stroke on the toms. Labels of a lane are merged in the same way (`labels.merge_window_s`).
 _ONE_STROKE_S = 0.015
 
 FloatArray = NDArray[np.float64]
@@ -58,16 +58,16 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The onsets of one recording that count, and which estimate was matched to which reference.
+    """The onsets of one recording that count, and which estimate is matched to which reference.
 
     Parameters
     ----------
     reference, estimate : Onsets
-        Without those that ignore windows leave out.
+        Those that ignore windows do not leave out.
     pairs : int array, shape (n_pairs, 2)
         Indices into `reference` and `estimate`; both onsets of a pair are of one lane.
     tolerance_s : float
-        Seconds; half the width of the window in which the pairs were looked for.
+        Seconds; half the width of the tolerance window.
     """
 
     reference: Onsets
@@ -87,8 +87,8 @@ class Matches:
     def timing_errors_s(self) -> FloatArray:
         """Estimate minus reference in seconds, shape (n_pairs,): positive where the estimate is late.
 
-        The pairs are as many as possible, not as near as possible: where onsets of a lane follow each other within the
-        tolerance, the error to the nearest one may be smaller.
+        The matching has as many pairs as possible. It does not prefer near pairs: where onsets of a lane follow each
+        other within the tolerance, another reference may be nearer.
         """
         return self.estimate.time_s[self.pairs[:, 1]] - self.reference.time_s[self.pairs[:, 0]]
 
@@ -99,11 +99,10 @@ class Matches:
     def velocity_counts(self, *, velocity_tolerance: float = 0.1) -> LaneCounts:
         """Counts in which a pair is a true positive only if its velocity is right as well, for the velocity F.
 
-        The procedure is that of `mir_eval.transcription_velocity`: the reference velocities of the recording are
-        brought to [0, 1], the estimated ones of the pairs are fitted to them by the best straight line, and what then
-        differs by less than `velocity_tolerance` is right. It is applied to the pairs found already: mir_eval's own
-        function would look for them a second time, as notes with a pitch and an end, in a table of every reference
-        against every estimate. A test holds the two against each other.
+        The procedure is that of `mir_eval.transcription_velocity`. The reference velocities of the recording are scaled
+        to [0, 1]. The estimated velocities of the pairs are fitted to them by a straight line (least squares). What
+        then differs by less than `velocity_tolerance` is right. mir_eval's own function would match the onsets again,
+        as notes with a pitch and an end, in a table of every reference by every estimate. A test compares the two.
 
         References
         ----------
@@ -121,24 +120,23 @@ class Matches:
         return self._counts(self.lane[right])
 
     def confusion(self) -> IntArray:
-        """What was heard where something else was played.
+        """The confusion matrix of the lanes.
 
-        The estimates that found no reference of their lane are matched, within the same tolerance and again by
-        mir_eval, to references of other lanes that no estimate found. Where several lanes strike at once, which of
-        the possible pairs is made follows the order of time, then of lanes.
+        Estimates without a match are matched to references without a match, of other lanes, by mir_eval and within the
+        same tolerance. Where several lanes strike at once, the order of time and then of lanes decides.
 
         Returns
         -------
         int array, shape (n_lanes + 1, n_lanes + 1)
-            Rows are the lanes played, columns the lanes heard. The last row holds extras (heard where nothing that was
-            missed was played), the last column misses (played, and nothing heard in its place). The sum of a lane's
-            row is its number of references, that of its column its number of estimates, and the diagonal its true
-            positives. Recordings add up.
+            Rows are the lanes of the references, columns those of the estimates. The last row holds estimates without
+            any match, the last column references without any match. A lane's row adds up to its number of references,
+            its column to its number of estimates, and the diagonal holds its true positives. Matrices of recordings can
+            be added.
         """
         free_reference = np.setdiff1d(np.arange(len(self.reference)), self.pairs[:, 0])
         free_estimate = np.setdiff1d(np.arange(len(self.estimate)), self.pairs[:, 1])
-        # Among the unmatched no two of one lane are within the tolerance, or there would be one pair more: whatever
-        # is matched here is of different lanes without further ado.
+        # No two unmatched onsets of one lane are within the tolerance, or there would be one more pair in that lane. So
+        # all pairs that are found here are of different lanes.
         swapped = _match(
             self.reference.time_s[free_reference], self.estimate.time_s[free_estimate], tolerance_s=self.tolerance_s
         )
@@ -201,9 +199,9 @@ def count_matches(reference: Onsets, estimate: Onsets, ignore: IgnoreWindows, *,
 def count_classes(reference: Onsets, estimate: Onsets, ignore: IgnoreWindows, *, tolerance_s: float) -> LaneCounts:
     """True positives, false positives and false negatives of each of `CLASSES` in one recording, shape (n_classes,).
 
-    A class has the onsets of all its lanes, those less than 15 ms after another merged with it, on both sides. Which
-    references count is decided lane by lane. An estimate is left out if it lies in a window of any lane of the class
-    and near no reference of the class that counts.
+    A class has the onsets of all its lanes. Onsets that follow another within 15 ms are merged with it, references and
+    estimates alike. Ignore windows decide lane by lane which references count. An estimate is left out if it lies in a
+    window of any lane of the class, and no reference of the class that counts is near.
     """
     counts = []
     for names in CLASSES.values():
@@ -220,7 +218,7 @@ def count_classes(reference: Onsets, estimate: Onsets, ignore: IgnoreWindows, *,
 
 
 def count_by_group(counts: Iterable[tuple[str, LaneCounts]]) -> dict[str, LaneCounts]:
-    """Add up recordings that share a name, such as their performance, kit or style; sorted by name."""
+    """Add up the counts of recordings with the same name, such as a performance, kit or style; sorted by name."""
     groups: dict[str, LaneCounts] = {}
     for name, of_recording in counts:
         groups[name] = groups.get(name, LaneCounts.zeros()) + of_recording
@@ -256,8 +254,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap over performances.
 
-    A resample draws as many performances as there are, with replacement, and adds up their counts. The kits in which
-    one performance was recorded are no independent evidence, so all its recordings are drawn together.
+    A resample draws as many performances as there are, with replacement, and adds up their counts. All recordings of a
+    performance are drawn together, since its kits are no independent evidence.
 
     Parameters
     ----------
@@ -272,7 +270,7 @@ def bootstrap_interval(
     Returns
     -------
     Interval
-        NaN where the statistic is undefined in every resample; otherwise undefined resamples are left out.
+        Resamples in which the statistic is undefined are left out; NaN if it is undefined in all of them.
 
     References
     ----------
@@ -303,12 +301,12 @@ def _strokes(onsets: Onsets, lanes: Sequence[int]) -> FloatArray:
 
 
 def _match(reference_s: FloatArray, estimate_s: FloatArray, *, tolerance_s: float) -> IntArray:
-    """Most possible pairs within the tolerance as indices, shape (n_pairs, 2). Both sides must be in order of time."""
+    """As many pairs as possible within the tolerance, as indices, shape (n_pairs, 2). Times must not decrease."""
     pairs = mir_eval.util.match_events(reference_s, estimate_s, tolerance_s)
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def _quantile(values: FloatArray, share: float) -> FloatArray:
-    """Quantile over the first axis; NaNs are left out, and where nothing else is there the result is NaN."""
+    """Quantile over the first axis; NaNs are left out, and where there are only NaNs the result is NaN."""
     nothing = np.isnan(values).all(axis=0)
     return np.where(nothing, np.nan, np.nanquantile(np.where(nothing, 0.0, values), share, axis=0))

@@ -1,4 +1,4 @@
-"""Hearing labelled recordings one after another, as validation and threshold tuning do."""
+"""Predicting labelled recordings one by one, for validation, threshold tuning and evaluation."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -14,7 +14,7 @@ __all__ = ["Prediction", "predict_recordings"]
 
 
 class Prediction(NamedTuple):
-    """What the model makes of a recording, and the peaks of each lane beside the reference onsets."""
+    """The activations of a recording, and the peaks of each lane with its reference onsets."""
 
     recording: str
     activations: Activations
@@ -30,7 +30,7 @@ def predict_recordings(
     min_activation: float,
     peak_picking: PeakPickingParams,
 ) -> Iterator[Prediction]:
-    """Hear recordings; parameters as for `peaks_of_lanes`."""
+    """Predict recordings in the order given; `min_activation` and `peak_picking` as for `peaks_of_lanes`."""
     for recording in recordings:
         activations = activations_of(model, store.read(recording), floor_db=store.params.floor_db)
         peaks = peaks_of_lanes(

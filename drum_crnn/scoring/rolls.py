@@ -1,8 +1,7 @@
-"""A picture of transcriptions: what was heard against what was played, of the best, the median and the worst of them.
+"""A picture of references and estimates in the recordings with the best, the median and the worst F.
 
-Each lane is a row of two halves: what was played above, what was heard below. Onsets that belong together are in one
-colour in both halves, missed ones in another in the upper half alone, extra ones in a third in the lower half alone; so
-place says what colour says.
+Each lane is a row of two halves: references above, estimates below. Matched onsets have one colour in both halves,
+misses another one above, and extras a third one below. So the picture can be read without its colours.
 """
 
 import math
@@ -26,7 +25,7 @@ _ROW = _LOWER + _HALF + _GAP
 _LEGEND, _TITLE, _AXIS, _BETWEEN = 62, 24, 18, 16
 _MARK_WIDTH = 3
 _BACKGROUND, _TEXT, _GRID, _STRIPE = (255, 255, 255), (40, 40, 40), (205, 205, 205), (243, 244, 247)
-# Of Okabe and Ito, which those who confuse red and green can tell apart as well.
+# From the palette of Okabe and Ito, for people who cannot tell red from green.
 FOUND, MISSED, EXTRA = (0, 114, 178), (230, 159, 0), (204, 60, 120)
 
 
@@ -36,8 +35,8 @@ def paint_rolls(scored: Sequence[tuple[str, Matches]]) -> Image.Image:
     Parameters
     ----------
     scored : sequence of (str, Matches)
-        Names of recordings and their onsets. What ignore windows left out is not drawn. Recordings in which nothing
-        was played and nothing heard have no F, and are not chosen; of equal ones, names decide.
+        Names of recordings and their onsets. Onsets that ignore windows leave out are not drawn. Recordings without
+        references and estimates have no F and are not chosen. Equal ones are ordered by name.
 
     Returns
     -------

@@ -1,11 +1,10 @@
-"""An exact sweep of the threshold: what a lane scores at every threshold there is.
+"""An exact sweep of the threshold: the counts of a lane at every threshold.
 
-The onset F of a lane changes only at the activations of its peaks, so it can be computed at every threshold there is
-instead of on a grid. Peaks are taken from the highest activation downwards and added to a maximum matching with the
-references, one augmenting path at a time. A peak raises the size of the matching by one or by nothing, and if it
-does, by a path that starts at it. So after each peak the number of pairs is the one `mir_eval.util.match_events` finds
-among the peaks so far (a test compares them). Ignore windows follow the rule of `drum_crnn.scoring.counting`, which
-leaves the same peaks out at every threshold.
+The F of a lane changes only at the activations of its peaks, so a sweep over them is exact, and no grid is needed.
+Peaks are added to a maximum matching with the references, from the highest activation downwards. A peak raises the size
+of the matching by one or not at all; if it does, by an augmenting path that starts at the peak. So after each peak, the
+number of pairs is the one that `mir_eval.util.match_events` finds among the peaks so far (a test compares them). Ignore
+windows follow the rules of `drum_crnn.scoring.counting`, which leave out the same peaks at every threshold.
 
 References
 ----------
@@ -47,7 +46,7 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class LanePeaks:
-    """The peaks of one lane in one recording, and the reference onsets to be found there.
+    """The peaks of one lane in one recording, and its reference onsets.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ class LanePeaks:
     reference_s : float64 array, shape (n_references,)
         Seconds, not decreasing.
     ignore : IgnoreWindows
-        Those of the recording; other lanes' do no harm.
+        Those of the recording; windows of other lanes have no effect.
     """
 
     lane: int
@@ -79,7 +78,7 @@ def peaks_of_lanes(
     min_activation: float,
     params: PeakPickingParams,
 ) -> list[LanePeaks]:
-    """Find the peaks of every lane of one recording, toms pooled or not as `params` say.
+    """Find the peaks of every lane of one recording; `params` say whether toms are pooled.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ def peaks_of_lanes(
     frame_rate : float
         Frames a second.
     min_activation : float
-        Lower peaks are left out, which saves time; no threshold below it may then be looked at.
+        Lower peaks are left out, which saves time. The counts are then wrong at thresholds below it.
 
     Returns
     -------
@@ -107,16 +106,16 @@ def peaks_of_lanes(
 
 @dataclass(frozen=True, eq=False)
 class ThresholdCurve:
-    """What a lane scores at every threshold there is, recordings pooled.
+    """Counts of a lane at every threshold, recordings pooled.
 
     Parameters
     ----------
     threshold : float64 array, shape (n_thresholds,)
-        The distinct activations of the peaks, decreasing. A peak of that activation is an onset: it is inclusive.
+        The distinct activations of the peaks, decreasing. Thresholds are inclusive: a peak of that activation counts.
     tp, fp : int64 array, shape (n_thresholds,)
         True and false positives at each threshold.
     n_references : int
-        Reference onsets that count; what is not a true positive is a false negative.
+        Reference onsets that count: true positives and false negatives together.
     """
 
     threshold: FloatArray
@@ -137,10 +136,10 @@ class ThresholdCurve:
 
 
 class BestPoint(NamedTuple):
-    """The best F of a curve, and where it is.
+    """The best F of a curve, its threshold, and the counts there.
 
-    `threshold` is the highest one that gives it. Where nothing can be found (no references, or no peaks), it is NaN
-    and the counts are those of no estimates at all; F is NaN if there are no references, else 0.
+    If several thresholds give the best F, `threshold` is the highest of them. Without references or without peaks it is
+    NaN, and the counts are those without estimates. F is then NaN if there are no references, and otherwise 0.
     """
 
     f: float
@@ -188,7 +187,7 @@ def merge_curves(curves: Sequence[ThresholdCurve]) -> ThresholdCurve:
 
 
 def best_f(curve: ThresholdCurve) -> BestPoint:
-    """The best F of a curve, whatever its threshold."""
+    """The point of a curve with the best F."""
     if curve.n_references == 0 or len(curve.threshold) == 0:
         return BestPoint(math.nan if curve.n_references == 0 else 0.0, math.nan, 0, 0, curve.n_references)
     f = LaneCounts(curve.tp, curve.fp, curve.fn).f()
@@ -199,7 +198,7 @@ def best_f(curve: ThresholdCurve) -> BestPoint:
 
 
 def best_counts(curves: Sequence[ThresholdCurve]) -> LaneCounts:
-    """Counts of each curve at its own best threshold, shape (n_curves,); precision, recall and F follow from them."""
+    """Counts of each curve at its own best threshold, shape (n_curves,)."""
     points = [best_f(curve) for curve in curves]
     return LaneCounts(
         np.array([point.tp for point in points], dtype=np.int64),
@@ -222,9 +221,9 @@ def counts_at(curves: Sequence[ThresholdCurve], threshold: FloatArray) -> LaneCo
 def _matching_growth(estimate_s: FloatArray, reference_s: FloatArray, *, tolerance_s: float) -> IntArray:
     """By how much (0 or 1) each estimate, added in the order given, raises the size of the maximum matching.
 
-    Shape (n_estimates,). The search for an augmenting path goes breadth first. One that fails has reached a set of
-    references which are all taken, by estimates that can only swap them among themselves: no later path can end in
-    it or lead through it, so it is never searched again, and all failures together look at each edge but once.
+    Shape (n_estimates,). The search for an augmenting path goes breadth first. A search that fails has reached a set of
+    references that are all matched, to estimates that can only exchange them among themselves. No later path can end in
+    that set or lead through it. So it is never searched again, and all failures together visit each edge once.
     """
     # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
     first = np.searchsorted(reference_s, estimate_s - tolerance_s, side="left").tolist()
@@ -236,7 +235,7 @@ def _matching_growth(estimate_s: FloatArray, reference_s: FloatArray, *, toleran
     def augment(start: int) -> bool:
         reached_from: dict[int, int] = {}
         frontier = [start]
-        for estimate in frontier:  # grows while it is walked through
+        for estimate in frontier:  # grows during the loop
             for reference in range(first[estimate], end[estimate]):
                 if is_closed[reference] or reference in reached_from:
                     continue
@@ -259,7 +258,7 @@ def _matching_growth(estimate_s: FloatArray, reference_s: FloatArray, *, toleran
 
 
 def _curve_of_steps(activation: FloatArray, tp: IntArray, fp: IntArray, n_references: int) -> ThresholdCurve:
-    """Add up true and false positives that appear at `activation`, all shape (n_steps,), from above."""
+    """The curve of true and false positives that begin to count at `activation`; all have shape (n_steps,)."""
     order = np.argsort(-activation, kind="stable")
     threshold = activation[order]
     last_of_equals = np.flatnonzero(np.diff(threshold, append=-np.inf))

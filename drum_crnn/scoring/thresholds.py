@@ -1,4 +1,4 @@
-"""Choosing thresholds: a choice for each lane that should hold on other recordings as well."""
+"""Choosing a threshold for each lane that should also suit other recordings."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple, Self
@@ -28,9 +28,9 @@ BoolArray = NDArray[np.bool_]
 
 
 Rule = Literal["best", "plateau", "halfway", "fixed", "together", "given"]
-# Those that choose; "given" does not.
+# The rules that choose by the curves; "given" does not.
 RULES: tuple[Rule, ...] = ("best", "plateau", "halfway", "fixed", "together")
-_FIXED = 0.5  # what a calibrated activation would be cut at
+_FIXED = 0.5  # with reliable activations, a peak above it is more often right than wrong
 
 
 class ThresholdParams(ParamsSection):
@@ -38,12 +38,12 @@ class ThresholdParams(ParamsSection):
 
     section: ClassVar[str] = "thresholds"
 
-    # Thresholds stay within these, so that no rare lane gets an extreme one that a handful of onsets won.
+    # Limits of the thresholds, so that a handful of onsets cannot give a rare lane an extreme one.
     floor: float = Field(gt=0, lt=1)
     ceiling: float = Field(gt=0, le=1)
-    # A lane with fewer reference onsets than this takes the threshold that is best for all lanes together.
+    # A lane with fewer reference onsets gets the threshold that is chosen for all lanes together.
     min_onsets: int = Field(ge=1)
-    # F this much below the best counts as just as good (0.002 is a fifth of a percentage point).
+    # An F this much below the best counts as equally good (0.002 is a fifth of a percentage point).
     tie_tolerance: float = Field(ge=0, lt=1)
     # How a threshold is chosen from a curve: see `choose_threshold`.
     rule: Rule
@@ -65,28 +65,28 @@ class ThresholdParams(ParamsSection):
 
 
 class TunedThresholds(NamedTuple):
-    """The thresholds of all lanes and how they came about."""
+    """The thresholds of all lanes, and which of them were chosen for all lanes together."""
 
     threshold: FloatArray  # shape (n_lanes,), inclusive
-    pooled: float  # what lanes with too few onsets take
-    is_pooled: BoolArray  # shape (n_lanes,): which lanes these are
+    pooled: float  # the threshold of lanes with too few onsets
+    is_pooled: BoolArray  # shape (n_lanes,): which lanes have too few
 
 
 def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float:
-    """Choose a threshold that is good here and should be elsewhere, by `params.rule`.
+    """Choose the threshold of one curve by `params.rule`, between `floor` and `ceiling`.
 
-    - best: the highest one that gives the best F here.
-    - plateau: of the thresholds from `floor` to `ceiling`, those whose F is within `tie_tolerance` of the best among
-      them form one or more intervals; the middle of the widest one is taken (the lowest of equals). The chance peak of
-      the curve, which another recording will not repeat, may lie at the edge of a steep side.
-    - halfway: between the middle of the plateau and 0.5, since what is chosen on few kits is partly chance.
+    - best: the highest threshold with the best F.
+    - plateau: the thresholds whose F is within `tie_tolerance` of the best form one or more intervals. The middle of
+      the widest interval is chosen (the lowest of equals). The best F itself may be a chance peak beside a steep slope,
+      which other recordings will not repeat.
+    - halfway: between the middle of the plateau and 0.5, since a choice on few kits is partly chance.
     - fixed: 0.5.
-    - together, given: not lane by lane, see `tune`; for a single curve, as plateau.
+    - together, given: these rules concern all lanes at once, see `tune`; for a single curve, as plateau.
 
     Raises
     ------
     ValueError
-        If the curve has no references: nothing tells one threshold from another.
+        If the curve has no references, so that no threshold is better than another.
     """
     if curve.n_references == 0:
         raise ValueError("a curve without reference onsets has no best threshold")
@@ -103,14 +103,16 @@ def choose_threshold(curve: ThresholdCurve, *, params: ThresholdParams) -> float
 
 
 def _stretches(curve: ThresholdCurve, params: ThresholdParams) -> tuple[FloatArray, FloatArray]:
-    """Ends of the stretches from `floor` to `ceiling` within which nothing changes: (low, high], the first with its
-    lower end."""
+    """Ends of the intervals (low, high] from `floor` to `ceiling` in which counts stay the same.
+
+    The first interval holds its lower end too.
+    """
     inner = curve.threshold[(curve.threshold >= params.floor) & (curve.threshold < params.ceiling)][::-1]
     return np.concatenate([[params.floor], inner]), np.concatenate([inner, [params.ceiling]])
 
 
 def _middle_of_plateau(low: FloatArray, high: FloatArray, score: FloatArray, *, tolerance: float) -> float:
-    """Middle of the widest interval of stretches that score within `tolerance` of the best; the lowest of equals."""
+    """Middle of the widest run of intervals that score within `tolerance` of the best; the lowest of equals."""
     is_good = score >= score.max() - tolerance
     edges = np.flatnonzero(np.diff(is_good, prepend=False, append=False))
     first, last = edges[::2], edges[1::2] - 1
@@ -121,8 +123,8 @@ def _middle_of_plateau(low: FloatArray, high: FloatArray, score: FloatArray, *, 
 def _best_together(curves: Sequence[ThresholdCurve], params: ThresholdParams) -> FloatArray:
     """Thresholds that give the best F of all lanes pooled, shape (n_lanes,).
 
-    Where F is the best there is, no lane gains by a change: each maximises 2 tp − F (tp + fp), since
-    F = 2 tp / (tp + fp + references) over all lanes. In turn, F and the thresholds follow from each other.
+    Over all lanes, F = 2 tp / (tp + fp + references). At the best F, each lane's threshold therefore maximises
+    2 tp − F (tp + fp). F and the thresholds are computed from each other in turn, until F stops growing.
 
     References
     ----------
@@ -144,10 +146,10 @@ def _best_together(curves: Sequence[ThresholdCurve], params: ThresholdParams) ->
 
 
 class Transfer(NamedTuple):
-    """What the thresholds chosen on one group of recordings are worth on another.
+    """The score that thresholds chosen on one group of recordings give on another.
 
-    `f` is the F of all lanes pooled on `used_on` with the thresholds chosen on `chosen_on`; `f_own` with those that
-    give each lane's best F on `used_on` itself.
+    `f` is the F of all lanes pooled on `used_on`, with the thresholds chosen on `chosen_on`. `f_own` is the F with the
+    thresholds that give each lane's best F on `used_on` itself.
     """
 
     rule: Rule
@@ -158,12 +160,12 @@ class Transfer(NamedTuple):
 
 
 def transfers(curves_of: Mapping[str, Sequence[ThresholdCurve]], *, params: ThresholdParams) -> list[Transfer]:
-    """Use the thresholds of each group on every other group, by every rule.
+    """Score the thresholds of each group on every other group, for every rule.
 
     Parameters
     ----------
     curves_of : mapping of str to sequence of ThresholdCurve
-        One curve a lane, of each group; groups without a reference are left out.
+        One curve a lane for each group; groups without references are left out.
     """
     groups = {name: curves for name, curves in curves_of.items() if any(curve.n_references for curve in curves)}
     found = []
@@ -181,10 +183,10 @@ def transfers(curves_of: Mapping[str, Sequence[ThresholdCurve]], *, params: Thre
 def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedThresholds:
     """Choose the threshold of each lane.
 
-    A lane with fewer than `min_onsets` references takes the threshold chosen for all lanes together. The rule
-    "together" looks at all lanes at once: it wants the best F of all onsets pooled. What is best for a rare lane alone
-    may be many false alarms for a few onsets more, which the pooled F does not pay for. The rule "given" takes
-    `params.given`: thresholds that were chosen elsewhere, for a model that has heard every kit there is to choose on.
+    A lane with fewer than `min_onsets` references gets the threshold chosen for all lanes together. The rule "together"
+    maximises the F of all onsets pooled. (The best F of a rare lane may cost many false positives for a few more hits,
+    which lowers the pooled F.) The rule "given" uses `params.given`: thresholds chosen elsewhere, for a model that is
+    trained on all kits, so that none is left to choose on.
 
     Parameters
     ----------
@@ -199,7 +201,7 @@ def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedT
     everything = merge_curves(curves)
     if everything.n_references == 0:
         raise DrumCrnnError(
-            "thresholds: the validation split has no onset in any lane, so there is nothing to tune by; "
+            "thresholds: the validation split has no onset in any lane, so thresholds cannot be tuned; "
             "put recordings with onsets in the validation split"
         )
     pooled = choose_threshold(everything, params=params)

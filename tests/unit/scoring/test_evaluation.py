@@ -141,7 +141,7 @@ def test_lane_table_holds_counts_and_scores(evaluation: Evaluation) -> None:
     assert float(rows["kick"]["velocity_mae"]) == 5.0
     assert float(rows["all"]["f1"]) == scores["f1"]
     assert rows["crash"]["f1"] == rows["crash"]["f1_low"] == rows["crash"]["velocity_mae"] == ""
-    assert rows["hihat"]["f1"] == "0.0"  # heard and never played: wrong, not undefined
+    assert rows["hihat"]["f1"] == "0.0"  # estimates without references: wrong, not undefined
 
 
 def test_conditions_have_scores_of_their_own(evaluation: Evaluation) -> None:
@@ -172,7 +172,7 @@ def test_tables_of_kits_and_styles(evaluation: Evaluation) -> None:
     assert float(styles["jazz"]["f1"]) == 0.0
 
 
-def test_confusion_says_what_was_heard_instead_and_its_sums_match(evaluation: Evaluation) -> None:
+def test_confusion_says_which_lane_is_predicted_instead_and_its_sums_match(evaluation: Evaluation) -> None:
     _, tables = evaluation.run()
     table = {(row["played"], row["heard"]): int(row["onsets"]) for row in tables["confusion"]}
     assert len(table) == 81
@@ -256,7 +256,7 @@ def test_reliability_says_which_share_of_the_peaks_is_right(evaluation: Evaluati
     ]
 
 
-def test_a_picture_shows_what_was_played_and_heard(evaluation: Evaluation) -> None:
+def test_a_picture_shows_references_and_estimates(evaluation: Evaluation) -> None:
     """Of the same onsets as the scores: a has a missed kick, b an extra ride, c nothing but pairs."""
     evaluation.run()
     with Image.open(evaluation.root / "metrics" / "evaluation" / "rolls.png") as picture:
@@ -282,7 +282,7 @@ def test_same_input_gives_the_same_bytes(evaluation: Evaluation) -> None:
     assert files == {path: path.read_bytes() for path in (evaluation.root / "metrics").rglob("*") if path.is_file()}
 
 
-def test_nothing_played_and_nothing_heard_is_null_and_not_nan(evaluation: Evaluation) -> None:
+def test_no_references_and_no_estimates_is_null_and_not_nan(evaluation: Evaluation) -> None:
     make_labels(dict.fromkeys("abc", onsets())).write(evaluation.root / "labels.h5")
     evaluation.model.peaks = {name: [] for name in PREDICTED}
     scores, tables = evaluation.run()

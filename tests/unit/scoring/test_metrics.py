@@ -251,9 +251,9 @@ class TestVelocity:
     )
     def test_velocity_f_is_that_of_mir_eval(self, strokes: list[tuple[int, int, int, bool, bool]]) -> None:
         # A stroke every half second, so that both ways of matching find the same pairs.
-        strokes = [*strokes, (0, 64, 64, True, True)]  # mir_eval wants at least one onset in each split
+        strokes = [*strokes, (0, 64, 64, True, True)]  # mir_eval wants at least one reference and one estimate
         reference = played(*[(n / 2, lane, v) for n, (lane, v, _, is_played, _) in enumerate(strokes) if is_played])
-        estimate = played(*[(n / 2 + 0.02, lane, v) for n, (lane, _, v, _, is_heard) in enumerate(strokes) if is_heard])
+        estimate = played(*[(n / 2 + 0.02, lane, v) for n, (lane, _, v, _, is_found) in enumerate(strokes) if is_found])
         matched = mir_eval.transcription_velocity.match_notes(
             np.stack([reference.time_s, reference.time_s + 0.1], axis=1),
             100.0 * 2.0**reference.lane,
@@ -302,7 +302,7 @@ class TestConfusion:
         np.testing.assert_array_equal(table, expected)
 
     def test_what_was_found_in_its_own_lane_is_no_stand_in(self) -> None:
-        # The kick was heard; the snare heard at the same time is an extra, not a kick taken for a snare.
+        # The kick is found; the snare estimated at the same time is an extra, not a kick taken for a snare.
         table = match_onsets(
             played((1.0, KICK)), played((1.0, KICK), (1.0, SNARE)), NO_WINDOWS, tolerance_s=0.05
         ).confusion()
