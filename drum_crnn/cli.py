@@ -161,30 +161,34 @@ def preset(
 @app.command()
 @errors_as_messages
 def search(
-    space: Annotated[Path, typer.Argument(help="A file of keys of params.yaml, each with its choices or range.")],
-    trials: Annotated[int, typer.Option(min=1, help="How many there should be in the end.")] = 20,
-    jobs: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 1,
-    metric: Annotated[str, typer.Option(help="In the validation split: f1, f1_LANE, or loss (least is best).")] = "f1",
-    seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
-    name: Annotated[str | None, typer.Option(help="Of the experiments; by default that of the file.")] = None,
+    space: Annotated[Path, typer.Argument(help="A YAML file: keys of params.yaml, each with a range or its choices.")],
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials, including those that are done.")] = 20,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of trials that run at the same time.")] = 1,
+    metric: Annotated[
+        str, typer.Option(help="Score on the validation split: f1, f1_LANE such as f1_kick, or loss (lowest is best).")
+    ] = "f1",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the sampler.")] = 0,
+    name: Annotated[
+        str | None, typer.Option(help="Prefix of the experiments' names; defaults to the file's name.")
+    ] = None,
 ) -> None:
-    """Search parameters: trials become experiments NAME-0, NAME-1, …, each proposed by what the earlier ones showed.
+    """Search for better params: Optuna proposes trials, and DVC runs them as experiments NAME-0, NAME-1, …
 
-    The same command goes on where it was stopped; with more trials, it adds some; when all are done, it lists them.
+    The same command resumes an interrupted search. With a larger --trials, it adds trials; when all are done, it lists
+    them.
     """
-    from drum_crnn.workbench.search import ranked, read_space
+    from drum_crnn.workbench.search import read_space
     from drum_crnn.workbench.search import search as run_search
 
     name = name or space.stem
-    found = run_search(read_space(space), name, n_trials=trials, n_jobs=jobs, metric=metric, seed=seed)
-    best = ranked(found, metric)
-    if not best:
+    ranking = run_search(read_space(space), name, n_trials=trials, n_jobs=jobs, metric=metric, seed=seed)
+    if not ranking:
         raise DrumCrnnError("no trial has a score")
-    table = Table("trial", *found[best[0]].values, f"validation {metric}")
-    for number in best:
-        table.add_row(f"{name}-{number}", *found[number].values.values(), f"{found[number].score:.4f}")
+    table = Table("trial", *ranking[0].values, f"validation {metric}")
+    for trial in ranking:
+        table.add_row(trial.name, *trial.values.values(), f"{trial.score:.4f}")
     Console().print(table)
-    say(f"to make the best the current state: dvc exp apply {name}-{best[0]}")
+    say(f"to apply the best trial to the workspace: dvc exp apply {ranking[0].name}")
 
 
 @app.command()

@@ -1,52 +1,141 @@
-"""A Bayesian search over parameters, whose trials are experiments of DVC, run by DVC's queue.
+"""A Bayesian search over parameters: Optuna proposes and remembers trials, DVC runs each of them as an experiment.
 
-Nothing is kept but those experiments: the values of a trial and its score are read back from them. So a search that was
-stopped, or killed, is continued by the same call. Trials are judged by the validation split. They run to the end all
-the same, since an experiment would else show the scores of the commit that it began with as if they were its own.
+A trial is a child process, `dvc exp run --temp`. Optuna's storage has its values before it starts, so a search that was
+stopped or killed resumes with the trials that it had begun. Trials are judged by the validation split. None is pruned:
+an experiment whose training was cut short would show the scores of its baseline as if they were its own.
 """
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
+import math
+import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import psutil
-from dvc.api import DVCFileSystem
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-from dvc.repo.experiments.utils import exp_refs_by_baseline
-from ruamel.yaml import YAML
-from scmrepo.exceptions import SCMError
 
 from drum_crnn.foundation.console import say, warn
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.params import PARAMS_FILE
-from drum_crnn.foundation.stopping import stop_on_signals
+from drum_crnn.foundation.stopping import StopRequest, stop_on_signals
 from drum_crnn.music.lanes import LANES
 from drum_crnn.workbench.presets import read_yaml
 
-__all__ = ["Trial", "propose", "ranked", "read_space", "search"]
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Dvc", "State", "Trial", "read_space", "search"]
 
 Space = Mapping[str, Any]  # Optuna's distributions by dotted key; its import has to wait until somebody searches
+Process = subprocess.Popen[bytes]
 
+_FOLDER = Path("logs/searches")  # git ignores it
 _METRICS = ("f1", *(f"f1_{lane}" for lane in LANES), "loss")
 _CURVES = "metrics/training/plots/metrics/validation"  # of the stage `train`, an epoch a line
-_WAIT_S = 2.0  # between two looks at the queue
+_POLL_S = 0.2
+_REPEAT_S = 30.0  # between two interrupts of one trial
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A finished trial: its values, by dotted key and as JSON, and its score, None if its training left none."""
+    """A trial that has a score: the name of its experiment, and its values by dotted key, as JSON."""
 
+    name: str
     values: Mapping[str, str]
-    score: float | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A commit, its params by dotted key, and the experiments that began with it, by name."""
+
+    commit: str
+    params: Mapping[str, Any]
+    experiments: "Mapping[str, State]" = field(default_factory=dict)
+
+
+class Dvc:
+    """What a search asks of DVC, by its commands and its public API, in the project of the working directory."""
+
+    def look(self, commit: str = "HEAD") -> State:
+        """A commit and its finished experiments, with the params of the workspace.
+
+        Raises
+        ------
+        DrumCrnnError
+            If there is no command `dvc`, or it refuses.
+        """
+        if shutil.which("dvc") is None:
+            raise DrumCrnnError("there is no command `dvc`; activate the environment: source .venv/bin/activate")
+        command = ["dvc", "exp", "show", "--json", "--rev", commit]
+        # In a session of its own: Ctrl-C is for the search, which waits for this.
+        done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+        if done.returncode != 0:
+            raise DrumCrnnError(f"DVC: {done.stderr.strip().removeprefix('ERROR: ')}")
+        workspace, baseline = json.loads(done.stdout)
+        experiments = {
+            entry["name"]: State(entry["revs"][0]["rev"], _params_of(entry["revs"][0]))
+            for entry in baseline["experiments"] or []
+            if (entry["executor"] or {}).get("state") not in ("queued", "running", "failed")  # in DVC's queue
+        }
+        return State(baseline["rev"], _params_of(workspace), experiments)
+
+    def start(self, name: str, values: Mapping[str, str], log: IO[bytes]) -> Process:
+        """Begin an experiment in a temporary copy of the workspace and a session of its own; `log` gets its output."""
+        settings = [f"--set-param={key}={text}" for key, text in values.items()]
+        return subprocess.Popen(
+            ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name, *settings, "evaluate"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+            preexec_fn=_heed_interrupts,
+        )
+
+    def has_begun(self, log: Path) -> bool:
+        """Whether an experiment is in its own folder; until then DVC changes the workspace, and its stash, and back."""
+        return b"Reproducing experiment" in log.read_bytes()
+
+    def score(self, commit: str, metric: str) -> float | None:
+        """A metric of the validation split at the epoch of the best F, of which the weights are; None without one."""
+        from dvc.api import DVCFileSystem
+
+        files = DVCFileSystem(rev=commit)
+        try:
+            f, curve = (_curve(files.read_text(f"{_CURVES}/{name}.tsv")) for name in ("f1", metric))
+        except FileNotFoundError:
+            return None
+        return curve.get(max(f, key=f.__getitem__))
+
+
+def _params_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    if state["error"]:
+        raise DrumCrnnError(f"DVC: {state['error']['msg']}")
+    return {key: value for file in state["data"]["params"].values() for key, value in _flat(file.get("data")).items()}
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a script runs in the background
+
+
+def _curve(table: str) -> dict[int, float]:
+    return {int(step): float(value) for step, value in list(csv.reader(io.StringIO(table), delimiter="\t"))[1:]}
+
+
+def _flat(params: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested groups, by dotted key."""
+    if not isinstance(params, dict):
+        return {prefix.removesuffix("."): params}
+    return {name: value for key in params for name, value in _flat(params[key], f"{prefix}{key}.").items()}
 
 
 def read_space(file: Path, params_file: Path = PARAMS_FILE) -> Space:
@@ -83,149 +172,208 @@ def read_space(file: Path, params_file: Path = PARAMS_FILE) -> Space:
             raise DrumCrnnError(f"{file}: {key}: {error}") from None
     if not space:
         raise DrumCrnnError(f"{file}: names nothing to search")
-    return space
+    return dict(sorted(space.items()))
 
 
-def propose(space: Space, trials: Mapping[int, Trial], number: int, *, metric: str, seed: int) -> dict[str, str]:
-    """The values for trial `number`, after what the finished `trials` have shown.
-
-    A function of its arguments: a search that was stopped proposes what it would have proposed without that.
-    """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    sampler = optuna.samplers.TPESampler(seed=own_seed)
-    study = optuna.create_study(sampler=sampler, direction="minimize" if metric == "loss" else "maximize")
-    for _, trial in sorted(trials.items()):
-        if trial.score is not None:
-            params = {
-                key: text if isinstance(space[key], optuna.distributions.CategoricalDistribution) else json.loads(text)
-                for key, text in trial.values.items()
-            }
-            with contextlib.suppress(ValueError):  # it lies outside of the space, which was larger when it ran
-                study.add_trial(optuna.create_trial(params=params, distributions=dict(space), value=trial.score))
-    values = study.ask(dict(space)).params
-    for key, distribution in space.items():
-        if isinstance(distribution, optuna.distributions.FloatDistribution) and distribution.step is None:
-            values[key] = min(max(float(f"{values[key]:.4g}"), distribution.low), distribution.high)  # legible
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-
-
-def ranked(trials: Mapping[int, Trial], metric: str) -> list[int]:
-    """The numbers of the trials that have a score, the best first."""
-    scores = {number: trial.score for number, trial in trials.items() if trial.score is not None}
-    return sorted(scores, key=lambda number: (scores[number] * (1 if metric == "loss" else -1), number))
-
-
-def search(space: Space, name: str, *, n_trials: int, n_jobs: int, metric: str, seed: int) -> dict[int, Trial]:
-    """Run what is missing of the trials NAME-0 to NAME-(`n_trials` - 1), and return what is finished, by number.
+def search(
+    space: Space, name: str, *, n_trials: int, n_jobs: int, metric: str, seed: int, dvc: Dvc | None = None
+) -> list[Trial]:
+    """Run what is missing of the trials NAME-0 to NAME-(`n_trials` - 1), and return those with a score, the best first.
 
     Raises
     ------
     DrumCrnnError
-        If DVC refuses, or an experiment of this name is of another search.
+        If DVC refuses, or the search began with another commit, metric, seed, space or params.
     Interrupted
-        If this process is told to stop; then it stops the trials that run.
+        If this process is told to stop; then it has stopped the trials that ran.
     """
     if metric not in _METRICS:
         raise DrumCrnnError(f"--metric {metric}: choose one of the validation split: {', '.join(_METRICS)}")
-    if shutil.which("dvc") is None:  # its queue would wait for ever
-        raise DrumCrnnError("there is no command `dvc`; activate the environment: source .venv/bin/activate")
-    names = {number: f"{name}-{number}" for number in range(n_trials)}
-    trials: dict[int, Trial] = {}
-    queued, failed = set[int](), set[int]()
-    with stop_on_signals() as stop, _dvc() as repo:
-        queue, commit = repo.experiments.celery_queue, repo.scm.get_rev()
-        _forget_the_dead(queue, set(names.values()))
-        while True:
-            status = {task["name"]: task["status"] for task in queue.status()}
-            if repo.scm.get_rev() != commit:
-                raise DrumCrnnError("another commit was checked out; the same command begins a search from there")
-            refs = {ref.name: str(ref) for ref in exp_refs_by_baseline(repo.scm, {commit})[commit]}
-            going = [number for number in names if status.get(names[number]) in ("Queued", "Running")]
-            for number in sorted(names.keys() - trials.keys() - {*going}):
-                if names[number] in refs:
-                    trials[number] = trial = _read(names[number], repo.scm.get_ref(refs[names[number]]), space, metric)
-                    score = "has no score" if trial.score is None else f"validation {metric} {trial.score:.4f}"
-                    say(f"{names[number]}: {score} with {_settings(trial.values)}")
-                elif number in queued - failed:
-                    failed.add(number)
-                    warn(f"{names[number]}: failed; `dvc queue logs {names[number]}` says why")
-            missing = sorted(names.keys() - trials.keys() - failed - {*going})
-            if not missing and not going:
-                return trials
-            if stop:
-                _cancel(queue, {names[number]: status[names[number]] for number in going})
-                raise Interrupted("stopped, and so were the trials that ran; the same command goes on")
-            for number in missing[: max(n_jobs - len(going), 0)]:
-                values = propose(space, trials, number, metric=metric, seed=seed)
-                if names[number] in status:
-                    _cancel(queue, {names[number]: status[names[number]]})
-                with contextlib.redirect_stdout(io.StringIO()):  # DVC talks
-                    settings = [f"{key}={text}" for key, text in values.items()]
-                    repo.experiments.run(queue=True, name=names[number], params=settings, targets=["evaluate"])
-                queued.add(number)
-                say(f"{names[number]}: queued with {_settings(values)}")
-            if next(queue.iter_queued(), None) is not None:
-                queue.start_workers(n_jobs)  # those that there are not yet; they end when the queue is empty
-            time.sleep(_WAIT_S)
+    with stop_on_signals() as stop:
+        this = _Search(dvc or Dvc(), name, space, metric, seed)
+        this.run(n_trials, n_jobs, stop)
+    return this.ranked()
 
 
-@contextlib.contextmanager
-def _dvc() -> Iterator[Repo]:
+class _Search:
+    """A search in Optuna's storage: a trial is RUNNING until its experiment is there, and FAIL if that has no score."""
+
+    def __init__(self, dvc: Dvc, name: str, space: Space, metric: str, seed: int) -> None:
+        self.dvc, self.name, self.space, self.metric, self.seed = dvc, name, space, metric, seed
+        now = dvc.look()
+        self.study = _open_study(_FOLDER / f"{name}.journal", is_loss=metric == "loss")
+        if "begun" not in self.study.user_attrs:
+            self.study.set_user_attr("begun", self._definition(now))
+        self.begun: dict[str, Any] = self.study.user_attrs["begun"]
+        if self.begun["--metric"] != metric:
+            self._refuse_changes(now)
+
+    def run(self, n_trials: int, n_jobs: int, stop: StopRequest) -> None:
+        """Run the trials that are missing, `n_jobs` at a time; each is tried once."""
+        running: dict[int, Process] = {}
+        tried: set[int] = set()
+        try:
+            while not stop:
+                alive = {number: process for number, process in running.items() if process.poll() is None}
+                ended = [*running.keys() - alive.keys()]
+                if preparing := [number for number in alive if not self.dvc.has_begun(self._log(number))]:
+                    _wait(alive[preparing[0]])  # and leave the workspace alone
+                elif ended:
+                    del running[ended[0]]
+                    self._judge(ended[0])
+                elif len(running) < n_jobs and (number := self._next(n_trials, tried)) is not None:
+                    tried.add(number)
+                    if process := self._start(number):
+                        running[number] = process
+                elif running:
+                    _wait(next(iter(running.values())))
+                else:
+                    return
+            raise Interrupted("stopped, and so are the trials that ran; the same command runs them again and goes on")
+        finally:
+            _interrupt(running.values())
+
+    def ranked(self) -> list[Trial]:
+        """The trials that have a score, the best first."""
+        trials = [
+            Trial(self._called(trial.number), trial.user_attrs["values"], trial.value)
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.value is not None
+        ]
+        return sorted(trials, key=lambda trial: trial.score, reverse=self.metric != "loss")
+
+    def _definition(self, now: State) -> dict[str, Any]:
+        """What a search is, besides its trials."""
+        ranges = {key: str(distribution) for key, distribution in self.space.items()}
+        return {"commit": now.commit, "--metric": self.metric, "--seed": self.seed, **now.params, **ranges}
+
+    def _refuse_changes(self, now: State) -> None:
+        if changed := _differences(self.begun, self._definition(now)):
+            was = ", ".join(f"{key} {self.begun.get(key)!s:.60}" for key in changed)
+            raise DrumCrnnError(f"search {self.name} began with {was}; go back to that, or give another --name")
+
+    def _next(self, n_trials: int, tried: set[int]) -> int | None:
+        """The number of a trial that an earlier process left, or else of a new one."""
+        import optuna
+
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials[:n_trials]:
+            if trial.state == optuna.trial.TrialState.RUNNING and trial.number not in tried:
+                if "values" in trial.user_attrs:
+                    return trial.number
+                self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # killed while it was proposed
+        if len(trials) >= n_trials:
+            return None
+        # A trial has a sampler of its own: its values depend on the finished trials, not on where a search resumed.
+        own_seed = int(np.random.SeedSequence([self.seed, len(trials)]).generate_state(1)[0])
+        self.study.sampler = optuna.samplers.TPESampler(seed=own_seed)
+        proposed = self.study.ask(dict(self.space))
+        proposed.set_user_attr("values", {key: _text(proposed.params[key], self.space[key]) for key in self.space})
+        return proposed.number
+
+    def _start(self, number: int) -> Process | None:
+        """Start a trial, unless its experiment is already there."""
+        now = self.dvc.look()
+        self._refuse_changes(now)
+        name, log, values = self._called(number), self._log(number), self._values(number)
+        if name in now.experiments:
+            self._tell(number, now.experiments[name])
+            return None
+        with log.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by all processes that write to it
+            except BlockingIOError:
+                raise DrumCrnnError(
+                    f"{name} still runs, started by another `drum-crnn search`; {log} has its output; when it has "
+                    "ended, run the same command again"
+                ) from None
+            file.truncate(0)
+            say(f"{name}: begins with {_listed(values)}; {log} has its output")
+            return self.dvc.start(name, values, file)
+
+    def _judge(self, number: int) -> None:
+        """Read what a trial has left."""
+        experiments, name = self.dvc.look(self.begun["commit"]).experiments, self._called(number)
+        if name in experiments:
+            self._tell(number, experiments[name])
+        else:
+            warn(f"{name}: failed; {self._log(number)} says why, and the same command tries it again")
+
+    def _tell(self, number: int, experiment: State) -> None:
+        """Tell Optuna the score of an experiment."""
+        from optuna.trial import TrialState
+
+        name, values = self._called(number), self._values(number)
+        expected = {key: self.begun.get(key) for key in experiment.params}
+        expected |= {key: json.loads(text) for key, text in values.items()}
+        if others := _differences(expected, experiment.params):
+            raise DrumCrnnError(
+                f"experiment {name} is of another search: it differs in {', '.join(others)}; `dvc exp remove {name}`, "
+                "or give this search another --name"
+            )
+        score = self.dvc.score(experiment.commit, self.metric)
+        if score is None or not math.isfinite(score):
+            self.study.tell(number, state=TrialState.FAIL)
+            say(f"{name}: has no score with {_listed(values)}")
+        else:
+            self.study.tell(number, score)
+            say(f"{name}: validation {self.metric} {score:.4f} with {_listed(values)}")
+
+    def _values(self, number: int) -> dict[str, str]:
+        values: dict[str, str] = self.study.get_trials(deepcopy=False)[number].user_attrs["values"]
+        return values
+
+    def _called(self, number: int) -> str:
+        return f"{self.name}-{number}"
+
+    def _log(self, number: int) -> Path:
+        return _FOLDER / f"{self._called(number)}.log"
+
+
+def _open_study(journal: Path, *, is_loss: bool) -> "optuna.Study":
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Repo() as repo:
-            yield repo
-    except (DvcException, SCMError) as error:
-        raise DrumCrnnError(f"DVC: {error}") from None
-
-
-def _read(name: str, commit: str, space: Space, metric: str) -> Trial:
-    """A trial as its experiment has it: scored at the epoch of the best F, of which the weights are."""
-    files = DVCFileSystem(rev=commit)
-    params, here = _flat(YAML(typ="safe").load(files.read_text(str(PARAMS_FILE)))), _flat(read_yaml(PARAMS_FILE))
-    if others := {key for key in {*params, *here} - {*space} if params.get(key) != here.get(key)}:
+        if journal.exists() and not f"\n{journal.read_text(encoding='utf-8')}".endswith("\n"):
+            raise ValueError("its last line is cut short")  # Optuna would write on behind it
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal)))
+        direction: Literal["minimize", "maximize"] = "minimize" if is_loss else "maximize"
+        return optuna.create_study(storage=storage, study_name=journal.stem, direction=direction, load_if_exists=True)
+    except ValueError as error:
         raise DrumCrnnError(
-            f"experiment {name} has another {', '.join(sorted(others))} than {PARAMS_FILE}, which this search does not "
-            "vary; set it back, or give the search another --name"
-        )
-    values = {key: json.dumps(params[key]) for key in space}
-    try:
-        f, curve = (_curve(files.read_text(f"{_CURVES}/{score}.tsv")) for score in ("f1", metric))
-    except FileNotFoundError:
-        return Trial(values, None)
-    return Trial(values, curve.get(max(f, key=f.__getitem__)))
+            f"{journal}: is damaged ({error}); delete it, and the same command finds the experiments that are done"
+        ) from None
 
 
-def _curve(table: str) -> dict[int, float]:
-    return {int(step): float(value) for step, value in list(csv.reader(io.StringIO(table), delimiter="\t"))[1:]}
+def _text(value: Any, distribution: Any) -> str:
+    """A value as JSON; a number between two others has four digits."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if isinstance(distribution, FloatDistribution) and distribution.step is None:
+        value = min(max(float(f"{value:.4g}"), distribution.low), distribution.high)
+    return str(value) if isinstance(distribution, CategoricalDistribution) else json.dumps(value)
 
 
-def _flat(params: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of nested groups, by dotted key."""
-    if not isinstance(params, dict):
-        return {prefix.removesuffix("."): params}
-    return {name: value for key in params for name, value in _flat(params[key], f"{prefix}{key}.").items()}
+def _differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
+    return [key for key in {**left, **right} if left.get(key) != right.get(key)]
 
 
-def _settings(values: Mapping[str, str]) -> str:
+def _listed(values: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={text}" for key, text in values.items())
 
 
-def _cancel(queue: Any, tasks: Mapping[str, str]) -> None:
-    """Take tasks out of the queue, whatever their status, so that their names are free again."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        if running := [name for name, status in tasks.items() if status == "Running"]:
-            queue.kill(running)
-        if others := [name for name, status in tasks.items() if status != "Running"]:
-            queue.remove(others)
+def _wait(process: Process) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_POLL_S)
 
 
-def _forget_the_dead(queue: Any, names: set[str]) -> None:
-    """Tasks whose process is gone, as after a power cut, run for ever by what the queue knows."""
-    for entry in queue.iter_active():
-        process = queue.proc.get(entry.stash_rev)
-        if entry.name in names and process is not None and not psutil.pid_exists(process.pid):
-            with contextlib.suppress(DvcException):  # it has only just ended
-                _cancel(queue, {entry.name: "Running"})
+def _interrupt(processes: Iterable[Process]) -> None:
+    """Stop trials as Ctrl-C does: DVC puts the workspace in order, and a stage stops where it is safe."""
+    for process in processes:
+        while process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # DVC does not hear it as a stage ends
+                process.wait(_REPEAT_S)
