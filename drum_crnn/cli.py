@@ -174,8 +174,7 @@ def search(
 ) -> None:
     """Search for better params: Optuna proposes trials, and DVC runs them as experiments NAME-0, NAME-1, …
 
-    The same command resumes an interrupted search. With a larger --trials, it adds trials; when all are done, it lists
-    them.
+    The same command resumes an interrupted search. With a larger --trials, it adds trials. It ends with a ranking.
     """
     from drum_crnn.workbench.search import read_space
     from drum_crnn.workbench.search import search as run_search
