@@ -355,7 +355,7 @@ def sigterm_ends() -> Iterator[None]:
 def test_a_search_that_is_stopped_interrupts_its_trial_and_resumes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drum_crnn.search, "_REPEAT_S", 600.0)  # a busy machine may be slow to end it
+    monkeypatch.setattr(drum_crnn.workbench.search, "_REPEAT_S", 600.0)  # a busy machine may be slow to end it
     command = tmp_path / "bin" / "dvc"
     command.parent.mkdir()
     command.write_text(FAKE_COMMAND)
