@@ -1,15 +1,18 @@
 # `make repro` and `make test` need Python 3.11 or newer, make, and nothing else installed.
-# scripts/bootstrap.py makes .venv, installs the project, and says in a sentence what is in the way.
+# scripts/bootstrap.py makes .venv, installs the project with the versions of requirements.lock, and says in a sentence
+# what is in the way.
 
 # Name another Python with: make PYTHON=/path/to/python3.13 repro
 # Where nobody named one and python3 is too old, the newest one on PATH is taken.
 PYTHON ?= python3
 SEARCH := $(if $(filter file,$(origin PYTHON)),--search)
+# uv installs where it is on PATH, else pip. It does not read pip's configuration; take pip all the same with: make UV= ...
+UV ?= uv
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help repro experiments test lint format benchmarks bundle clean venv venv-dev
+.PHONY: help repro experiments test lint format benchmarks bundle lock clean venv venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +56,15 @@ bundle: venv ## put the small outs of dvc.lock into .dvc/bundled, the remote tha
 	rm -rf .dvc/bundled
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc push --remote bundled
 
+# What the lock names stays while pyproject.toml allows it; for the newest of all: rm requirements.lock && make lock.
+# One version for every Python and system (fewest), so that results do not depend on which one runs.
+lock: ## pin in requirements.lock what pyproject.toml asks for, with all extras (needs uv)
+	@command -v "$(UV)" >/dev/null || { \
+	    echo "error: uv was not found; pip install uv, or name one: make UV=/path/to/uv lock" >&2; \
+	    exit 1; }
+	"$(UV)" pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --all-extras --no-annotate \
+	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
 clean: ## remove caches; data, models, metrics and .venv stay
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
 	@find . \( -path ./.venv -o -path ./.git -o -path ./.dvc -o -path ./data -o -path ./models \) -prune \
@@ -62,4 +74,6 @@ venv venv-dev:
 	@command -v "$(PYTHON)" >/dev/null || { \
 	    echo "error: $(PYTHON) was not found; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3 ..." >&2; \
 	    exit 1; }
-	@"$(PYTHON)" scripts/bootstrap.py $(SEARCH) --extra plots $(if $(filter venv-dev,$@),--extra dev)
+	@"$(PYTHON)" scripts/bootstrap.py $(SEARCH) --uv "$(UV)" --extra plots $(if $(filter venv-dev,$@),--extra dev)
+	@$(BIN)/python scripts/offline_plots.py || \
+	    echo "pages of dvc plots will load their scripts from the network: see above for the reason"

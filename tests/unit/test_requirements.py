@@ -3,13 +3,12 @@
 import re
 import tomllib
 from itertools import chain
-from pathlib import Path
 
 import pytest
+from first_party import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ASKED = sorted({*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())})
 PINS = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
