@@ -12,7 +12,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help repro experiments test lint format benchmarks bundle lock clean venv venv-dev
+.PHONY: help repro experiments test test-unit lint format benchmarks bundle lock clean venv venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ experiments: venv ## compare experiments: parameters that differ, and scores
 
 test: venv-dev lint ## run the linter, the formatter's check, the type checker and all tests
 	$(BIN)/python -m pytest
+
+test-unit: venv-dev ## run the tests that start no servers, browsers or pipelines; arguments: make test-unit ARGS='-k midi'
+	$(BIN)/python -m pytest tests/unit $(ARGS)
 
 lint: venv-dev ## run the linter, the formatter's check and the type checker
 	$(BIN)/ruff check
