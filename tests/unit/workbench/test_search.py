@@ -336,6 +336,15 @@ except KeyboardInterrupt:
 """
 
 
+def make_command(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `dvc` mean another program."""
+    command = folder / "bin" / "dvc"
+    command.parent.mkdir()
+    command.write_text(text)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+
+
 @pytest.fixture
 def interrupts_are_ignored() -> Iterator[None]:
     """As in what a script runs in the background."""
@@ -356,11 +365,7 @@ def test_a_search_that_is_stopped_interrupts_its_trial_and_resumes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drum_crnn.workbench.search, "_REPEAT_S", 600.0)  # a busy machine may be slow to end it
-    command = tmp_path / "bin" / "dvc"
-    command.parent.mkdir()
-    command.write_text(FAKE_COMMAND)
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+    make_command(tmp_path, FAKE_COMMAND, monkeypatch)
     dvc = WithProcess()
     with pytest.raises(Interrupted, match="the same command"):
         run(dvc, 1)
@@ -431,6 +436,30 @@ def test_outside_a_repository_it_says_so_and_leaves_nothing(monkeypatch: pytest.
     with pytest.raises(DrumCrnnError, match="DVC: you are not inside of a DVC repository"):
         run(Dvc(), 1)
     assert not FOLDER.exists()
+
+
+def shown(rev: str, *, error: str | None = None, **params: Any) -> dict[str, Any]:
+    """A commit as `dvc exp show --json` shows it."""
+    data = None if error else {"params": {"params.yaml": {"data": params}}}
+    return {"rev": rev, "name": rev, "data": data, "error": error and {"msg": error, "type": ""}}
+
+
+def test_what_waits_or_failed_in_the_queue_of_dvc_is_no_finished_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executors = {state: {"state": state} for state in ("queued", "running", "failed", "success")} | {"none": None}
+    experiments = [{"name": n, "executor": e, "revs": [shown(n, train={"seed": 1})]} for n, e in executors.items()]
+    rows = [shown("workspace", train={"seed": 2}), {**shown("c0ffee"), "experiments": experiments}]
+    make_command(tmp_path, f"#!{sys.executable}\nprint({json.dumps(rows)!r})\n", monkeypatch)
+    finished = {name: State(name, {"train.seed": 1}) for name in ("success", "none")}
+    assert Dvc().look() == State("c0ffee", {"train.seed": 2}, finished)
+
+
+def test_a_workspace_that_dvc_cannot_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [shown("workspace", error="dvc.yaml is invalid"), {**shown("c0ffee"), "experiments": None}]
+    make_command(tmp_path, f"#!{sys.executable}\nprint({json.dumps(rows)!r})\n", monkeypatch)
+    with pytest.raises(DrumCrnnError, match=r"DVC: dvc\.yaml is invalid"):
+        Dvc().look()
 
 
 def test_without_dvc_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
