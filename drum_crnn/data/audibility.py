@@ -5,17 +5,27 @@ seconds, note, velocity, and the audibility in dB that `studio.audibility` defin
 none.
 """
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import FiniteFloat
+
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.tables import read_table, write_table
+from drum_crnn.foundation.tables import columns_of, read_rows, write_table
 from drum_crnn.music.midi import Note
 
 __all__ = ["audibility_path", "read_audibility", "write_audibility"]
 
-_COLUMNS = ("time_s", "note", "velocity", "audibility_db")
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One note; the fields are the columns of the file."""
+
+    time_s: FiniteFloat
+    note: int
+    velocity: int
+    audibility_db: FiniteFloat
 
 
 def audibility_path(midi: Path) -> Path:
@@ -29,7 +39,7 @@ def write_audibility(midi: Path, notes: Sequence[Note], audibility_db: Sequence[
         (f"{note.time_s:.6f}", note.note, note.velocity, f"{db:.1f}")
         for note, db in zip(notes, audibility_db, strict=True)
     )
-    write_table(audibility_path(midi), _COLUMNS, rows)
+    write_table(audibility_path(midi), columns_of(_Row), rows)
 
 
 def read_audibility(midi: Path, notes: Sequence[Note]) -> list[float] | None:
@@ -43,11 +53,11 @@ def read_audibility(midi: Path, notes: Sequence[Note]) -> list[float] | None:
     path = audibility_path(midi)
     if not path.is_file():
         return None
-    rows = read_table(path, _COLUMNS, _parse, key=None, what="table of audibility", stage="render")
+    rows = read_rows(path, _Row, stage="render")
     # By note and velocity: notes of one moment may have changed places when their times were rounded to ticks.
     of_note: dict[tuple[int, int], list[float]] = {}
-    for note, velocity, audibility_db in reversed(rows):
-        of_note.setdefault((note, velocity), []).append(audibility_db)
+    for row in reversed(rows):
+        of_note.setdefault((row.note, row.velocity), []).append(row.audibility_db)
     try:
         values = [of_note[note.note, note.velocity].pop() for note in notes]
     except LookupError:
@@ -55,10 +65,3 @@ def read_audibility(midi: Path, notes: Sequence[Note]) -> list[float] | None:
     if len(values) != len(notes) or any(of_note.values()):
         raise DrumCrnnError(f"{path}: does not list the notes of {midi.name}; render the corpus again")
     return values
-
-
-def _parse(row: list[str]) -> tuple[int, int, float]:
-    audibility_db = float(row[3])
-    if not math.isfinite(audibility_db):
-        raise ValueError(f"'audibility_db' is {row[3]}")
-    return int(row[1]), int(row[2]), audibility_db

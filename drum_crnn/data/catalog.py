@@ -4,13 +4,15 @@ It is the first thing that the DAG makes of a corpus and what the later stages g
 files alone (no times, no absolute paths), so it has the same bytes in every clone.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Literal, Self
+
+from pydantic import NonNegativeInt, PositiveInt
 
 from drum_crnn.data.problems import Problem
-from drum_crnn.foundation.tables import read_table, write_table
+from drum_crnn.foundation.tables import PositiveNumber, read_rows, write_rows
 
 __all__ = ["Catalog", "CatalogEntry"]
 
@@ -43,30 +45,24 @@ class CatalogEntry:
     drummer: str
     session: str
     style: str
-    bpm: float
+    bpm: PositiveNumber
     beat_type: str
     time_signature: str
-    split: str
+    split: Literal["train", "validation", "test", ""]
     condition: str
     audio_path: str
     midi_path: str
-    n_samples: int
-    sample_rate: int
-    audio_bytes: int
+    n_samples: PositiveInt
+    sample_rate: PositiveInt
+    audio_bytes: NonNegativeInt
     audio_sha256: str
-    midi_bytes: int
+    midi_bytes: NonNegativeInt
     midi_sha256: str
 
     @property
     def duration_s(self) -> float:
         """Length of the audio in seconds."""
         return self.n_samples / self.sample_rate
-
-
-_COLUMNS = [field.name for field in fields(CatalogEntry)]
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    field.name: field.type for field in fields(CatalogEntry) if isinstance(field.type, type)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,33 +97,13 @@ class Catalog:
         DrumCrnnError
             If the file is missing, or a line is not as `write` writes it.
         """
-        entries = read_table(
-            path,
-            _COLUMNS,
-            _parse,
-            key=lambda entry: entry.recording,
-            what="catalog",
-            stage="catalog",
-        )
+        entries = read_rows(path, CatalogEntry, key="recording", stage="catalog")
         return cls(tuple(entries))
 
     def write(self, path: Path) -> None:
         """Write the recordings as CSV, whole or not at all."""
-        write_table(path, _COLUMNS, (astuple(entry) for entry in self.entries))
+        write_rows(path, CatalogEntry, self.entries)
 
     def write_problems(self, path: Path) -> None:
         """Write what was left out and why as CSV: file, line of the corpus's table, what."""
-        write_table(path, [field.name for field in fields(Problem)], (astuple(problem) for problem in self.problems))
-
-
-def _parse(row: list[str]) -> CatalogEntry:
-    values: dict[str, Any] = {}
-    for column, text in zip(_COLUMNS, row, strict=True):
-        try:
-            values[column] = _PARSERS[column](text)
-        except ValueError:
-            raise ValueError(f"'{column}' is '{text}', which is not a number") from None
-    entry = CatalogEntry(**values)
-    if entry.n_samples <= 0 or entry.sample_rate <= 0:
-        raise ValueError("'n_samples' and 'sample_rate' should be above zero")
-    return entry
+        write_rows(path, Problem, self.problems)

@@ -14,17 +14,17 @@ ICML 2019.
 """
 
 import csv
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from drum_crnn.data.problems import Problem
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
+from drum_crnn.foundation.tables import PositiveNumber, columns_of, parse_row
 
 __all__ = [
     "CONDITION_COLUMN",
@@ -34,31 +34,61 @@ __all__ = [
     "SAMPLE_RATE",
     "Corpus",
     "CorpusParams",
+    "OfficialSplit",
     "Recording",
 ]
 
 SAMPLE_RATE = 44_100  # Hz; of E-GMD, of Groove and of the studio
 GROOVE_KIT = "Groove"  # Groove was recorded with one kit, and its table does not name it
 OFFICIAL_SPLITS = ("train", "validation", "test")
+OfficialSplit = Literal["train", "validation", "test", ""]  # empty: the table does not say
 
-# The header of E-GMD's table, in its order; Groove's has the same names in another order, and no kit.
-EGMD_COLUMNS = (
-    "drummer",
-    "session",
-    "id",
-    "style",
-    "bpm",
-    "beat_type",
-    "time_signature",
-    "duration",
-    "split",
-    "midi_filename",
-    "audio_filename",
-    "kit_name",
-)
-# An additional column of the studio's table: how a recording was made.
+
+def _plain_path(text: str) -> str:
+    """A path of the table in its shortest form, if it stays within the corpus."""
+    if not text:
+        return ""
+    if "\\" in text or not text.isprintable():
+        raise ValueError(f"is {text!r}; write plain characters, with '/' between the parts")
+    path = PurePosixPath(text)
+    if path.is_absolute() or PureWindowsPath(text).drive:
+        raise ValueError(f"is the absolute path '{text}'; write it relative to the corpus")
+    if ".." in path.parts:
+        raise ValueError(f"is '{text}', which may lead out of the corpus; write it without '..'")
+    if not path.name:
+        raise ValueError(f"is '{text}', which names no file")
+    return path.as_posix()
+
+
+_Text = Annotated[str, Field(min_length=1)]
+_Path = AfterValidator(_plain_path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of the table: the columns of E-GMD's, in its order, and an additional one of the studio's.
+
+    Groove's table has the same names in another order, and no kit. `condition` says how a recording was made.
+    """
+
+    drummer: str
+    session: str
+    id: _Text
+    style: str
+    bpm: PositiveNumber
+    beat_type: str
+    time_signature: str
+    duration: PositiveNumber
+    split: OfficialSplit
+    midi_filename: Annotated[_Text, _Path]
+    audio_filename: Annotated[str, _Path]
+    kit_name: _Text = GROOVE_KIT
+    condition: str = ""
+
+
+EGMD_COLUMNS = tuple(columns_of(_Row)[:-1])
 CONDITION_COLUMN = "condition"
-_KIT_COLUMN = EGMD_COLUMNS[-1]
+_KIT_COLUMN = "kit_name"
 _REQUIRED_COLUMNS = EGMD_COLUMNS[:-1]
 
 
@@ -114,7 +144,7 @@ class Recording:
     beat_type: str
     time_signature: str
     duration_s: float
-    split: str
+    split: OfficialSplit
     midi_path: str
     audio_path: str
     condition: str
@@ -155,10 +185,10 @@ class Corpus:
         line_of_id: dict[str, int] = {}
         for line, row in _rows(csv_path):
             try:
-                recording = _parse_row(row, line)
+                recording = _recording(row, line)
                 if recording.id in line_of_id:
-                    raise _RowError(f"repeats the recording '{recording.id}' of line {line_of_id[recording.id]}")
-            except _RowError as error:
+                    raise ValueError(f"repeats the recording '{recording.id}' of line {line_of_id[recording.id]}")
+            except ValueError as error:
                 problems.append(Problem(csv_path.name, line, str(error)))
                 continue
             line_of_id[recording.id] = line
@@ -166,10 +196,6 @@ class Corpus:
         if not recordings and not problems:
             raise DrumCrnnError(f"{csv_path}: the table has no rows; a corpus needs at least one recording")
         return cls(root=root, csv_path=csv_path, recordings=recordings, problems=problems)
-
-
-class _RowError(Exception):
-    """A fault of one row of a table."""
 
 
 def _find_table(root: Path) -> Path:
@@ -232,61 +258,24 @@ def _records(csv_path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DrumCrnnError(f"{csv_path}:{reader.line_num}: is not valid CSV: {error}") from None
 
 
-def _parse_row(row: dict[str, str], line: int) -> Recording:
-    if not row:
-        raise _RowError("has more or fewer fields than the header")
-    midi_path = _relative_path(row, "midi_filename")
-    audio_path = _relative_path(row, "audio_filename") if row["audio_filename"] else ""
-    if not row["id"]:
-        raise _RowError("'id' is empty; it names the performance")
-    split = row["split"]
-    if split and split not in OFFICIAL_SPLITS:
-        raise _RowError(f"'split' is '{split}'; expected {', '.join(OFFICIAL_SPLITS)} or nothing")
-    kit = row.get(_KIT_COLUMN, GROOVE_KIT)
-    if not kit:
-        raise _RowError(f"'{_KIT_COLUMN}' is empty")
+def _recording(fields: dict[str, str], line: int) -> Recording:
+    if not fields:
+        raise ValueError("has more or fewer fields than the header")
+    row = parse_row(_Row, fields)
     return Recording(
-        id=PurePosixPath(audio_path or midi_path).with_suffix("").as_posix(),
-        performance=row["id"],
-        kit=kit,
-        drummer=row["drummer"],
-        session=row["session"],
-        style=row["style"],
-        bpm=_positive_number(row, "bpm"),
-        beat_type=row["beat_type"],
-        time_signature=row["time_signature"],
-        duration_s=_positive_number(row, "duration"),
-        split=split,
-        midi_path=midi_path,
-        audio_path=audio_path,
-        condition=row.get(CONDITION_COLUMN, ""),
+        id=PurePosixPath(row.audio_filename or row.midi_filename).with_suffix("").as_posix(),
+        performance=row.id,
+        kit=row.kit_name,
+        drummer=row.drummer,
+        session=row.session,
+        style=row.style,
+        bpm=row.bpm,
+        beat_type=row.beat_type,
+        time_signature=row.time_signature,
+        duration_s=row.duration,
+        split=row.split,
+        midi_path=row.midi_filename,
+        audio_path=row.audio_filename,
+        condition=row.condition,
         line=line,
     )
-
-
-def _positive_number(row: dict[str, str], column: str) -> float:
-    text = row[column]
-    try:
-        value = float(text)
-    except ValueError:
-        raise _RowError(f"'{column}' is '{text}', which is not a number") from None
-    if not (math.isfinite(value) and value > 0):
-        raise _RowError(f"'{column}' is {text}; expected a finite number above zero")
-    return value
-
-
-def _relative_path(row: dict[str, str], column: str) -> str:
-    """The path in `column` in its shortest form, if it stays within the corpus."""
-    text = row[column]
-    if not text:
-        raise _RowError(f"'{column}' is empty")
-    if "\\" in text or not text.isprintable():
-        raise _RowError(f"'{column}' is {text!r}; write plain characters, with '/' between the parts")
-    path = PurePosixPath(text)
-    if path.is_absolute() or PureWindowsPath(text).drive:
-        raise _RowError(f"'{column}' is the absolute path '{text}'; write it relative to the corpus")
-    if ".." in path.parts:
-        raise _RowError(f"'{column}' is '{text}', which may lead out of the corpus; write it without '..'")
-    if not path.name:
-        raise _RowError(f"'{column}' is '{text}', which names no file")
-    return path.as_posix()

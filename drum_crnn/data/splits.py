@@ -5,16 +5,17 @@ family are heard in the test split alone; their recordings of other performances
 """
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, get_args
 
 from drum_crnn.foundation.errors import DrumCrnnError, damaged_error
-from drum_crnn.foundation.tables import read_table, write_table
+from drum_crnn.foundation.tables import read_rows, write_rows
 
-__all__ = ["SPLITS", "SplitRow", "Splits", "check_no_leak", "leak_error"]
+__all__ = ["SPLITS", "Split", "SplitRow", "Splits", "check_no_leak", "leak_error"]
 
-SPLITS = ("train", "validation", "test", "unused")
+Split = Literal["train", "validation", "test", "unused"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,7 @@ class SplitRow:
     recording: str
     performance: str
     kit: str
-    split: str
-
-
-_COLUMNS = [field.name for field in fields(SplitRow)]
+    split: Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +61,7 @@ class Splits:
         DrumCrnnError
             If the file is missing or damaged, or a performance is in two splits.
         """
-        rows = read_table(
-            path,
-            _COLUMNS,
-            _parse,
-            key=lambda row: row.recording,
-            what="split",
-            stage="split",
-        )
-        splits = cls(tuple(rows))
+        splits = cls(tuple(read_rows(path, SplitRow, key="recording", stage="split")))
         try:
             check_no_leak(splits)
         except DrumCrnnError as error:
@@ -80,7 +70,7 @@ class Splits:
 
     def write(self, path: Path) -> None:
         """Write as CSV, whole or not at all."""
-        write_table(path, _COLUMNS, (astuple(row) for row in self.rows))
+        write_rows(path, SplitRow, self.rows)
 
 
 def check_no_leak(splits: Splits) -> None:
@@ -107,10 +97,3 @@ def leak_error(performance: str, one: tuple[str, str], other: tuple[str, str]) -
         "would leak the test into the training; all its recordings must share one: correct the split, "
         "or draw anew with split.honour_official set to false"
     )
-
-
-def _parse(row: list[str]) -> SplitRow:
-    parsed = SplitRow(*row)
-    if parsed.split not in SPLITS:
-        raise ValueError(f"'split' is '{parsed.split}'; expected {', '.join(SPLITS)}")
-    return parsed

@@ -5,7 +5,6 @@ file instead of 132 GB. A second file, outside the DAG, remembers sizes and time
 only new and changed files, and calls `stat` once for each of the others.
 """
 
-import csv
 import hashlib
 import os
 import time
@@ -13,17 +12,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt
 
 from drum_crnn.data.corpus import Corpus
 from drum_crnn.foundation.console import track, warn
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.tables import write_table
+from drum_crnn.foundation.tables import TableError, iter_rows, write_rows
 
 __all__ = ["FileState", "Fingerprint", "ScanSummary", "hash_files", "scan"]
-
-_FINGERPRINT_HEADER = ["path", "bytes", "sha256"]
-_MEMORY_HEADER = ["path", "bytes", "mtime_ns", "sha256"]
 
 # A file changed twice within one tick of the file system's clock (two seconds at worst, on FAT) keeps its time, so a
 # checksum taken that soon after the change must not be remembered.
@@ -56,20 +54,17 @@ class Fingerprint:
             If the file is missing or is not a fingerprint.
         """
         again = "run `drum-crnn corpus scan ROOT` with the corpus's directory"
-        files: dict[str, FileState] = {}
         try:
-            for name, n_bytes, sha256 in _read_table(path, _FINGERPRINT_HEADER):
-                files[name] = FileState(int(n_bytes), sha256)
+            return cls({row.path: FileState(row.bytes, row.sha256) for row in iter_rows(path, _FingerprintRow)})
         except FileNotFoundError:
             raise DrumCrnnError(f"{path}: there is no fingerprint of the corpus yet; {again}") from None
-        except (OSError, ValueError, csv.Error) as error:
+        except (OSError, TableError) as error:
             raise DrumCrnnError(f"{path}: is not a fingerprint of a corpus ({error}); {again}") from None
-        return cls(files)
 
     def write(self, path: Path) -> None:
         """Write as CSV sorted by path: equal trees give equal bytes, regardless of their location and age."""
-        rows = ([name, state.n_bytes, state.sha256] for name, state in sorted(self.files.items()))
-        write_table(path, _FINGERPRINT_HEADER, rows)
+        rows = (_FingerprintRow(name, state.n_bytes, state.sha256) for name, state in sorted(self.files.items()))
+        write_rows(path, _FingerprintRow, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +77,22 @@ class ScanSummary:
     n_missing: int
 
 
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 @dataclass(frozen=True, slots=True)
-class _Remembered:
-    n_bytes: int
+class _FingerprintRow:
+    path: str
+    bytes: NonNegativeInt
+    sha256: _Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class _MemoryRow:
+    path: str
+    bytes: NonNegativeInt
     mtime_ns: int
-    sha256: str
+    sha256: _Sha256
 
 
 def scan(root: Path, fingerprint_path: Path, memory_path: Path, *, workers: int | None = None) -> ScanSummary:
@@ -129,8 +135,8 @@ def scan(root: Path, fingerprint_path: Path, memory_path: Path, *, workers: int 
             n_missing += 1
             continue
         known = memory.get(path)
-        if known is not None and (known.n_bytes, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
-            states[name] = FileState(known.n_bytes, known.sha256)
+        if known is not None and (known.bytes, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
+            states[name] = FileState(known.bytes, known.sha256)
             kept[path] = known
         else:
             changed[name] = found
@@ -143,7 +149,8 @@ def scan(root: Path, fingerprint_path: Path, memory_path: Path, *, workers: int 
             n_bytes_hashed += found.st_size
             states[name] = FileState(found.st_size, sha256)
             if found.st_mtime_ns < started_ns - _RACY_NS:
-                kept[_absolute(base, name)] = _Remembered(found.st_size, found.st_mtime_ns, sha256)
+                path = _absolute(base, name)
+                kept[path] = _MemoryRow(path, found.st_size, found.st_mtime_ns, sha256)
             if count % _SAVE_EVERY == 0:
                 _write_memory(memory_path, kept)
     finally:  # so that an interrupted scan can resume
@@ -190,31 +197,15 @@ def _digest(path: Path, algorithm: str) -> str:
         raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}; is the disk in order?") from None
 
 
-def _read_memory(path: Path) -> dict[str, _Remembered]:
-    memory: dict[str, _Remembered] = {}
+def _read_memory(path: Path) -> dict[str, _MemoryRow]:
     try:
-        for name, n_bytes, mtime_ns, sha256 in _read_table(path, _MEMORY_HEADER):
-            memory[name] = _Remembered(int(n_bytes), int(mtime_ns), sha256)
+        return {row.path: row for row in iter_rows(path, _MemoryRow)}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, TableError) as error:
         warn(f"{path}: the remembered checksums cannot be used ({error}); every file is read again")
         return {}
-    return memory
 
 
-def _write_memory(path: Path, memory: dict[str, _Remembered]) -> None:
-    rows = ([name, known.n_bytes, known.mtime_ns, known.sha256] for name, known in sorted(memory.items()))
-    write_table(path, _MEMORY_HEADER, rows)
-
-
-def _read_table(path: Path, header: list[str]) -> Iterator[list[str]]:
-    """The rows of a CSV with exactly this header; ValueError if it has another, or a row of another length."""
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        if next(reader, None) != header:
-            raise ValueError(f"the first line is not {','.join(header)}")
-        for row in reader:
-            if len(row) != len(header) or len(row[-1]) != 64:
-                raise ValueError(f"line {reader.line_num} is damaged")
-            yield row
+def _write_memory(path: Path, memory: dict[str, _MemoryRow]) -> None:
+    write_rows(path, _MemoryRow, (memory[name] for name in sorted(memory)))

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from drum_crnn.data.catalog import Catalog, CatalogEntry
-from drum_crnn.data.splits import SPLITS, SplitRow, Splits, check_no_leak, leak_error
+from drum_crnn.data.splits import SPLITS, Split, SplitRow, Splits, check_no_leak, leak_error
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
 
@@ -107,16 +107,16 @@ def _held_out_kits(catalog: Catalog, patterns: tuple[str, ...]) -> set[str]:
     return held_out
 
 
-def _official_splits(catalog: Catalog) -> dict[str, str]:
+def _official_splits(catalog: Catalog) -> dict[str, Split]:
     first: dict[str, CatalogEntry] = {}
     for entry in catalog:
         known = first.setdefault(entry.performance, entry)
         if known.split != entry.split:
             raise leak_error(entry.performance, (known.recording, known.split), (entry.recording, entry.split))
-    return {performance: entry.split for performance, entry in first.items()}
+    return {performance: entry.split for performance, entry in first.items() if entry.split}
 
 
-def _draw_splits(catalog: Catalog, params: SplitParams) -> dict[str, str]:
+def _draw_splits(catalog: Catalog, params: SplitParams) -> dict[str, Split]:
     """Draw a split for each performance: the totals are exact, and each style's are within one of its proportion.
 
     Performances are lined up style by style, each style shuffled. Of this line, the test and the validation split get
@@ -141,7 +141,7 @@ def _draw_splits(catalog: Catalog, params: SplitParams) -> dict[str, str]:
 
     n_test = _share(n, params.test_fraction, leave=2)
     n_validation = _share(n, params.validation_fraction, leave=1 + n_test)
-    splits = dict.fromkeys(line, "train")
+    splits: dict[str, Split] = dict.fromkeys(line, "train")
     for performance in _every(line, n_test, rng):
         splits[performance] = "test"
     rest = [performance for performance in line if splits[performance] == "train"]

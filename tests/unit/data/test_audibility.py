@@ -93,11 +93,20 @@ def test_a_file_of_other_notes_is_refused(tmp_path: Path, others: list[Note]) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"a\.audibility\.csv:1: is damaged \(it is no table of audibility, .*`dvc repro render`"),
+        ("", r"a\.audibility\.csv:1: is damaged \(its columns should be time_s, note, .*`dvc repro render`"),
         ("time_s,note,velocity,audibility_db\n0.0,36,100\n", r":2: is damaged \(has 3 fields"),
-        ("time_s,note,velocity,audibility_db\n0.0,36,100,loud\n", r":2: .*loud"),
-        ("time_s,note,velocity,audibility_db\n0.0,36,100,nan\n", r":2: is damaged \('audibility_db' is nan"),
-        ("time_s,note,velocity,audibility_db\n0.0,36.5,100,1.0\n", r":2: .*36\.5"),
+        (
+            "time_s,note,velocity,audibility_db\n0.0,36,100,loud\n",
+            r":2: is damaged \('audibility_db' is 'loud', expected a number",
+        ),
+        (
+            "time_s,note,velocity,audibility_db\n0.0,36,100,nan\n",
+            r":2: is damaged \('audibility_db' is 'nan', expected a finite number",
+        ),
+        (
+            "time_s,note,velocity,audibility_db\n0.0,36.5,100,1.0\n",
+            r":2: is damaged \('note' is '36\.5', expected a whole number",
+        ),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:

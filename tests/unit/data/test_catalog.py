@@ -45,15 +45,15 @@ def test_a_damaged_catalog_is_refused_by_line(tmp_path: Path) -> None:
     text = path.read_text()
     lines = text.splitlines(keepends=True)
     for content, message in (
-        ("", r":1: is damaged \(it is no catalog"),
-        (text.replace("kit,", "Kit,", 1), r":1: is damaged \(it is no catalog"),
+        ("", r":1: is damaged \(its columns should be recording, "),
+        (text.replace("kit,", "Kit,", 1), r":1: is damaged \(its columns should be recording, "),
         (text + "a,b\n", r":4: is damaged \(has 2 fields, expected 19"),
         (text + lines[1], r":4: is damaged \(repeats the recording"),
         (
             text.replace(",44100,44100,", ",many,44100,", 1),
-            r":2: .*'n_samples' is 'many', which is not a number",
+            r":2: .*'n_samples' is 'many', expected a whole number",
         ),
-        (text.replace(",44100,44100,", ",0,44100,", 1), r":2: .* should be above zero"),
+        (text.replace(",44100,44100,", ",0,44100,", 1), r":2: .*'n_samples' is '0', expected more than 0"),
     ):
         path.write_text(content)
         with pytest.raises(DrumCrnnError, match=r"catalog\.csv" + message):

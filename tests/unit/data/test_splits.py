@@ -24,9 +24,9 @@ def test_splits_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert path.read_text().startswith("recording,performance,kit,split\n")
     text = path.read_text()
     for content, message in (
-        ("", r":1: is damaged \(it is no split"),
+        ("", r":1: is damaged \(its columns should be recording, "),
         (text + "a,b\n", r":11: is damaged \(has 2 fields, expected 4"),
-        (text + "x,p,kit,Test\n", r":11: is damaged \('split' is 'Test'"),
+        (text + "x,p,kit,Test\n", r":11: is damaged \('split' is 'Test', expected train, validation, test or unused"),
         (text + text.splitlines()[1] + "\n", r":11: is damaged \(repeats the recording"),
     ):
         path.write_text(content)
