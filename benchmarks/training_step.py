@@ -24,11 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 from benchmarks.report import print_figures, print_machine, print_rows
-from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.params import PARAMS_FILE, read_yaml
 from drum_crnn.model.crnn import DrumCrnn, ModelParams
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.training.memory import keep_freed_memory
@@ -78,8 +77,8 @@ def main() -> None:
 
 def build() -> DrumCrnn:
     """The model of the preset `studio`."""
-    values = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))["model"]
-    values |= yaml.safe_load(PRESET.read_text(encoding="utf-8"))["model"]
+    values = read_yaml(PARAMS_FILE)["model"]
+    values |= read_yaml(PRESET)["model"]
     torch.manual_seed(0)
     return DrumCrnn(ModelParams.check(values, source=str(PRESET)), n_mels=FeatureParams.load().n_mels)
 

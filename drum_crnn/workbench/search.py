@@ -24,10 +24,9 @@ import numpy as np
 
 from drum_crnn.foundation.console import say, warn
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
-from drum_crnn.foundation.params import PARAMS_FILE
+from drum_crnn.foundation.params import PARAMS_FILE, read_yaml
 from drum_crnn.foundation.stopping import StopRequest, stop_on_signals
 from drum_crnn.music.lanes import LANES
-from drum_crnn.workbench.presets import read_yaml
 
 if TYPE_CHECKING:
     import optuna

@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import yaml
 from corpus_builder import catalog_entry
 from first_party import ROOT
 from miniature import miniature_params
 from numpy.typing import NDArray
 from scipy.io import wavfile
+from yaml_files import read_yaml
 
 from drum_crnn.data.catalog import Catalog
 from drum_crnn.data.feature_store import FeatureStore
@@ -37,7 +37,7 @@ Section = TypeVar("Section", bound=ParamsSection)
 
 def section(cls: type[Section], **changes: Any) -> Section:
     """A section of the project's own params.yaml, with some values changed; nested groups are merged."""
-    values = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))[cls.section]
+    values = read_yaml(PARAMS_FILE)[cls.section]
     return cls.check(_merged(values, changes), source="test")
 
 

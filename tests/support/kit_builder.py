@@ -10,9 +10,9 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import soundfile
-import yaml
 from first_party import ROOT
 from numpy.typing import NDArray
+from yaml_files import read_yaml
 
 from drum_crnn.foundation.params import StrictModel
 from drum_crnn.studio.kits import FloatArray, Kit, Layer, Sample, Sound
@@ -39,7 +39,7 @@ def effects_of(part: str, *, variation: str = "studio") -> dict[str, Any]:
 
 @functools.cache
 def _params() -> dict[str, Any]:
-    return cast(dict[str, Any], yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8")))
+    return cast(dict[str, Any], read_yaml(PARAMS_FILE))
 
 
 def varied(cls: type[Part], part: str, **changes: Any) -> Part:

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
 from first_party import ROOT
+from yaml_files import read_yaml, write_yaml
 
 from drum_crnn.data.corpus import Corpus, CorpusParams
 from drum_crnn.music.log_mel import FeatureParams
@@ -50,7 +50,7 @@ SMALL_GROOVES = {"performances": 8, "seconds": [3.0, 5.0], "styles": ["rock", "f
 
 def miniature_params(**changes: dict[str, Any]) -> dict[str, Any]:
     """The project's params, made small, with `changes` by section on top."""
-    params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params: dict[str, Any] = read_yaml(ROOT / "params.yaml")
     for source in (SMALL, changes):
         for section, values in source.items():
             params[section].update(values)
@@ -60,7 +60,7 @@ def miniature_params(**changes: dict[str, Any]) -> dict[str, Any]:
 
 def write_params(path: Path, **changes: dict[str, Any]) -> Path:
     """Write `miniature_params` to a file."""
-    path.write_text(yaml.safe_dump(miniature_params(**changes)), encoding="utf-8")
+    write_yaml(path, miniature_params(**changes))
     return path
 
 

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from miniature import ROOT
 from pipeline import ENVIRONMENT, run
+from yaml_files import read_yaml
 
 BUNDLED = ROOT / ".dvc" / "bundled"
 MODEL = "models/drum_crnn.safetensors"
@@ -22,7 +22,7 @@ def object_of(md5: str) -> Path:
 
 def bundled_outs() -> dict[str, str]:
     """The outs of dvc.lock that a push puts into a remote, folders file by file: path and MD5."""
-    dag = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    dag = read_yaml(ROOT / "dvc.yaml")["stages"]
     kept_back = {
         path
         for definition in dag.values()
@@ -32,7 +32,7 @@ def bundled_outs() -> dict[str, str]:
         if not options.get("push", True) or not options.get("cache", True)
     }
     files = {}
-    for stage in yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values():
+    for stage in read_yaml(ROOT / "dvc.lock")["stages"].values():
         for out in stage["outs"]:
             path, md5 = out["path"], out["md5"]
             if path in kept_back:

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from dvc.repo import Repo
 from miniature import ROOT, copy_project
 from pipeline import ALL_STAGES, run, stages_run
+from yaml_files import parse_yaml, read_yaml, write_yaml
 
 
 def committed(project: Path) -> Path:
@@ -89,7 +89,7 @@ def changed_stages(project: Path) -> set[str]:
 
 
 def test_every_section_of_params_is_in_the_table() -> None:
-    assert READERS_OF_SECTION.keys() == yaml.safe_load((ROOT / "params.yaml").read_text()).keys()
+    assert READERS_OF_SECTION.keys() == read_yaml(ROOT / "params.yaml").keys()
 
 
 def test_editing_a_section_concerns_the_stages_that_read_it(project: Path) -> None:
@@ -97,9 +97,9 @@ def test_editing_a_section_concerns_the_stages_that_read_it(project: Path) -> No
     before = path.read_text()
     try:
         for section, readers in READERS_OF_SECTION.items():
-            params = yaml.safe_load(before)
+            params = parse_yaml(before)
             params[section]["an_edit"] = 1
-            path.write_text(yaml.safe_dump(params))
+            write_yaml(path, params)
             assert changed_stages(project) == readers, section
     finally:
         path.write_text(before)
@@ -185,9 +185,9 @@ def test_an_experiment_in_another_folder_finds_a_corpus_outside_the_repository(p
     said = run(other, "drum-crnn", "corpus", "scan", str(corpus))
     watch = tmp_path / "corpus.fingerprint.csv"
     assert f"set corpus.root: {corpus} and corpus.watch: {watch}" in said.replace("\n", " ")
-    params = yaml.safe_load((other / "params.yaml").read_text())
+    params = read_yaml(other / "params.yaml")
     params["corpus"] |= {"root": str(corpus), "watch": str(watch)}
-    (other / "params.yaml").write_text(yaml.safe_dump(params))
+    write_yaml(other / "params.yaml", params)
     run(other, "git", "init", "--quiet")
     committed(other)
     assert set(stages_run(run(other, "dvc", "repro", "split"))) == {"catalog", "split"}

@@ -15,9 +15,9 @@ from typing import Any
 import pipeline
 import psutil
 import pytest
-import yaml
 from damage import flip_bit
 from miniature import ROOT, copy_project, write_params
+from yaml_files import read_yaml
 
 from drum_crnn.data.catalog import Catalog
 from drum_crnn.data.feature_store import FeatureStore
@@ -31,7 +31,7 @@ from drum_crnn.music.lanes import LANES
 from drum_crnn.music.log_mel import FeatureParams
 
 ENVIRONMENT = {**pipeline.ENVIRONMENT, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-DAG: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DAG: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
 WITH_WORKERS = {"render", "catalog", "extract", "label"}
 
 # A stage one of whose functions never ends: started with the function's place, the module of the stage, its arguments.
@@ -184,7 +184,7 @@ def test_an_orphan_stops_and_leaves_nothing(project: Path, stage: str) -> None:
 def make_long(project: Path, stage: str) -> None:
     """Give a stage work for many minutes."""
     if stage == "render":
-        sessions = yaml.safe_load((project / "params.yaml").read_text())["render"]["sessions"]
+        sessions = read_yaml(project / "params.yaml")["render"]["sessions"]
         sessions[0]["takes"] = 500
         write_params(project / "params.yaml", render={"sessions": sessions})
         return

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from miniature import ROOT, copy_project
 from pipeline import ENVIRONMENT, run
 from typer.testing import CliRunner
+from yaml_files import read_yaml
 
 from drum_crnn.cli import app
 
@@ -52,8 +52,8 @@ def test_it_works_outside_git(project: Path, tmp_path: Path) -> None:
     other = copy_project(tmp_path / "archive", train={"epochs": 1})
     run(other, "dvc", "config", "--local", "core.no_scm", "true")
     run(other, "dvc", "repro", "split")
-    locked = yaml.safe_load((other / "dvc.lock").read_text())["stages"]
-    assert locked == {name: yaml.safe_load((project / "dvc.lock").read_text())["stages"][name] for name in locked}
+    locked = read_yaml(other / "dvc.lock")["stages"]
+    assert locked == {name: read_yaml(project / "dvc.lock")["stages"][name] for name in locked}
 
 
 def test_a_killed_repro_goes_on_where_it_was(project: Path, tmp_path: Path) -> None:

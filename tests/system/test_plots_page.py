@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from miniature import ROOT
 from pipeline import run
+from yaml_files import read_yaml
 
 PICTURE = "metrics/evaluation/rolls.png"
 # Names and definitions, in the order of dvc.yaml; the picture is a mere path there.
-DECLARED: list[Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+DECLARED: list[Any] = read_yaml(ROOT / "dvc.yaml")["plots"]
 CHARTS: dict[str, dict[str, Any]] = {
     name: definition for entry in DECLARED if isinstance(entry, dict) for name, definition in entry.items()
 }

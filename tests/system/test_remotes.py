@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-import yaml
 from first_party import ROOT
 from remote_servers import Remote, Store, on_disk, on_s3, over_http, over_ssh
+from yaml_files import read_yaml
 
 # Two stages as the project has them: a model, and what is too large to be pushed.
 PIPELINE = """
@@ -232,7 +232,7 @@ def test_with_a_remote_of_ones_own_the_bundled_one_is_not_written_to(project: Cl
 
 def test_no_out_of_the_pipeline_is_bound_to_a_remote() -> None:
     """`dvc push` would write it there, whatever the user's default is."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
     for stage, definition in stages.items():
         for out in definition.get("outs", []):
             for path, options in out.items() if isinstance(out, dict) else []:

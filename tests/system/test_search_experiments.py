@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import psutil
-import yaml
 from dvc.api import DVCFileSystem
 from pipeline import ENVIRONMENT, run
+from yaml_files import parse_yaml
 
 SPACE = "train.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n"
 COMMAND = ("drum-crnn", "search", "rate.yaml", "--trials", "2", "--jobs", "2")
@@ -28,7 +28,7 @@ def experiments(project: Path) -> dict[str, tuple[float, float]]:
     found = {}
     for name in run(project, "dvc", "exp", "ls", "--name-only").split():
         files = DVCFileSystem(str(project), rev=name)
-        params = yaml.safe_load(files.read_text("params.yaml"))
+        params = parse_yaml(files.read_text("params.yaml"))
         curve = files.read_text("metrics/training/plots/metrics/validation/f1.tsv").splitlines()[1:]
         found[name] = params["train"]["learning_rate"], max(float(line.split("\t")[1]) for line in curve)
     return found

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from first_party import ROOT, direct_imports, foreign_imports, transitive_imports
+from yaml_files import read_yaml
 
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
@@ -171,7 +171,7 @@ def test_packages_themselves_are_empty(folder: Path) -> None:
 
 # ----------------------------------------------------------------------------------------------------- dvc.yaml
 
-DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+DVC: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")
 DAG: dict[str, dict[str, Any]] = DVC["stages"]
 CANNOT_CHANGE = {Path(*module.split(".")).with_suffix(".py") for module in CANNOT_CHANGE_RESULTS}
 
@@ -245,7 +245,7 @@ def test_what_dvc_keeps_git_ignores_and_what_git_keeps_it_does_not() -> None:
 
 # ----------------------------------------------------------------------------------------------------- params.yaml
 
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
 
 
 def sections_of_package() -> list[type[ParamsSection]]:

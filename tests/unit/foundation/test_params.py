@@ -6,13 +6,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
-import yaml
+from dvc.utils.serialize import dump_yaml, load_yaml, modify_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
+from yaml_files import yaml_of
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.params import Effect, ParamsSection, StrictModel
+from drum_crnn.foundation.params import Effect, ParamsSection, StrictModel, read_yaml
 
 
 class Mask(StrictModel):
@@ -67,23 +68,67 @@ def load(tmp_path: Path) -> Callable[[str], StudyParams]:
 def message_of(load: Callable[[str], StudyParams], values: Any) -> str:
     """What is said of the section `values`, without the file's folder."""
     with pytest.raises(DrumCrnnError) as error:
-        load(yaml.safe_dump({"study": values}))
+        load(yaml_of({"study": values}))
     lines = str(error.value).splitlines()
     assert all("/params.yaml: study" in line for line in lines), "every line names file and section"
     return "\n".join(line[line.index("params.yaml") :] for line in lines)
 
 
+@pytest.mark.parametrize("text", ["1e-05", "5E-3", "1e+2", "2.e1", "1_000.5", "0.00001"])
+def test_numbers_are_read_as_dvc_reads_and_writes_them(
+    load: Callable[[str], StudyParams], tmp_path: Path, text: str
+) -> None:
+    """`dvc exp run -S study.learning_rate=0.00001` writes 1e-05, which some readers of YAML take for text."""
+    number = float(text)
+    assert load(yaml_of({"study": GOOD}).replace("0.001", text)).learning_rate == number
+    assert load_yaml(str(tmp_path / "params.yaml"))["study"]["learning_rate"] == number
+    with modify_yaml(str(tmp_path / "params.yaml")) as params:
+        params["study"]["learning_rate"] = number  # as an override does
+    assert StudyParams.load(tmp_path / "params.yaml").learning_rate == number
+
+
+@given(st.floats(min_value=0, exclude_min=True, allow_infinity=False), st.integers(1, 10**9))
+def test_whatever_dvc_writes_is_read(tmp_path_factory: pytest.TempPathFactory, rate: float, epochs: int) -> None:
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    dump_yaml(str(path), {"study": GOOD | {"learning_rate": rate, "epochs": epochs}})
+    params = StudyParams.load(path)
+    assert (params.learning_rate, params.epochs) == (rate, epochs)
+
+
 @pytest.mark.parametrize(
-    ("text", "number"), [("1e-05", 1e-5), ("5E-3", 5e-3), ("1e+2", 100.0), (".5e1", 5.0), ("2.e1", 20.0)]
+    ("key", "text", "value"),
+    [
+        ("epochs", "010", 10),  # 8 in YAML 1.1
+        ("epochs", "0o10", 8),
+        ("epochs", "0x10", 16),
+        ("epochs", "1_000", 1000),
+        ("limit", "~", None),
+        ("limit", "", None),
+        ("folder", "yes", Path("yes")),  # true in YAML 1.1, and so for the three after it
+        ("folder", "no", Path("no")),
+        ("folder", "on", Path("on")),
+        ("folder", "OFF", Path("OFF")),
+        ("folder", "12:30", Path("12:30")),  # 750 in YAML 1.1
+    ],
 )
-def test_numbers_are_read_as_dvc_writes_them(load: Callable[[str], StudyParams], text: str, number: float) -> None:
-    """`dvc exp run -S study.learning_rate=0.00001` writes 1e-05, which to YAML 1.1 is text."""
-    good = yaml.safe_dump({"study": GOOD}).replace("0.001", text)
-    assert load(good).learning_rate == number
+def test_values_are_those_of_yaml_1_2(load: Callable[[str], StudyParams], key: str, text: str, value: Any) -> None:
+    lines = [
+        f"  {key}: {text}" if line.startswith(f"  {key}:") else line for line in yaml_of({"study": GOOD}).split("\n")
+    ]
+    assert getattr(load("\n".join(lines)), key) == value
+
+
+@pytest.mark.parametrize(("word", "meant"), [("yes", "true"), ("On", "true"), ("no", "false"), ("OFF", "false")])
+def test_a_switch_is_true_or_false(load: Callable[[str], StudyParams], word: str, meant: str) -> None:
+    text = yaml_of({"study": GOOD}).replace("enabled: true", f"enabled: {word}")
+    with pytest.raises(
+        DrumCrnnError, match=rf"study\.mask\.enabled: '{word}' is text; write {meant} without quotation"
+    ):
+        load(text)
 
 
 def test_a_sound_section_is_loaded_and_others_are_not_looked_at(load: Callable[[str], StudyParams]) -> None:
-    params = load(yaml.safe_dump({"study": GOOD, "other": {"anything": "goes"}}))
+    params = load(yaml_of({"study": GOOD, "other": {"anything": "goes"}}))
     assert params == StudyParams(
         learning_rate=0.001,
         epochs=10,
@@ -93,7 +138,7 @@ def test_a_sound_section_is_loaded_and_others_are_not_looked_at(load: Callable[[
         folder=Path("data/rendered"),
         mask=Mask(enabled=True, max_width=8),
     )
-    assert load(yaml.safe_dump({"study": GOOD | {"learning_rate": 1, "processes": 2}})).learning_rate == 1.0
+    assert load(yaml_of({"study": GOOD | {"learning_rate": 1, "processes": 2}})).learning_rate == 1.0
     with pytest.raises(ValidationError, match="frozen"):
         params.epochs = 11
 
@@ -109,10 +154,15 @@ def test_a_sound_section_is_loaded_and_others_are_not_looked_at(load: Callable[[
         ),
         (
             {"learning_rate": "0.001"},
-            "params.yaml: study.learning_rate: '0.001' is text to YAML, not a number; write 0.001",
+            "params.yaml: study.learning_rate: '0.001' is text; write 0.001 without quotation marks",
         ),
-        ({"epochs": "10"}, "params.yaml: study.epochs: '10' is text to YAML, not a number; write 10"),
-        ({"channels": [16, "32"]}, "params.yaml: study.channels[1]: '32' is text to YAML, not a number; write 32"),
+        ({"epochs": "10"}, "params.yaml: study.epochs: '10' is text; write 10 without quotation marks"),
+        (
+            {"channels": [16, "32"]},
+            "params.yaml: study.channels[1]: '32' is text; write 32 without quotation marks",
+        ),
+        ({"epochs": "2.5"}, 'params.yaml: study.epochs: Input should be a valid integer (found "2.5")'),
+        ({"learning_rate": "nan"}, 'params.yaml: study.learning_rate: Input should be a valid number (found "nan")'),
         ({"learning_rate": "fast"}, 'params.yaml: study.learning_rate: Input should be a valid number (found "fast")'),
         ({"learning_rate": 0.0}, "params.yaml: study.learning_rate: Input should be greater than 0 (found 0.0)"),
         (
@@ -139,7 +189,11 @@ def test_a_sound_section_is_loaded_and_others_are_not_looked_at(load: Callable[[
         ),
         (
             {"mask": {"enabled": "yes", "max_width": 1}},
-            'params.yaml: study.mask.enabled: Input should be a valid boolean (found "yes")',
+            "params.yaml: study.mask.enabled: 'yes' is text; write true without quotation marks",
+        ),
+        (
+            {"mask": {"enabled": "maybe", "max_width": 1}},
+            'params.yaml: study.mask.enabled: Input should be a valid boolean (found "maybe")',
         ),
         (
             {"processes": "two"},  # neither member of the union is a key
@@ -155,7 +209,7 @@ def test_a_wrong_value_is_named_and_explained(
 
 
 def test_what_yaml_reads_as_a_date_is_refused_where_a_number_should_stand(load: Callable[[str], StudyParams]) -> None:
-    text = yaml.safe_dump({"study": GOOD}).replace("epochs: 10", "epochs: 2026-01-02")
+    text = yaml_of({"study": GOOD}).replace("epochs: 10", "epochs: 2026-01-02")
     with pytest.raises(DrumCrnnError, match=r'study\.epochs: Input should be a valid integer \(found "2026-01-02"\)'):
         load(text)
 
@@ -183,7 +237,12 @@ def test_a_section_that_is_no_group_of_keys(load: Callable[[str], StudyParams], 
     [
         ("studdy: {}\n", r"params\.yaml: section 'study' is missing \(found 'studdy': is it misspelt\?\)"),
         ("train: {}\n", r"params\.yaml: section 'study' is missing$"),
-        ("study: [1, 2\n", r"params\.yaml: is not valid YAML: "),
+        ("study:\n  a: 1\nmore: [1, 2\n", r"params\.yaml:4: is not valid YAML: expected ',' or ']'"),
+        ("study:\n  a: b: c\n", r"params\.yaml:2: is not valid YAML: mapping values are not allowed here$"),
+        ("study: {}\n---\nstudy: {}\n", r"params\.yaml:2: is not valid YAML: but found another document$"),
+        ("study: !!python/name:os.system x\n", r"params\.yaml:1: is not valid YAML: could not determine a constructor"),
+        ("study:\n  epochs: 2026-13-45\n", r"params\.yaml: is not valid YAML: month must be in 1\.\.12"),
+        ("study: \x07\n", r"params\.yaml: is not valid YAML: unacceptable character"),
         ("- study\n", r"params\.yaml: should hold sections"),
         ("just text\n", r"params\.yaml: should hold sections"),
         ("", r"params\.yaml: should hold sections"),
@@ -192,6 +251,38 @@ def test_a_section_that_is_no_group_of_keys(load: Callable[[str], StudyParams], 
 def test_a_file_that_holds_no_such_section(load: Callable[[str], StudyParams], text: str, message: str) -> None:
     with pytest.raises(DrumCrnnError, match=message):
         load(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("study:\n  epochs: 1\n  folder: x\n  epochs: 2\n", 4, "epochs"),
+        ("study:\n  mask: {max_width: 1, enabled: true, max_width: {a: 1}}\n", 2, "max_width"),
+        ("study: {}\nother: {}\nstudy:\n  epochs: 1\n", 3, "study"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(
+    load: Callable[[str], StudyParams], text: str, line: int, key: str
+) -> None:
+    """Whichever counted, somebody would change the other in vain."""
+    with pytest.raises(DrumCrnnError, match=rf'params\.yaml:{line}: is not valid YAML: found duplicate key "{key}"$'):
+        load(text)
+
+
+@pytest.mark.parametrize("text", ["study: {[1, 2]: 3}\n", "study: {2026-01-02: 3}\n", "study: &a [*a]\n"])
+def test_what_cannot_be_a_section_is_refused(load: Callable[[str], StudyParams], text: str) -> None:
+    with pytest.raises(DrumCrnnError, match=r"params\.yaml: study: a key is no text, or a group contains itself"):
+        load(text)
+
+
+def test_comments_are_kept_for_changing_a_file(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("study:  # of birds\n  rate: 1e-3\n  name: 'a'\n")
+    plain = read_yaml(tmp_path / "params.yaml")
+    assert type(plain["study"]["rate"]) is float
+    kept = read_yaml(tmp_path / "params.yaml", keep_comments=True)
+    assert kept == plain
+    dump_yaml(str(tmp_path / "again.yaml"), kept)
+    assert (tmp_path / "again.yaml").read_text() == (tmp_path / "params.yaml").read_text()
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_plateau_keeps_the_rate_until_scores_stop_rising_and_has_a_floor() -> No
         ({"target_widening": [0.5]}, r"target_widening must begin with 1\.0"),
         ({"precision": "int8"}, r"train\.precision"),
         ({"ema_decay": 1.0}, r"train\.ema_decay"),
-        ({"learning_rate": "1e-3"}, r"train\.learning_rate: '1e-3' is text to YAML, not a number; write 0\.001"),
+        ({"learning_rate": "1e-3"}, r"train\.learning_rate: '1e-3' is text; write 0\.001 without quotation marks"),
     ],
 )
 def test_impossible_parameters_are_named(changes: dict[str, Any], message: str) -> None:

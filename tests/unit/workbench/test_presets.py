@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from first_party import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
+from yaml_files import read_yaml
 
 from drum_crnn.cli import app
 from drum_crnn.data.corpus import CorpusParams
@@ -64,7 +66,7 @@ def preset(params: Path, text: str) -> Path:
 
 def values(path: Path) -> Any:
     """What the pipeline reads."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return read_yaml(path)
 
 
 def comments(text: str) -> list[str]:
@@ -110,10 +112,25 @@ def test_comments_survive(params: Path) -> None:
     assert "\n\ntrain: " in text
 
 
-def test_numbers_are_written_so_that_every_reader_takes_them_for_numbers(params: Path) -> None:
-    apply_presets(params, [preset(params, "render: {split: [1e-3, 2E5]}\ntrain:\n  rate: 1e-3\n")])
-    assert values(params)["train"]["rate"] == 0.001
-    assert values(params)["render"]["split"] == [0.001, 2e5]
+def test_numbers_keep_their_value_and_their_form(params: Path) -> None:
+    apply_presets(params, [preset(params, "render: {split: [1e-3, 2E5, 0.360]}\ntrain:\n  rate: 5e-4\n")])
+    assert values(params)["train"]["rate"] == 0.0005
+    assert values(params)["render"]["split"] == [0.001, 2e5, 0.36]
+    assert "rate: 5e-4 " in params.read_text()
+    assert "split: [1e-3, 2E5, 0.360]" in params.read_text()
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False).flatmap(
+        lambda number: st.sampled_from([f"{number!r}", f"{number:e}", f"{number:.3E}", f"{number:.4f}", f"{number:g}"])
+    )
+)
+def test_no_number_changes_on_its_way(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("params")
+    (folder / "params.yaml").write_text("train:\n  rate: 1.0\n  other: 1.0\n")
+    (folder / "preset.yaml").write_text(f"train:\n  rate: {text}\n")
+    apply_presets(folder / "params.yaml", [folder / "preset.yaml"], [f"train.other={text}"])
+    assert values(folder / "params.yaml")["train"] == {"rate": float(text), "other": float(text)}
 
 
 def test_a_group_is_no_single_value(params: Path) -> None:
@@ -153,7 +170,6 @@ def test_what_is_null_may_become_a_group_and_the_other_way_round(params: Path) -
 
 
 def test_numbers_and_text_are_read_as_they_were_meant(params: Path) -> None:
-    """YAML 1.1, which reads the file later, takes `yes` for true and `2e-05` for text."""
     apply_presets(params, [preset(params, "{}")], ["render.seed=3", "render.performances=/a b/c"])
     assert values(params)["render"]["seed"] == 3
     assert values(params)["render"]["performances"] == "/a b/c"
@@ -213,11 +229,11 @@ def test_a_wrong_setting_is_explained_and_nothing_is_written(params: Path, setti
 
 def test_files_that_are_missing_or_no_params(params: Path) -> None:
     folder = params.parent
-    with pytest.raises(DrumCrnnError, match=r"big\.yaml: there is no such file; .* has: params"):
+    with pytest.raises(DrumCrnnError, match=r"big\.yaml: there is no such preset; .* has: params"):
         apply_presets(params, [folder / "big.yaml"])
     with pytest.raises(DrumCrnnError, match=r"nothing\.yaml: there is no such file"):
         apply_presets(folder / "nothing.yaml", [preset(params, "{}")])
-    for text, message in (("a: [1\n", "cannot be read as YAML"), ("- 1\n", "should hold sections")):
+    for text, message in (("a: [1\n", "is not valid YAML"), ("- 1\n", "should hold sections")):
         with pytest.raises(DrumCrnnError, match=message):
             apply_presets(params, [preset(params, text)])
     assert params.read_text() == PARAMS
@@ -332,7 +348,7 @@ def test_the_command_names_the_presets_there_are(params: Path, monkeypatch: pyte
     (params.parent / "presets" / "small.yaml").write_text("render: {seed: 5}\n")
     result = CliRunner().invoke(app, ["preset", "big"])
     assert result.exit_code == 1
-    assert "there is no such file; presets has: small" in result.stderr
+    assert "there is no such preset; presets has: small" in result.stderr
     assert params.read_text() == PARAMS
 
 
