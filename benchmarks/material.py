@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from drum_crnn.foundation.console import default_workers
-from drum_crnn.studio.rendering import RenderParams, RenderSummary, render_corpus
+from drum_crnn.studio.rendering import RenderParams, RenderSummary, load_variations, render_corpus
 
 __all__ = ["render_material", "render_params"]
 
@@ -20,4 +20,5 @@ def render_params(*, n_performances: int, seconds: tuple[float, float]) -> Rende
 def render_material(target: Path, *, n_performances: int, seconds: tuple[float, float]) -> RenderSummary:
     """Render a corpus into `target`, on all cores."""
     params = render_params(n_performances=n_performances, seconds=seconds)
-    return render_corpus(target, target.with_suffix(".kits.csv"), params, n_workers=default_workers())
+    kits_csv = target.with_suffix(".kits.csv")
+    return render_corpus(target, kits_csv, params, load_variations(), n_workers=default_workers())

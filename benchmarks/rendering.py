@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.material import render_params
 from benchmarks.report import print_figures, print_machine, print_rows
 from drum_crnn.studio.grooves import generate_performances
-from drum_crnn.studio.rendering import open_groups, render_corpus
+from drum_crnn.studio.rendering import load_variations, open_groups, render_corpus
 
 ROUNDS = 5
 
@@ -25,6 +25,7 @@ ROUNDS = 5
 def main() -> None:
     """Render the same corpus several times."""
     params = render_params(n_performances=70, seconds=(14.0, 26.0))
+    variations = load_variations()
     rows: list[tuple[str, str]] = []
     speeds: list[float] = []
     with threadpool_limits(limits=1), tempfile.TemporaryDirectory() as folder:
@@ -38,7 +39,7 @@ def main() -> None:
         for number in range(1, ROUNDS + 1):
             target = Path(folder) / f"round-{number}"
             started = time.perf_counter()
-            summary = render_corpus(target, target.with_suffix(".csv"), params, n_workers=1)
+            summary = render_corpus(target, target.with_suffix(".csv"), params, variations, n_workers=1)
             wall_s = time.perf_counter() - started
             speeds.append(summary.audio_s / wall_s)
             rows.append((f"round {number}", f"{summary.audio_s:.0f} s in {wall_s:.2f} s: {speeds[-1]:.0f}× real time"))

@@ -28,7 +28,7 @@ from drum_crnn.music.midi import Note
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit
 from drum_crnn.studio.playing import PlayingVariation, vary_playing
 from drum_crnn.studio.production import ProductionVariation, add_surroundings, produce
-from drum_crnn.studio.rendering import RenderParams
+from drum_crnn.studio.rendering import load_variations
 from drum_crnn.studio.sampler import mix, normalised
 from drum_crnn.studio.sources import open_kits
 from drum_crnn.studio.variation import PIECES, KitVariation, vary_kit
@@ -96,9 +96,9 @@ OF_PLAYING = (
 
 def main() -> None:
     """Make all pictures."""
-    variation = RenderParams.load().variations["studio"]
+    variation = load_variations()["studio"]
     if variation.playing is None or variation.kit is None or variation.production is None:
-        raise SystemExit("params.yaml: render.variations.studio needs playing, kit and production")
+        raise SystemExit("variations.yaml: studio needs playing, kit and production")
     [kit], [other] = open_kits(KIT), open_kits(OTHER_KIT)
     log_mel = LogMel(FeatureParams.load())
     plain = normalised(mix(rock(), kit, duration_s=DURATION_S).audio, peak_dbfs=PEAK_DBFS)

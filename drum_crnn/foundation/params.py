@@ -134,7 +134,7 @@ def read_yaml(path: Path, *, keep_comments: bool = False) -> dict[str, Any]:
     except (YAMLError, ValueError) as error:  # ValueError: the 32nd of a month
         raise DrumCrnnError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(document, dict):
-        raise DrumCrnnError(f"{path}: should hold sections such as 'train:', each with its keys")
+        raise DrumCrnnError(f"{path}: should hold keys with their values")
     return document
 
 

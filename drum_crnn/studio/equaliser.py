@@ -40,7 +40,7 @@ def pedalboard() -> ModuleType:
         import pedalboard as effects
     except ImportError:
         raise DrumCrnnError(
-            "render.variations: equalisers, compressor and MP3 need the package pedalboard; "
-            "pip install -e '.[studio]', or disable eq (of kit and production), compressor and mp3"
+            "equalisers, compressor and MP3 need the package pedalboard; "
+            "pip install -e '.[studio]', or disable eq (of kit and production), compressor and mp3 in variations.yaml"
         ) from None
     return effects

@@ -20,7 +20,7 @@ import math
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -34,7 +34,7 @@ from drum_crnn.data.corpus import CONDITION_COLUMN, EGMD_COLUMNS
 from drum_crnn.foundation.atomic import replace_directory
 from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.params import ParamsSection, StrictModel
+from drum_crnn.foundation.params import ParamsSection, StrictModel, read_yaml
 from drum_crnn.foundation.tables import write_records, write_table
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.midi import SAMPLE_EXACT_TICKS, Note, write_midi
@@ -49,8 +49,19 @@ from drum_crnn.studio.production import ProductionVariation, add_surroundings, p
 from drum_crnn.studio.sources import open_kits
 from drum_crnn.studio.variation import PIECES, KitVariation, has_piece, vary_kit
 
-__all__ = ["KitGroup", "RenderParams", "RenderSummary", "Session", "Variation", "open_groups", "render_corpus"]
+__all__ = [
+    "VARIATIONS_FILE",
+    "KitGroup",
+    "RenderParams",
+    "RenderSummary",
+    "Session",
+    "Variation",
+    "load_variations",
+    "open_groups",
+    "render_corpus",
+]
 
+VARIATIONS_FILE = Path("variations.yaml")
 GENERATED = "generated"
 PLAIN = "plain"  # the condition of recordings without a variation
 
@@ -123,7 +134,6 @@ class RenderParams(ParamsSection):
     withheld_notes: tuple[Annotated[int, Field(ge=0, le=127)], ...]
     peak_dbfs: tuple[float, float]
     sessions: tuple[Session, ...] = Field(min_length=1)
-    variations: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Variation]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -132,14 +142,7 @@ class RenderParams(ParamsSection):
         names = Counter(session.name for session in self.sessions)
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"sessions: two sessions are named '{twice[0]}'")
-        if PLAIN in self.variations:
-            raise ValueError(f"variations: '{PLAIN}' means recordings without a variation; choose another name")
         for session in self.sessions:
-            if session.variation is not None and session.variation not in self.variations:
-                known = ", ".join(self.variations) or "none"
-                raise ValueError(
-                    f"sessions: '{session.name}' needs the unknown variation '{session.variation}'; known: {known}"
-                )
             if not {"heard": self.kits, "validation": self.validation_kits, "unheard": self.unheard_kits}[session.kits]:
                 raise ValueError(f"sessions: '{session.name}' plays {session.kits} kits, but there are none")
             if not session.splits:
@@ -153,6 +156,24 @@ class RenderParams(ParamsSection):
 
 
 _NO_VARIATION = Variation(playing=None, kit=None, production=None)
+
+
+def load_variations(path: Path = VARIATIONS_FILE) -> dict[str, Variation]:
+    """Read and check the variations of a file, by name.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file cannot be read, or a variation has a wrong name, lacks a key, has an unknown one, or a wrong value.
+    """
+    variations = {}
+    for name, values in read_yaml(path).items():
+        if not (isinstance(name, str) and re.fullmatch("[a-z0-9_]+", name)):
+            raise DrumCrnnError(f"{path}: '{name}': use small letters, digits and _ for the name of a variation")
+        if name == PLAIN:
+            raise DrumCrnnError(f"{path}: '{PLAIN}' means recordings without a variation; choose another name")
+        variations[name] = Variation.check(values, source=f"{path}: {name}")
+    return variations
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,6 +248,15 @@ class _Job:
     stem: Path
 
 
+@dataclass(frozen=True, eq=False)
+class _Setup:
+    """What all recordings of a corpus share."""
+
+    groups: Mapping[str, KitGroup]
+    params: RenderParams
+    variations: Mapping[str, Variation]
+
+
 @dataclass(frozen=True, slots=True)
 class _Rendered:
     kit: str
@@ -260,14 +290,23 @@ def open_groups(params: RenderParams) -> dict[str, KitGroup]:
     return groups
 
 
-def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_workers: int) -> RenderSummary:
+def render_corpus(
+    target: Path, kits_csv: Path, params: RenderParams, variations: Mapping[str, Variation], *, n_workers: int
+) -> RenderSummary:
     """Render a corpus into `target`, which is replaced, and list every sample of the kits in `kits_csv`.
 
     Raises
     ------
     DrumCrnnError
-        If there is nothing to play, or a kit or performance cannot be read.
+        If a session needs a variation that is not in `variations`, there is nothing to play, or a kit or performance
+        cannot be read.
     """
+    for session in params.sessions:
+        if session.variation is not None and session.variation not in variations:
+            known = ", ".join(variations) or "none"
+            raise DrumCrnnError(
+                f"render.sessions: '{session.name}' needs the unknown variation '{session.variation}'; known: {known}"
+            )
     if params.performances == GENERATED:
         performances = generate_performances(params.grooves, seed=params.seed)
     else:
@@ -282,11 +321,12 @@ def render_corpus(target: Path, kits_csv: Path, params: RenderParams, *, n_worke
                 f"none (render.performances is {params.performances}); remove it, and the kits that only it plays"
             )
     groups = open_groups(params)
+    setup = _Setup(groups, params, variations)
     with replace_directory(target) as directory:
         jobs = [job for performance in performances for job in _jobs_of(performance, params, directory)]
         done = [
             (job, rendered)
-            for job, rendered in zip(jobs, _run_jobs(jobs, groups, params, n_workers), strict=True)
+            for job, rendered in zip(jobs, _run_jobs(jobs, setup, n_workers), strict=True)
             if rendered.duration_s > 0
         ]
         if not done:
@@ -331,33 +371,31 @@ def _stretches(last_onset_s: float, segment_s: float, take: int, n_takes: int) -
     yield from itertools.pairwise(edges)
 
 
-def _run_jobs(
-    jobs: Sequence[_Job], groups: dict[str, KitGroup], params: RenderParams, n_workers: int
-) -> list[_Rendered]:
+def _run_jobs(jobs: Sequence[_Job], setup: _Setup, n_workers: int) -> list[_Rendered]:
     """The kit and duration in seconds of each recording; duration 0 where the kit plays none of the notes."""
     if n_workers == 1:
-        return [_render_job(job, groups, params) for job in track(jobs, description="rendering")]
-    with worker_pool(n_workers, initializer=_set_up_worker, initargs=(groups, params)) as pool:
+        return [_render_job(job, setup) for job in track(jobs, description="rendering")]
+    with worker_pool(n_workers, initializer=_set_up_worker, initargs=(setup,)) as pool:
         done = pool.map(_render_job_in_worker, jobs, chunksize=4)
         return list(track(done, description="rendering", total=len(jobs)))
 
 
-# The kits and params of a worker process. It gets them once, when it starts, since kits are large.
-_of_worker: list[tuple[dict[str, KitGroup], RenderParams]] = []
+# The setup of a worker process. It gets it once, when it starts, since kits are large.
+_of_worker: list[_Setup] = []
 
 
-def _set_up_worker(groups: dict[str, KitGroup], params: RenderParams) -> None:
-    _of_worker[:] = [(groups, params)]
+def _set_up_worker(setup: _Setup) -> None:
+    _of_worker[:] = [setup]
 
 
 def _render_job_in_worker(job: _Job) -> _Rendered:
-    return _render_job(job, *_of_worker[0])
+    return _render_job(job, _of_worker[0])
 
 
-def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) -> _Rendered:
-    session, performance = job.session, job.performance
+def _render_job(job: _Job, setup: _Setup) -> _Rendered:
+    session, performance, params = job.session, job.performance, setup.params
     seeds = [params.seed, zlib.crc32(performance.id.encode()), zlib.crc32(session.name.encode())]
-    group = groups[session.kits]
+    group = setup.groups[session.kits]
     of_performance = np.random.default_rng(seeds)
     rng = np.random.default_rng([*seeds, job.take, job.segment])
     peak_dbfs = rng.uniform(*params.peak_dbfs)
@@ -369,7 +407,7 @@ def _render_job(job: _Job, groups: dict[str, KitGroup], params: RenderParams) ->
     entries = of_performance.permutation(len(group.entries))
     entry = group.entries[entries[job.take % len(entries)]]
     kit = entry[int(rng.integers(len(entry)))]
-    variation = _NO_VARIATION if session.variation is None else params.variations[session.variation]
+    variation = _NO_VARIATION if session.variation is None else setup.variations[session.variation]
     bpm = performance.bpm
     if variation.playing is not None:
         notes, tempo = vary_playing(rng, notes, variation.playing)

@@ -1,5 +1,6 @@
 """Presets: values that are laid over `params.yaml` as a whole, such as those of the released model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarfloat import ScalarFloat
 
 from drum_crnn.foundation.atomic import write_text
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -65,9 +67,19 @@ def _written(params: Any) -> str:
     yaml.width = _LINE_WIDTH
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.add_representer(type(None), _represent_null)
+    yaml.representer.add_representer(ScalarFloat, _represent_float)
     document = StringIO()
     yaml.dump(params, document)
     return document.getvalue()
+
+
+def _represent_float(dumper: Any, value: ScalarFloat) -> Any:
+    """Keep the form in which a number was written, unless that would change its value."""
+    if math.isfinite(value):
+        node = dumper.represent_scalar_float(value)
+        if float(node.value) == value:
+            return node
+    return dumper.represent_float(float(value))
 
 
 def _represent_null(dumper: Any, _: None) -> Any:

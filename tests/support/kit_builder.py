@@ -18,7 +18,7 @@ from drum_crnn.foundation.params import StrictModel
 from drum_crnn.studio.kits import FloatArray, Kit, Layer, Sample, Sound
 
 SAMPLE_RATE = 44_100
-PARAMS_FILE = ROOT / "params.yaml"
+VARIATIONS_FILE = ROOT / "variations.yaml"
 
 Part = TypeVar("Part", bound=StrictModel)
 
@@ -33,13 +33,13 @@ Zone = dict[int, int]
 
 
 def effects_of(part: str, *, variation: str = "studio") -> dict[str, Any]:
-    """The values of one part of a variation in the project's own params.yaml."""
-    return dict(_params()["render"]["variations"][variation][part])
+    """The values of one part of a variation in the project's own variations.yaml."""
+    return dict(_variations()[variation][part])
 
 
 @functools.cache
-def _params() -> dict[str, Any]:
-    return cast(dict[str, Any], read_yaml(PARAMS_FILE))
+def _variations() -> dict[str, Any]:
+    return cast(dict[str, Any], read_yaml(VARIATIONS_FILE))
 
 
 def varied(cls: type[Part], part: str, **changes: Any) -> Part:

@@ -68,7 +68,7 @@ def copy_project(target: Path, **changes: dict[str, Any]) -> Path:
     """A copy of the pipeline with miniature params and no results: what a fresh clone of such a project would be."""
     for name in ("drum_crnn", "stages"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
+    for name in ("dvc.yaml", "variations.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, target / name)
     shutil.copytree(ROOT / ".dvc" / "plots", target / ".dvc" / "plots", ignore=shutil.ignore_patterns("offline.html"))
     for name in ("config", ".gitignore"):
@@ -81,7 +81,7 @@ def prepare_data(folder: Path) -> Path:
     """Everything that training reads, in `folder / "data"`."""
     params, data = write_params(folder / "params.yaml"), folder / "data"
     rendered = data / "rendered"
-    render_corpus(rendered, data / "kits.csv", RenderParams.load(params), n_workers=1)
+    render_corpus(rendered, data / "kits.csv", RenderParams.load(params), {}, n_workers=1)
     catalog = build_catalog(Corpus.open(rendered), rendered, CorpusParams.load(params))
     catalog.write(data / "catalog.csv")
     extract_corpus(rendered, catalog, data / "features", FeatureParams.load(params), n_workers=1)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,19 @@ def test_editing_a_section_concerns_the_stages_that_read_it(project: Path) -> No
     assert changed_stages(project) == set()
 
 
+def test_editing_variations_concerns_the_studio(project: Path) -> None:
+    path = project / "variations.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("probability: 0.75", "probability: 0.5"))
+    try:
+        assert path.read_text() != before
+        assert changed_stages(project) == {"render"}
+        path.write_text(f"{before}# a comment\n")
+        assert changed_stages(project) == set()
+    finally:
+        path.write_text(before)
+
+
 def test_every_room_is_in_the_table() -> None:
     rooms = {path.parent.name for path in (ROOT / "drum_crnn").glob("*/__init__.py")}
     assert {Path(name).parent.name for name in USERS_OF_FILE} == rooms | {"drum_crnn", "stages"}
@@ -173,6 +187,22 @@ def test_what_two_experiments_differ_in_is_told(project: Path) -> None:
     run(project, "dvc", "exp", "apply", "frozen")
     assert "learning_rate: 1e-09\n" in (project / "params.yaml").read_text()
     assert "Data and pipelines are up to date" in run(project, "dvc", "status")
+    run(project, "git", "checkout", "--quiet", ".")
+    run(project, "dvc", "checkout")
+
+
+def test_an_experiment_may_change_a_variation(project: Path) -> None:
+    committed(project)
+    setting = "variations.yaml:studio.kit.ring.enabled=true"
+    done = run(project, "dvc", "exp", "run", "--temp", "--name", "ringing", "-S", setting, "render")
+    assert stages_run(done) == ["render"]
+    diff = run(project, "dvc", "params", "diff", "HEAD", "ringing").splitlines()
+    assert diff[-1].split() == ["variations.yaml", "studio.kit.ring.enabled", "False", "True"]
+    before = (project / "variations.yaml").read_text()
+    run(project, "dvc", "exp", "apply", "ringing")
+    after = (project / "variations.yaml").read_text()
+    assert parse_yaml(after) == parse_yaml(before.replace("ring: {enabled: false", "ring: {enabled: true"))
+    assert re.findall("#.*", after) == re.findall("#.*", before)
     run(project, "git", "checkout", "--quiet", ".")
     run(project, "dvc", "checkout")
 

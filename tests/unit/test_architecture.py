@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import importlib
+import inspect
 import re
 import shlex
 import subprocess
@@ -17,8 +18,9 @@ import pytest
 from first_party import ROOT, direct_imports, foreign_imports, transitive_imports
 from yaml_files import read_yaml
 
-from drum_crnn.foundation.params import ParamsSection
+from drum_crnn.foundation.params import PARAMS_FILE, ParamsSection
 from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
+from drum_crnn.studio.rendering import VARIATIONS_FILE, load_variations
 
 # Imports go down; the rooms of one floor do not know each other. A room is a folder of the package, or a module beside
 # the folders.
@@ -269,6 +271,7 @@ def test_every_section_has_one_class_and_every_class_its_section() -> None:
 def test_the_projects_own_params_are_valid() -> None:
     for cls in sections_of_package():
         assert cls.load(ROOT / "params.yaml").section in PARAMS
+    assert load_variations(ROOT / VARIATIONS_FILE).keys() == read_yaml(ROOT / "variations.yaml").keys()
 
 
 def loaded_sections(stage: str) -> set[str]:
@@ -288,25 +291,42 @@ def loaded_sections(stage: str) -> set[str]:
 @pytest.mark.parametrize("stage", DAG)
 def test_a_stage_declares_the_sections_that_it_loads(stage: str) -> None:
     """Whole sections: a single key in dvc.yaml would miss what the stage reads besides."""
-    declared = DAG[stage].get("params", [])
+    declared = [entry for entry in DAG[stage].get("params", []) if isinstance(entry, str)]
     assert len(set(declared)) == len(declared)
     assert set(declared) == loaded_sections(stage)
 
 
-def test_sections_are_loaded_by_stages_alone() -> None:
-    """A section that the library loaded by itself would be read behind the DAG's back."""
+@pytest.mark.parametrize("stage", DAG)
+def test_a_stage_declares_the_params_files_that_it_reads(stage: str) -> None:
+    """An option whose default is a YAML file; those beside params.yaml are declared as a whole."""
+    entries = DAG[stage].get("params", [])
+    whole = {path for entry in entries if isinstance(entry, dict) for path, keys in entry.items() if keys is None}
+    assert len(whole) == sum(isinstance(entry, dict) for entry in entries)
+    has_sections = {str(PARAMS_FILE)} if loaded_sections(stage) else set()
+    main = importlib.import_module(f"stages.{file_of(stage).stem}").main
+    options = [option.default for option in inspect.signature(main).parameters.values()]
+    assert {
+        str(default) for default in options if isinstance(default, Path) and default.suffix == ".yaml"
+    } == whole | has_sections
+
+
+def test_params_are_loaded_by_stages_alone() -> None:
+    """What the library loaded by itself would be read behind the DAG's back."""
     names = {cls.__name__ for cls in sections_of_package()}
     for path in MODULES:
         for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
                 owner = ast.unparse(node.func.value)
                 assert owner not in names or path == PACKAGE / "training" / "run.py", f"{path} loads {owner}"
+            elif isinstance(node, ast.Call):
+                assert ast.unparse(node.func) != "load_variations", f"{path} loads variations"
 
 
-def test_every_value_is_explained() -> None:
+@pytest.mark.parametrize("file", ["params.yaml", "variations.yaml"])
+def test_every_value_is_explained(file: str) -> None:
     """By a comment on its own line, or on the line of the group or list that it belongs to."""
     open_lines: list[tuple[int, bool]] = []  # indentation of the lines that enclose this one, and whether explained
-    for number, line in enumerate((ROOT / "params.yaml").read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate((ROOT / file).read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         indent = len(line) - len(line.lstrip())
@@ -316,5 +336,5 @@ def test_every_value_is_explained() -> None:
         is_group = text.rstrip().endswith(":")
         # The comment of a whole section explains none of its values.
         in_explained_group = len(open_lines) > 1 and open_lines[-1][1]
-        assert is_group or comment or in_explained_group, f"params.yaml:{number}: {line.strip()}: no comment"
+        assert is_group or comment or in_explained_group, f"{file}:{number}: {line.strip()}: no comment"
         open_lines.append((indent, bool(comment) or in_explained_group))

@@ -243,9 +243,9 @@ def test_a_section_that_is_no_group_of_keys(load: Callable[[str], StudyParams], 
         ("study: !!python/name:os.system x\n", r"params\.yaml:1: is not valid YAML: could not determine a constructor"),
         ("study:\n  epochs: 2026-13-45\n", r"params\.yaml: is not valid YAML: month must be in 1\.\.12"),
         ("study: \x07\n", r"params\.yaml: is not valid YAML: unacceptable character"),
-        ("- study\n", r"params\.yaml: should hold sections"),
-        ("just text\n", r"params\.yaml: should hold sections"),
-        ("", r"params\.yaml: should hold sections"),
+        ("- study\n", r"params\.yaml: should hold keys with their values"),
+        ("just text\n", r"params\.yaml: should hold keys with their values"),
+        ("", r"params\.yaml: should hold keys with their values"),
     ],
 )
 def test_a_file_that_holds_no_such_section(load: Callable[[str], StudyParams], text: str, message: str) -> None:

@@ -12,8 +12,9 @@ import soundfile
 from builders import section
 from corpus_builder import GROOVE_HEADER, write_table
 from first_party import ROOT
-from kit_builder import hit, tone_kit, varied
+from kit_builder import effects_of, hit, tone_kit, varied
 from miniature import write_params
+from yaml_files import write_yaml
 
 from drum_crnn.data.audibility import audibility_path, read_audibility
 from drum_crnn.data.corpus import EGMD_COLUMNS, Corpus, Recording
@@ -25,7 +26,14 @@ from drum_crnn.studio.kits import Kit
 from drum_crnn.studio.performances import read_performances, select_hours
 from drum_crnn.studio.playing import PlayingVariation
 from drum_crnn.studio.production import ProductionVariation
-from drum_crnn.studio.rendering import KitGroup, RenderParams, RenderSummary, open_groups, render_corpus
+from drum_crnn.studio.rendering import (
+    KitGroup,
+    RenderParams,
+    RenderSummary,
+    load_variations,
+    open_groups,
+    render_corpus,
+)
 from drum_crnn.studio.sampler import mix, normalised
 from drum_crnn.studio.sources import open_kits
 from drum_crnn.studio.variation import PIECES
@@ -41,15 +49,18 @@ def session(name: str = "main", **changes: Any) -> dict[str, Any]:
     return {"name": name, **plain, **changes}
 
 
-def render(folder: Path, *, n_workers: int = 1, **changes: object) -> Path:
-    summarised(folder, n_workers=n_workers, **changes)
+def render(folder: Path, **changes: Any) -> Path:
+    summarised(folder, **changes)
     return folder / "rendered"
 
 
-def summarised(folder: Path, *, n_workers: int = 1, **changes: object) -> RenderSummary:
+def summarised(
+    folder: Path, *, n_workers: int = 1, variations: Path = ROOT / "variations.yaml", **changes: object
+) -> RenderSummary:
     folder.mkdir(exist_ok=True)
     params = RenderParams.load(write_params(folder / "params.yaml", render=changes))
-    return render_corpus(folder / "rendered", folder / "kits.csv", params, n_workers=n_workers)
+    loaded = load_variations(variations)
+    return render_corpus(folder / "rendered", folder / "kits.csv", params, loaded, n_workers=n_workers)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -199,10 +210,11 @@ def test_takes_differ_and_are_played_on_different_kits(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- variations
 
 
-def only(part: str, effects: Any) -> dict[str, Any]:
-    """One variation, "one", which varies a single part."""
+def only(folder: Path, part: str, effects: Any) -> Path:
+    """A file of one variation, "one", which varies a single part."""
     values = effects.model_dump(mode="json")
-    return {"one": {"playing": None, "kit": None, "production": None} | {part: values}}
+    write_yaml(folder / "one.yaml", {"one": {"playing": None, "kit": None, "production": None} | {part: values}})
+    return folder / "one.yaml"
 
 
 def test_the_labels_of_varied_playing_are_what_sounds(tmp_path: Path) -> None:
@@ -213,7 +225,10 @@ def test_the_labels_of_varied_playing_are_what_sounds(tmp_path: Path) -> None:
     )  # fmt: skip
     sessions = [session("varied", segment_s=4.0, variation="one")]
     rendered = render(
-        tmp_path, performances=songs(tmp_path, one=LONG), sessions=sessions, variations=only("playing", playing)
+        tmp_path,
+        performances=songs(tmp_path, one=LONG),
+        sessions=sessions,
+        variations=only(tmp_path, "playing", playing),
     )
     kits = {kit.name: kit for name in ("Standard", "Power") for kit in open_kits(TIMGM(name))}
     found = recordings(rendered)
@@ -250,7 +265,7 @@ def test_production_moves_no_label(tmp_path: Path) -> None:
         kits=[TIMGM("Standard")],
         performances=songs(tmp_path, one=BEATS),
         sessions=sessions,
-        variations=only("production", production),
+        variations=only(tmp_path, "production", production),
     )
     plain, produced = recordings(rendered)
     assert (plain.condition, produced.condition) == ("plain", "one")
@@ -270,7 +285,7 @@ def test_surroundings_lower_audibility_and_the_desk_does_not(tmp_path: Path) -> 
             kits=[TIMGM("Standard")],
             performances=performances,
             sessions=[session(variation="one")],
-            variations=only("production", varied(ProductionVariation, "production", **effects)),
+            variations=only(tmp_path, "production", varied(ProductionVariation, "production", **effects)),
         )
         (recording,) = recordings(rendered)
         return np.array(read_audibility(rendered / recording.midi_path, notes_of(rendered, recording)))
@@ -360,11 +375,6 @@ def test_a_session_records_its_splits_on_its_kits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"sessions": [session(variation="studdio")]},
-            r"sessions: 'main' needs the unknown variation 'studdio'; known: studio, stress",
-        ),
-        ({"sessions": [session(variation="x")], "variations": {}}, "unknown variation 'x'; known: none"),
         ({"sessions": [session(kits="unheard")]}, "'main' would use unheard kits in training"),
         ({"sessions": [session(kits="unheard", splits=["train", "test"])]}, "would use unheard kits in training"),
         (
@@ -395,21 +405,77 @@ def test_a_session_records_its_splits_on_its_kits(tmp_path: Path) -> None:
 )
 def test_an_invalid_session_is_explained(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DrumCrnnError, match=message):
-        section(RenderParams, **changes) if "variations" not in changes else check_whole(changes)
+        section(RenderParams, **changes)
 
 
-def check_whole(changes: dict[str, Any]) -> RenderParams:
-    """As `section`, but `changes` replace whole groups, and are not merged into them."""
-    values = section(RenderParams).model_dump(mode="json")
-    return RenderParams.check({**values, **changes}, source="test")
+def test_a_session_with_an_unknown_variation(tmp_path: Path) -> None:
+    sessions = [session(variation="studdio")]
+    with pytest.raises(
+        DrumCrnnError, match=r"render\.sessions: 'main' needs the unknown variation 'studdio'; known: studio, stress$"
+    ):
+        render(tmp_path, sessions=sessions)
+    with pytest.raises(DrumCrnnError, match=r"unknown variation 'studdio'; known: none$"):
+        render_corpus(
+            tmp_path / "rendered", tmp_path / "k.csv", section(RenderParams, sessions=sessions), {}, n_workers=1
+        )
+    assert not (tmp_path / "rendered").exists()
 
 
-def test_a_variation_is_checked_as_a_whole() -> None:
-    changes = {"studio": {"production": {"mp3": {"range": [0.0, 10.0]}}}}
-    with pytest.raises(DrumCrnnError, match=r"mp3\.range must lie within \[0, 9\]"):
-        section(RenderParams, variations=changes)
-    with pytest.raises(DrumCrnnError, match="drop_hatss"):
-        section(RenderParams, variations={"studio": {"playing": {"drop_hatss": 1}}})
+NOTHING = {"playing": None, "kit": None, "production": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"production": {"mp3": {"enabled": True, "probability": 0.5, "range": [0.0, 10.0]}}},
+            r"own\.yaml: one\.production: mp3\.range must lie within \[0, 9\]",
+        ),
+        (
+            {"production": {"room": {"enabled": True, "probability": 1.5, "range": [0.0, 1.0]}}},
+            r"own\.yaml: one\.production\.room\.probability: Input should be less than or equal to 1 \(found 1\.5\)",
+        ),
+        ({"playing": {"drop_hatss": 1}}, r"one\.playing\.drop_hatss: unknown key; did you mean 'drop_hats'\?"),
+        ({"kit": {"gain": None}}, r"one\.kit\.gain: should be a group of the keys enabled, probability, range"),
+        ({"kit": 3}, r"one\.kit: should be a group of the keys enabled, probability, mix_kits, .*\(found 3\)"),
+    ],
+)
+def test_a_wrong_value_of_a_variation_is_named_and_explained(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    ((part, values),) = change.items()
+    whole = effects_of(part) | values if isinstance(values, dict) else values
+    write_yaml(tmp_path / "own.yaml", {"one": NOTHING | {part: whole}})
+    with pytest.raises(DrumCrnnError, match=message):
+        load_variations(tmp_path / "own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("variations", "message"),
+    [
+        ({"one": {"playing": None}}, r"own\.yaml: one\.kit: is missing\n.*own\.yaml: one\.production: is missing"),
+        ({"one": {**NOTHING, "room": None}}, r"own\.yaml: one\.room: unknown key; known: playing, kit, production"),
+        ({"one": 3}, r"own\.yaml: one: should be a group of the keys playing, kit, production"),
+        ({"plain": NOTHING}, r"own\.yaml: 'plain' means recordings without a variation; choose another name"),
+        ({"Big Room": NOTHING}, r"own\.yaml: 'Big Room': use small letters, digits and _"),
+        ({1: NOTHING}, r"own\.yaml: '1': use small letters, digits and _"),
+        ([NOTHING], r"own\.yaml: should hold keys"),
+    ],
+)
+def test_a_file_of_variations_is_checked(tmp_path: Path, variations: Any, message: str) -> None:
+    write_yaml(tmp_path / "own.yaml", variations)
+    with pytest.raises(DrumCrnnError, match=message):
+        load_variations(tmp_path / "own.yaml")
+
+
+def test_there_may_be_any_number_of_variations(tmp_path: Path) -> None:
+    assert list(load_variations(ROOT / "variations.yaml")) == ["studio", "stress"]
+    write_yaml(tmp_path / "own.yaml", {"one": NOTHING, "other_2": NOTHING})
+    assert list(load_variations(tmp_path / "own.yaml")) == ["one", "other_2"]
+    write_yaml(tmp_path / "own.yaml", {})
+    assert load_variations(tmp_path / "own.yaml") == {}
+    with pytest.raises(DrumCrnnError, match=r"nothing\.yaml: there is no such file"):
+        load_variations(tmp_path / "nothing.yaml")
 
 
 def test_a_session_for_performances_that_are_not_there(tmp_path: Path) -> None:

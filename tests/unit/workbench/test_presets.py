@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from first_party import ROOT
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 from yaml_files import read_yaml
@@ -21,7 +21,7 @@ from drum_crnn.model.crnn import ModelParams
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.preparation.labelling import LabelParams
 from drum_crnn.preparation.splitting import SplitParams
-from drum_crnn.studio.rendering import RenderParams
+from drum_crnn.studio.rendering import RenderParams, load_variations
 from drum_crnn.training.augment import AugmentParams
 from drum_crnn.training.train_params import TrainParams
 from drum_crnn.workbench.presets import apply_presets
@@ -125,12 +125,13 @@ def test_numbers_keep_their_value_and_their_form(params: Path) -> None:
         lambda number: st.sampled_from([f"{number!r}", f"{number:e}", f"{number:.3E}", f"{number:.4f}", f"{number:g}"])
     )
 )
+@example("1e400")
 def test_no_number_changes_on_its_way(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("params")
-    (folder / "params.yaml").write_text("train:\n  rate: 1.0\n  other: 1.0\n")
+    (folder / "params.yaml").write_text(f"train:\n  rate: 1.0\n  other: 1.0\n  kept: {text}\n")
     (folder / "preset.yaml").write_text(f"train:\n  rate: {text}\n")
     apply_presets(folder / "params.yaml", [folder / "preset.yaml"], [f"train.other={text}"])
-    assert values(folder / "params.yaml")["train"] == {"rate": float(text), "other": float(text)}
+    assert values(folder / "params.yaml")["train"] == dict.fromkeys(("rate", "other", "kept"), float(text))
 
 
 def test_a_group_is_no_single_value(params: Path) -> None:
@@ -233,7 +234,7 @@ def test_files_that_are_missing_or_no_params(params: Path) -> None:
         apply_presets(params, [folder / "big.yaml"])
     with pytest.raises(DrumCrnnError, match=r"nothing\.yaml: there is no such file"):
         apply_presets(folder / "nothing.yaml", [preset(params, "{}")])
-    for text, message in (("a: [1\n", "is not valid YAML"), ("- 1\n", "should hold sections")):
+    for text, message in (("a: [1\n", "is not valid YAML"), ("- 1\n", "should hold keys with their values")):
         with pytest.raises(DrumCrnnError, match=message):
             apply_presets(params, [preset(params, text)])
     assert params.read_text() == PARAMS
@@ -258,6 +259,8 @@ def test_the_projects_presets_fit_the_projects_params(tmp_path: Path, file: Path
     assert before_text.count("\n\n") == path.read_text().count("\n\n")
     # Every value is as it was or as the preset has it.
     after, wanted = values(path), values(file)
+    known = {None, *load_variations(ROOT / "variations.yaml")}
+    assert {session["variation"] for session in after["render"]["sessions"]} <= known
     for key in dict.fromkeys(changed):
         place, given, old = after, wanted, before
         *parents, last = key.split(".")
@@ -266,6 +269,20 @@ def test_the_projects_presets_fit_the_projects_params(tmp_path: Path, file: Path
         assert place.pop(last) == given[last]
         old.pop(last)
     assert json.dumps(after) == json.dumps(before)
+
+
+def test_a_preset_may_change_variations(tmp_path: Path) -> None:
+    path = tmp_path / "variations.yaml"
+    path.write_bytes((ROOT / "variations.yaml").read_bytes())
+    changed = apply_presets(
+        path, [preset(path, "studio: {kit: {ring: {enabled: true}}}\n")], ["stress.production=null"]
+    )
+    assert changed == ["studio.kit.ring.enabled", "stress.production"]
+    after = load_variations(path)
+    assert after["studio"].kit is not None
+    assert after["studio"].kit.ring.enabled
+    assert after["stress"].production is None
+    assert re.search(r"ring: \{enabled: true, probability: 0\.4, range: \[-20\.0, 3\.0\]\} +# dB", path.read_text())
 
 
 def test_the_released_models_preset_is_what_it_says() -> None:
