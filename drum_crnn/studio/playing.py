@@ -26,33 +26,10 @@ _RIDE_BOW, _RIDE_BELL, _CRASHES, _OPEN_HAT, _CLOSED_HAT, _PEDAL = 51, 53, (49, 5
 
 
 class PlayingVariation(StrictModel):
-    """Variations of the playing, each with a switch; their probabilities apply to recordings that are varied at all.
+    """Part `playing` of a variation: other notes.
 
-    Attributes
-    ----------
-    enabled, probability
-        Whether recordings are varied, and the share of them.
-    tempo : Effect
-        Factor of speed.
-    velocity_lift : Effect
-        How far velocities move towards 110: 0 not at all, 1 all the way. Loud, even playing, as in rock.
-    crash_ride, ride_bell, ride_hats, crash_hats, tom_hats : Effect
-        Share of the ride's notes that are played on a crash or on its bell; share of the hi-hat's notes that are played
-        on the ride, a crash or the low tom.
-    open_hats, tight_hats : Effect
-        Share of closed hats that are opened; share of open ones that are closed.
-    drop_hats, drop_pedals, drop_kicks, drop_snares : Effect
-        Share of the notes that are left out.
-    tom_snares : Effect
-        Share of the snare's notes that are played on a tom.
-    cross_sticks : Effect
-        Share of the snare's notes that are played as cross-sticks.
-    shuffle_toms : Effect
-        Permutes the three tom lanes; the amount is not used.
-    added_crashes : Effect
-        Share of the kicks of velocity 40 and above that are played with a crash.
-    drop_ghosts : Effect
-        Share of the ghost notes, the snare's below velocity 50, that are left out.
+    `probability` is the share of recordings that are varied at all; those of the effects apply to these. The comments
+    of `variations.yaml` name the amounts and their units, and docs/studio.md explains the effects.
     """
 
     enabled: bool

@@ -23,30 +23,9 @@ __all__ = ["ProductionVariation", "add_surroundings", "produce"]
 
 
 class ProductionVariation(StrictModel):
-    """What may happen to a mix; amounts in dB are relative to the level of the mix.
+    """Part `production` of a variation: what happens to the mix.
 
-    Attributes
-    ----------
-    percussion : Effect
-        dB of unlabelled percussion (tambourine, shaker, congas, claps …), its hits relative to those of the drums.
-    leakage : Effect
-        dB of other instruments in the drums' microphones: plucked tones and chords.
-    noise : Effect
-        dB of steady noise, white to brown, sometimes with mains hum.
-    room : Effect
-        dB of a room's reverberation relative to the direct sound.
-    room_decay_s : (float, float)
-        Shortest and longest time in seconds until the reverberation has fallen by 60 dB.
-    eq : Effect
-        dB; the gain of each of four bands is drawn between minus and plus this.
-    low_cut, high_cut : Effect
-        Hz below or above which the sound falls by 12 dB an octave.
-    compressor : Effect
-        dB by which the peaks exceed the threshold; ratio, attack and release are drawn as well.
-    saturation : Effect
-        dB by which the peak is driven into a soft limit.
-    mp3 : Effect
-        Quality of LAME's variable bit rate, from 0, best, to 9.
+    The comments of `variations.yaml` name the amounts and their units, and docs/studio.md explains the effects.
     """
 
     percussion: Effect

@@ -32,38 +32,10 @@ _GATED = ("snare", "toms")  # the pieces that may get a gated reverb
 
 
 class KitVariation(StrictModel):
-    """How a varied kit may differ from the kits it is made of.
+    """Part `kit` of a variation: other drums.
 
-    Attributes
-    ----------
-    enabled, probability
-        Whether kits are varied, and in which share of the recordings.
-    mix_kits : Effect
-        Pieces from other kits; the amount is the probability that a piece comes from another kit of the group.
-    one_tom : Effect
-        Where a kit has several toms of a lane: the probability that one of them, drawn at random, plays the lane.
-    gain : Effect
-        dB, of each piece.
-    blend : Effect
-        dB of the same piece of another kit, struck together with a piece, relative to it.
-    eq : Effect
-        dB; the gain of each of four bands of a piece is drawn between minus and plus this.
-    pitch : Effect
-        Semitones, of each piece but the toms; as on tape, a higher sound is shorter.
-    tom_pitch : Effect
-        Semitones, of all toms of a kit together.
-    decay_s : Effect
-        Seconds in which a muffled piece falls by 60 dB, in addition to its own decay.
-    ring : Effect
-        dB of the tone of an undamped snare drum, relative to the hit.
-    gated_reverb : Effect
-        dB of a dense reverb on snare or toms, relative to the hit; it is cut off after 0.12 to 0.3 s.
-    velocity_power : Effect
-        Loudness follows velocity to this power; to the power of 2 if the effect does not act.
-    hit_gain : Effect
-        dB; the gain of each hit is drawn between minus and plus this.
-    hit_layer : Effect
-        Steps of velocity; the sample of each hit is that of a velocity drawn between minus and plus this from its own.
+    `probability` is the share of recordings whose kit is varied at all; those of the effects apply to these. The
+    comments of `variations.yaml` name the amounts and their units, and docs/studio.md explains the effects.
     """
 
     enabled: bool
@@ -102,7 +74,7 @@ class KitVariation(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class PieceShape:
-    """How one piece of a varied kit sounds; None where nothing is changed. Units as in `KitVariation`."""
+    """How one piece of a varied kit sounds; None where nothing is changed."""
 
     gain_db: float = 0.0
     eq_db: float | None = None
