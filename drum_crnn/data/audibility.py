@@ -1,8 +1,7 @@
-"""The file that says how well each note of a recording can be heard, where its maker measured it.
+"""The audibility of each note of a recording, which the studio measures.
 
-`X.audibility.csv` beside `X.midi` has one row a note of the MIDI file, in the order of `midi.read_midi`: time in
-seconds, note, velocity, and the audibility in dB that `studio.audibility` defines. Corpora that others recorded have
-none.
+`X.audibility.csv` beside `X.midi` has one row for each note of the MIDI file, in the order of `midi.read_midi`: time in
+seconds, note, velocity, and the audibility in dB that `studio.masking` defines. Recorded corpora have no such files.
 """
 
 from collections.abc import Sequence
@@ -29,12 +28,12 @@ class _Row:
 
 
 def audibility_path(midi: Path) -> Path:
-    """The file that belongs to a MIDI file."""
+    """The path of the file that belongs to a MIDI file."""
     return midi.with_suffix(".audibility.csv")
 
 
 def write_audibility(midi: Path, notes: Sequence[Note], audibility_db: Sequence[float]) -> None:
-    """Write the audibility of each note, in the order of `notes`, which is that of the MIDI file."""
+    """Write the audibility of each note; `notes` are in the order of the MIDI file."""
     rows = (
         (f"{note.time_s:.6f}", note.note, note.velocity, f"{db:.1f}")
         for note, db in zip(notes, audibility_db, strict=True)
@@ -43,18 +42,18 @@ def write_audibility(midi: Path, notes: Sequence[Note], audibility_db: Sequence[
 
 
 def read_audibility(midi: Path, notes: Sequence[Note]) -> list[float] | None:
-    """The audibility in dB of each of `notes`, all the notes of the MIDI file; None if nobody measured it.
+    """The audibility in dB of each of `notes`, which are all notes of the MIDI file; None if it was not measured.
 
     Raises
     ------
     DrumCrnnError
-        If the file is there but does not fit the MIDI file.
+        If the file is damaged, or does not list the notes of the MIDI file.
     """
     path = audibility_path(midi)
     if not path.is_file():
         return None
     rows = read_rows(path, _Row, stage="render")
-    # By note and velocity: notes of one moment may have changed places when their times were rounded to ticks.
+    # By note and velocity: simultaneous notes may have changed places when their times were rounded to ticks.
     of_note: dict[tuple[int, int], list[float]] = {}
     for row in reversed(rows):
         of_note.setdefault((row.note, row.velocity), []).append(row.audibility_db)

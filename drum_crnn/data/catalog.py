@@ -1,7 +1,7 @@
-"""The catalog: what a corpus holds that can be used, with sizes and checksums of every file.
+"""The catalog: the usable recordings of a corpus, with the size and checksum of every file.
 
-It is the first thing that the DAG makes of a corpus and what the later stages go by. It depends on the content of the
-files alone (no times, no absolute paths), so it has the same bytes in every clone.
+Stage `catalog` makes it from a corpus, and the later stages read it. It depends on the content of the files alone, not
+on times or absolute paths. So it has the same bytes in every clone.
 """
 
 from collections.abc import Iterator
@@ -24,19 +24,19 @@ class CatalogEntry:
     Attributes
     ----------
     recording : str
-        Identity of the recording: its audio path without suffix.
+        Id of the recording: its audio path without suffix.
     performance, kit : str
-        What was played and through what; recordings of one performance share all onsets.
+        What was played, and on which kit; recordings of one performance share all onsets.
     split : str
         The official split, or empty.
     condition : str
-        How the recording was made, as the corpus's table says; or empty.
+        How the recording was made, from the corpus's table; or empty.
     audio_path, midi_path : str
         Relative to the corpus, with `/`.
     n_samples, sample_rate : int
-        Length per channel, and rate in Hz, by the audio's header.
+        Length per channel, and rate in Hz, from the audio's header.
     audio_bytes, audio_sha256, midi_bytes, midi_sha256
-        Size and content of both files.
+        Size and checksum of both files.
     """
 
     recording: str
@@ -67,9 +67,9 @@ class CatalogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Usable recordings, sorted by identity, and the problems for which others were left out.
+    """The usable recordings, sorted by id, and the problems of the others.
 
-    `problems` is known where the catalog was built, and empty where it was read.
+    `problems` is known when the catalog is built, and empty when it is read.
     """
 
     entries: tuple[CatalogEntry, ...]
@@ -82,7 +82,7 @@ class Catalog:
         return len(self.entries)
 
     def performances(self) -> dict[str, list[CatalogEntry]]:
-        """The recordings of each performance; performances in sorted order, recordings in the catalog's."""
+        """The recordings of each performance: performances in sorted order, recordings in the catalog's."""
         groups: dict[str, list[CatalogEntry]] = {}
         for entry in sorted(self.entries, key=lambda entry: entry.performance):
             groups.setdefault(entry.performance, []).append(entry)
@@ -95,7 +95,7 @@ class Catalog:
         Raises
         ------
         DrumCrnnError
-            If the file is missing, or a line is not as `write` writes it.
+            If the file is missing or damaged.
         """
         entries = read_rows(path, CatalogEntry, key="recording", stage="catalog")
         return cls(tuple(entries))
@@ -105,5 +105,5 @@ class Catalog:
         write_rows(path, CatalogEntry, self.entries)
 
     def write_problems(self, path: Path) -> None:
-        """Write what was left out and why as CSV: file, line of the corpus's table, what."""
+        """Write the problems as CSV: file, line of the corpus's table, what is wrong."""
         write_rows(path, Problem, self.problems)

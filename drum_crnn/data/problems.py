@@ -1,4 +1,4 @@
-"""What is wrong with one row or one file of a corpus."""
+"""Problems: faults of single rows or files of a corpus."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ class Problem:
     Attributes
     ----------
     file : str
-        The file concerned, relative to the corpus, with `/`.
+        Relative to the corpus, with `/`.
     line : int
         The line of the corpus's table that names the file, counted from 1.
     what : str
-        What is wrong; without machine-dependent paths, so that reports are equal everywhere.
+        What is wrong, without paths of this machine, so that reports are equal everywhere.
     """
 
     file: str

@@ -1,7 +1,7 @@
-"""Which recordings train, validate and test the model.
+"""Splits: which recordings train, validate and test the model.
 
-The unit is the performance: all its kit renderings are in one split, since they share every onset. Kits of a held-out
-family are heard in the test split alone; their recordings of other performances are `unused`.
+All recordings of a performance are in one split, since they share every onset. Held-out kits are in the test split
+alone; their recordings of other performances are `unused`.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Splits:
         return len(self.rows)
 
     def recordings(self, split: str) -> list[str]:
-        """Identities of the recordings in `split`, which is one of `SPLITS`.
+        """The ids of the recordings in `split`, one of `SPLITS`.
 
         Raises
         ------
@@ -74,12 +74,12 @@ class Splits:
 
 
 def check_no_leak(splits: Splits) -> None:
-    """Make sure that no performance is on two of the splits train, validation and test.
+    """Check that no performance is in two of the splits train, validation and test.
 
     Raises
     ------
     DrumCrnnError
-        Naming the first performance that is.
+        If one is; the message names the first.
     """
     first: dict[str, SplitRow] = {}
     for row in splits:
@@ -91,9 +91,9 @@ def check_no_leak(splits: Splits) -> None:
 
 
 def leak_error(performance: str, one: tuple[str, str], other: tuple[str, str]) -> DrumCrnnError:
-    """What to say when `one` and `other`, each a recording and its split, are of the same performance."""
+    """The error for two recordings of one performance in different splits, each given with its split."""
     return DrumCrnnError(
         f"performance '{performance}' is in two splits ('{one[0]}' in {one[1]}, '{other[0]}' in {other[1]}), which "
-        "would leak the test into the training; all its recordings must share one: correct the split, "
-        "or draw anew with split.honour_official set to false"
+        "leaks test data into training; put all its recordings into one split, or set split.honour_official to false "
+        "to draw all splits anew"
     )

@@ -1,9 +1,9 @@
 """Typed sections of `params.yaml`.
 
-Each section is one frozen, strict pydantic class beside the code that uses it. Strict means: a misspelt key, a missing
-key, or text where a number should stand is an error. Its message names the section, the key and what to write.
+Each section has one frozen, strict pydantic class beside the code that uses it. Strict means: a misspelt key, a missing
+key, or text in place of a number is an error. Its message names the section, the key and what to write.
 
-Files are read by `ruamel.yaml`, as DVC reads them, so that a value is the same to both.
+`ruamel.yaml` reads the files, as in DVC, so both see the same values.
 """
 
 import difflib
@@ -24,7 +24,7 @@ PARAMS_FILE = Path("params.yaml")
 
 
 class StrictModel(BaseModel):
-    """A frozen group of parameters without defaults of its own: `params.yaml` is the single place for values."""
+    """A frozen group of parameters. It has no default values: `params.yaml` is the only place for values."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -35,7 +35,7 @@ class StrictModel(BaseModel):
         Parameters
         ----------
         source : str
-            Where they stand, such as "params.yaml: train"; every line of an error's message begins with it.
+            Their place, such as "params.yaml: train"; every line of an error message begins with it.
 
         Raises
         ------
@@ -43,11 +43,11 @@ class StrictModel(BaseModel):
             If a key is missing or unknown, or a value is of the wrong type or out of range. Every fault is listed.
         """
         try:
-            # JSON mode keeps the strictness but takes a list for a tuple, which is all that YAML can write.
-            # What JSON does not know, such as a date, becomes text, and is refused where a number should stand.
+            # Strict JSON mode accepts a list for a tuple; YAML has no tuples. Values that JSON does not know, such as
+            # dates, become text, which is refused in place of a number.
             text = json.dumps({} if values is None else values, default=str)
         except (TypeError, ValueError):
-            raise DrumCrnnError(f"{source}: a key is no text, or a group contains itself") from None
+            raise DrumCrnnError(f"{source}: holds a key that is not text, or a group that contains itself") from None
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -56,7 +56,7 @@ class StrictModel(BaseModel):
 
 
 class Effect(StrictModel):
-    """A switch, how often it acts, and the range its amount is drawn from evenly."""
+    """An effect: a switch, a probability, and the range from which its amount is drawn evenly."""
 
     enabled: bool
     probability: float = Field(ge=0, le=1)
@@ -69,14 +69,14 @@ class Effect(StrictModel):
         return self
 
     def draw(self, rng: np.random.Generator) -> float | None:
-        """The amount, or None if it does not act; takes two numbers from `rng` either way."""
+        """Draw the amount; None if the effect does not act. Both cases draw two numbers from `rng`."""
         acts = rng.random() < self.probability
         amount = rng.uniform(*self.range)
         return amount if self.enabled and acts else None
 
 
 class ParamsSection(StrictModel):
-    """One top-level section of `params.yaml`; `section` is its name there."""
+    """A top-level section of `params.yaml`; `section` is its name."""
 
     section: ClassVar[str]
 
@@ -87,8 +87,7 @@ class ParamsSection(StrictModel):
         Raises
         ------
         DrumCrnnError
-            If the file cannot be read, or the section lacks a key, has one too many, or a value is of the wrong type
-            or out of range. Every fault of the section is listed.
+            If the file cannot be read, or the section is missing or wrong. Every fault of the section is listed.
         """
         document = read_yaml(path)
         if cls.section not in document:
@@ -104,20 +103,19 @@ class ParamsSection(StrictModel):
 
 
 def read_yaml(path: Path, *, keep_comments: bool = False) -> dict[str, Any]:
-    """Read a file of sections, or of keys.
+    """Read a YAML file of keys with values.
 
     Parameters
     ----------
     keep_comments : bool
-        Keep what people wrote around the values (comments, quotation marks, the form of numbers), for writing the file
-        again with `ruamel.yaml`.
+        Keep comments, quotation marks and the form of numbers, so that `ruamel.yaml` can write the file again.
 
     Raises
     ------
     DrumCrnnError
-        If the file is missing, is not valid YAML (a key may be there only once), or has no keys.
+        If the file is missing, is not valid YAML (such as with a key twice), or holds no keys.
     """
-    from ruamel.yaml import YAML  # not at the top: `drum-crnn --help` reads no file
+    from ruamel.yaml import YAML  # here, since `drum-crnn --help` reads no file
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     yaml = YAML(typ="rt" if keep_comments else "safe")
@@ -129,9 +127,13 @@ def read_yaml(path: Path, *, keep_comments: bool = False) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise DrumCrnnError(f"{path}: cannot be read: {error}") from None
     except MarkedYAMLError as error:
-        problem, _, _ = str(error.problem).partition(" with value ")  # of a key that is there twice
-        raise DrumCrnnError(f"{path}:{error.problem_mark.line + 1}: is not valid YAML: {problem}") from None
-    except (YAMLError, ValueError) as error:  # ValueError: the 32nd of a month
+        problem, _, _ = str(error.problem).partition(
+            " with value "
+        )  # shortens the message for a key that is there twice
+        mark = error.problem_mark or error.context_mark
+        place = path if mark is None else f"{path}:{mark.line + 1}"
+        raise DrumCrnnError(f"{place}: is not valid YAML: {problem}") from None
+    except (YAMLError, ValueError) as error:  # ValueError: a date such as the 32nd of a month
         raise DrumCrnnError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise DrumCrnnError(f"{path}: should hold keys with their values")
@@ -153,7 +155,7 @@ def _describe(model: type[BaseModel], fault: Any) -> str:
         return f"{path}: is missing"
     if kind == "model_type" and owner is not None:
         return f"{path}: should be a group of the keys {', '.join(owner.model_fields)} (found {json.dumps(value)[:80]})"
-    if kind == "value_error":  # of a validator of ours, whose message says it all
+    if kind == "value_error":  # from a validator of ours, whose message is complete
         return f"{path}: {fault['msg'].removeprefix('Value error, ')}"
     if isinstance(value, str) and (meant := _meant(kind, value)) is not None:
         return f"{path}: '{value}' is text; write {meant} without quotation marks"
@@ -161,9 +163,9 @@ def _describe(model: type[BaseModel], fault: Any) -> str:
 
 
 def _walk(model: type[BaseModel], location: Iterable[str | int]) -> tuple[str, type[BaseModel] | None]:
-    """A location as people write it, and the group of parameters that it leads to, if it is one.
+    """A location as `.key[index]`, and the group of parameters there, if it is one.
 
-    Pydantic names the member of a union that it tried ("int", "literal['auto']"); these are no keys, and left out.
+    Pydantic also names the member of a union that it tried ("int", "literal['auto']"). This is not a key, and left out.
     """
     path, group = "", cast(type[BaseModel] | None, model)
     for part in location:
@@ -178,7 +180,7 @@ def _walk(model: type[BaseModel], location: Iterable[str | int]) -> tuple[str, t
 
 
 def _meant(kind: str, text: str) -> str | None:
-    """What was meant by text that stands in the place of a number or a switch; None if nobody can know."""
+    """The value that was meant by text in place of a number or a switch; None if it is not clear."""
     if kind == "bool_type":
         return {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}.get(
             text.lower()

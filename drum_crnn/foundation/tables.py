@@ -1,7 +1,7 @@
 """Small tables as CSV files: one header line, commas, Unix line ends, UTF-8.
 
-What a table holds is said by a *row type*: a dataclass whose fields are the columns, in their order. Pydantic makes the
-rows of a file and checks them, so that a type such as `PositiveInt` or a `Literal` is all that a column needs.
+A *row type* describes a table: a dataclass whose fields are the columns, in their order. Pydantic parses and checks the
+rows of a file. So a column needs no more than a type, such as `PositiveInt` or a `Literal`.
 """
 
 import csv
@@ -32,7 +32,7 @@ __all__ = [
 Row = TypeVar("Row")
 PositiveNumber = Annotated[FiniteFloat, Field(gt=0)]
 
-# What pydantic finds, in our words; the braces name what it says besides.
+# What should stand in a column, by the type of pydantic's error; braces are filled in from its context.
 _EXPECTED = {
     "int_parsing": "a whole number",
     "int_parsing_size": "a whole number",
@@ -50,7 +50,7 @@ _EXPECTED = {
 
 
 class TableError(ValueError):
-    """What is wrong with a table, and the line where it is; None if the whole file is wrong."""
+    """A fault of a table, and its line; None if it concerns the whole file."""
 
     def __init__(self, why: str, line: int | None) -> None:
         super().__init__(why if line is None else f"line {line}: {why}")
@@ -63,7 +63,7 @@ def columns_of(row: type) -> list[str]:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write rows below the names of their columns, whole or not at all."""
+    """Write a table atomically: the names of the columns, then the rows."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -72,13 +72,13 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[obje
 
 
 def write_records(path: Path, records: Sequence[Mapping[str, object]]) -> None:
-    """Write records that all have the same keys, which become the columns; no records make an empty table."""
+    """Write records with equal keys, which become the columns. Without records, the table is empty."""
     columns = list(records[0]) if records else []
     write_table(path, columns, ([record[column] for column in columns] for record in records))
 
 
 def write_rows(path: Path, row: type[Row], rows: Iterable[Row]) -> None:
-    """Write rows of a row type, so that `read_rows` reads them."""
+    """Write the rows of a row type, for `read_rows`."""
     columns = columns_of(row)
     write_table(path, columns, ([getattr(each, column) for column in columns] for each in rows))
 
@@ -89,16 +89,16 @@ def read_rows(path: Path, row: type[Row], *, key: str | None = None, stage: str)
     Parameters
     ----------
     row : type
-        Its row type; the header must be its fields.
+        The row type; the header must be the names of its fields.
     key : str, optional
-        The column that must differ from row to row.
+        A column whose values must be unique.
     stage : str
         The stage that writes the table, for messages.
 
     Raises
     ------
     DrumCrnnError
-        If the file is missing or is no such table. The message names the line and the column that is wrong.
+        If the file is missing or is not such a table. The message names the line and the column of the fault.
     """
     try:
         return list(iter_rows(path, row, key=key))
@@ -111,14 +111,14 @@ def read_rows(path: Path, row: type[Row], *, key: str | None = None, stage: str)
 
 
 def iter_rows(path: Path, row: type[Row], *, key: str | None = None) -> Iterator[Row]:
-    """The rows of a table, one after the other; as `read_rows`, for tables that no stage writes.
+    """The rows of a table, one by one: `read_rows` for tables that no stage writes.
 
     Raises
     ------
     TableError
-        If the file is no such table.
+        If the file is not such a table.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     """
     columns, validate = columns_of(row), _validator(row)
     known: set[str] = set()
@@ -130,7 +130,7 @@ def iter_rows(path: Path, row: type[Row], *, key: str | None = None) -> Iterator
             for values in reader:
                 if len(values) != len(columns):
                     raise ValueError(f"has {len(values)} fields, expected {len(columns)}")
-                parsed = validate(ArgsKwargs(tuple(values)))  # faster than a mapping, of which there would be thousands
+                parsed = validate(ArgsKwargs(tuple(values)))  # faster than a dict for each row
                 if key is not None:
                     name = getattr(parsed, key)
                     if name in known:
@@ -146,12 +146,12 @@ def iter_rows(path: Path, row: type[Row], *, key: str | None = None) -> Iterator
 
 
 def parse_row(row: type[Row], values: Mapping[str, str]) -> Row:
-    """Make a row of the text in its columns; columns that `row` does not have are left out.
+    """Parse one row, given as text by column; columns that `row` does not have are ignored.
 
     Raises
     ------
     ValueError
-        If a value is wrong; the message names its column, the value and what should stand there.
+        If a value is wrong. The message names the column, the value and what should stand there.
     """
     try:
         return _validator(row)(values)
@@ -169,12 +169,12 @@ def _validator(row: type[Row]) -> Callable[[object], Row]:
 
 
 def _describe(error: ValidationError, columns: Sequence[str]) -> str:
-    """The first fault of a row: its column, the value, and what should stand there."""
+    """The first fault of a row: its column, the value and what should stand there."""
     fault: Any = error.errors()[0]
     kind, column, value = fault["type"], fault["loc"][-1], fault["input"]
     if isinstance(column, int):
         column = columns[column]
-    if kind == "value_error":  # of a validator of ours, whose message says it all
+    if kind == "value_error":  # from a validator of ours, whose message is complete
         return f"'{column}' {fault['ctx']['error']}"
     if kind not in _EXPECTED:
         return f"'{column}' is '{value}': {fault['msg']}"

@@ -1,4 +1,4 @@
-"""Presets: values that are laid over `params.yaml` as a whole, such as those of the released model."""
+"""Presets: files with some values of `params.yaml`, such as those of the released model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,28 +16,28 @@ from drum_crnn.foundation.params import read_yaml
 
 __all__ = ["apply_presets"]
 
-_LINE_WIDTH = 4096  # no line is broken that was not
+_LINE_WIDTH = 4096  # so that no line is wrapped
 
 
 def apply_presets(params_file: Path, preset_files: Sequence[Path], settings: Sequence[str] = ()) -> list[str]:
-    """Change the values in `params_file` that `preset_files` name, and keep everything else, comments too.
+    """Write the values of presets into `params_file`, and keep everything else, comments too.
 
     Parameters
     ----------
     preset_files : sequence of Path
-        Laid over one after the other, so that later ones win.
+        Applied one after the other; later ones win.
     settings : sequence of str
-        Further changes, "KEY=VALUE" with the key as dots write it and the value as YAML does.
+        Values to apply after the presets: "KEY=VALUE", with a dotted key and a YAML value.
 
     Returns
     -------
     list of str
-        The keys that were given a value, dotted.
+        The dotted keys whose values were set.
 
     Raises
     ------
     DrumCrnnError
-        If a file is missing or no YAML, or a key is not in `params_file`.
+        If a file is missing or is not valid YAML, or a key is not in `params_file`.
     """
     params, changed = read_yaml(params_file, keep_comments=True), []
     for preset_file in preset_files:
@@ -45,24 +45,24 @@ def apply_presets(params_file: Path, preset_files: Sequence[Path], settings: Seq
             known = ", ".join(sorted(other.stem for other in preset_file.parent.glob("*.yaml"))) or "none"
             raise DrumCrnnError(f"{preset_file}: there is no such preset; {preset_file.parent} has: {known}")
         preset = read_yaml(preset_file, keep_comments=True)
-        changed += _lay_over(params, preset, "", source=str(preset_file), params_file=params_file)
+        changed += _merge(params, preset, "", source=str(preset_file), params_file=params_file)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise DrumCrnnError(f"--set {setting}: write it as KEY=VALUE, such as render.seed=2")
         try:
             value: Any = YAML(typ="safe").load(text)
-        except YAMLError:
+        except (YAMLError, ValueError):  # ValueError: a date such as the 32nd of a month
             raise DrumCrnnError(f"--set {setting}: '{text}' is not YAML") from None
         for part in reversed(key.split(".")):
             value = {part: value}
-        changed += _lay_over(params, value, "", source=f"--set {key}", params_file=params_file)
+        changed += _merge(params, value, "", source=f"--set {key}", params_file=params_file)
     write_text(params_file, _written(params))
     return list(dict.fromkeys(changed))
 
 
 def _written(params: Any) -> str:
-    """The text of params with their comments."""
+    """Params as YAML text, with their comments."""
     yaml = YAML()
     yaml.width = _LINE_WIDTH
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -74,7 +74,7 @@ def _written(params: Any) -> str:
 
 
 def _represent_float(dumper: Any, value: ScalarFloat) -> Any:
-    """Keep the form in which a number was written, unless that would change its value."""
+    """Keep the form of a number, such as 1e-3, unless that would change its value."""
     if math.isfinite(value):
         node = dumper.represent_scalar_float(value)
         if float(node.value) == value:
@@ -83,10 +83,10 @@ def _represent_float(dumper: Any, value: ScalarFloat) -> Any:
 
 
 def _represent_null(dumper: Any, _: None) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:null", "null")  # ruamel writes nothing at all
+    return dumper.represent_scalar("tag:yaml.org,2002:null", "null")  # ruamel.yaml's own writes nothing
 
 
-def _lay_over(target: Any, values: Mapping[str, Any], prefix: str, *, source: str, params_file: Path) -> list[str]:
+def _merge(target: Any, values: Mapping[str, Any], prefix: str, *, source: str, params_file: Path) -> list[str]:
     changed = []
     for key, value in values.items():
         if key not in target:
@@ -96,7 +96,7 @@ def _lay_over(target: Any, values: Mapping[str, Any], prefix: str, *, source: st
             meant = "is a group of keys" if was_group else "is a single value"
             raise DrumCrnnError(f"{source}: '{prefix}{key}' of {params_file} {meant}")
         if is_group and was_group:
-            changed += _lay_over(target[key], value, f"{prefix}{key}.", source=source, params_file=params_file)
+            changed += _merge(target[key], value, f"{prefix}{key}.", source=source, params_file=params_file)
         else:
             target[key] = value
             changed.append(f"{prefix}{key}")

@@ -271,7 +271,9 @@ def test_a_key_that_is_there_twice_is_refused(
 
 @pytest.mark.parametrize("text", ["study: {[1, 2]: 3}\n", "study: {2026-01-02: 3}\n", "study: &a [*a]\n"])
 def test_what_cannot_be_a_section_is_refused(load: Callable[[str], StudyParams], text: str) -> None:
-    with pytest.raises(DrumCrnnError, match=r"params\.yaml: study: a key is no text, or a group contains itself"):
+    with pytest.raises(
+        DrumCrnnError, match=r"params\.yaml: study: holds a key that is not text, or a group that contains itself"
+    ):
         load(text)
 
 

@@ -219,6 +219,7 @@ def test_settings_come_after_the_preset(params: Path) -> None:
     [
         ("render.seed", r"--set render\.seed: write it as KEY=VALUE"),
         ("render.sed=1", r"--set render\.sed: .*has no 'render\.sed'"),
+        ("render.seed=2026-13-45", r"--set render\.seed=2026-13-45: '2026-13-45' is not YAML"),
         ("render.kits=[1, ", r"--set render\.kits=\[1, : '\[1, ' is not YAML"),
     ],
 )
