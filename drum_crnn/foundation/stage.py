@@ -38,8 +38,8 @@ def stage_app(main: Callable[..., None]) -> typer.Typer:
 
     @functools.wraps(main)
     def command(*args: Any, **kwargs: Any) -> None:
-        stop_when_orphaned(always=False)
         with raise_on_signals():
+            stop_when_orphaned(always=False)
             main(*args, **kwargs)
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -15,11 +15,11 @@ from typing import NoReturn
 
 import psutil
 
-from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import Interrupted
 
 __all__ = [
     "StopRequest",
+    "cause_of",
     "ignore_stop_signals",
     "raise_on_signals",
     "stop_on_signals",
@@ -31,14 +31,18 @@ _LAST_S = 120.0  # for an orphan to finish a step and save
 _SHELLS = {"ash", "bash", "dash", "fish", "ksh", "sh", "zsh"}
 
 
+# Set before an orphan sends itself a signal: what it says must not depend on which of its threads is faster.
+_is_orphan = threading.Event()
+
+
 class StopRequest:
-    """Whether somebody wants this process to end; `signal` is what it was told by, None for not at all."""
+    """Whether somebody wants this process to end; `cause` is what asked first, as in `cause_of`, or None."""
 
     def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+        self.cause: str | None = None
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return self.cause is not None
 
 
 @contextlib.contextmanager
@@ -50,7 +54,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def note(number: int, _: FrameType | None) -> None:
-        request.signal = signal.Signals(number)
+        request.cause = request.cause or cause_of(number)
 
     with _handling(note):
         yield request
@@ -65,8 +69,7 @@ def raise_on_signals() -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         ignore_stop_signals()
-        name = signal.Signals(number).name
-        raise Interrupted(f"stopped by {name}; nothing half done is left, and the same command goes on")
+        raise Interrupted(f"stopped {cause_of(number)}; nothing half done is left, and the same command goes on")
 
     with _handling(stop):
         yield
@@ -86,6 +89,11 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
             signal.signal(number, before)
 
 
+def cause_of(number: int) -> str:
+    """What stops this process when it gets a signal, to follow the word `stopped`: `by SIGTERM`."""
+    return "by the end of its parent process" if _is_orphan.is_set() else f"by {signal.Signals(number).name}"
+
+
 def ignore_stop_signals(_: int = 0) -> None:
     """In a helper process: leave it to the process that started it, and which gets the same signal, to end it."""
     for number in _SIGNALS:
@@ -93,7 +101,7 @@ def ignore_stop_signals(_: int = 0) -> None:
 
 
 def stop_when_orphaned(*, always: bool, poll_s: float = 0.5) -> None:
-    """Send this process SIGTERM when the process that started it is gone.
+    """Send this process SIGTERM when the process that started it is gone; call it where that is handled already.
 
     What a killed `dvc` leaves behind would else go on, and write its outs while a second run writes them too. DVC
     starts a shell, and that, perhaps, this process: then both are watched.
@@ -110,9 +118,8 @@ def stop_when_orphaned(*, always: bool, poll_s: float = 0.5) -> None:
     def watch() -> None:
         while is_alive():
             time.sleep(poll_s)
+        _is_orphan.set()
         os.kill(os.getpid(), signal.SIGTERM)
-        with contextlib.suppress(OSError):  # whoever read what this process says may be gone as well
-            warn("the process that started this one is gone, so it stops")
         time.sleep(_LAST_S)
         os._exit(Interrupted.exit_code)  # it waits for something that will never come, such as a rank that is gone
 

@@ -17,10 +17,7 @@ from drum_crnn.data.labels import Labels
 from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
-from drum_crnn.foundation.stopping import (
-    StopRequest,
-    ignore_stop_signals,
-)
+from drum_crnn.foundation.stopping import StopRequest, ignore_stop_signals
 from drum_crnn.model.crnn import DrumCrnn, ModelParams
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
@@ -323,5 +320,5 @@ def evenly_spaced(items: Sequence[T], n: int | None) -> Sequence[T]:
 
 def interrupted_error(run: Run, state: TrainingState) -> Interrupted:
     """The error of a training that was asked to stop and has saved everything."""
-    by = f" by {run.stop.signal.name}" if run.stop.signal else ""
-    return Interrupted(f"stopped{by} at {state.place}, and saved; run the same command again to resume")
+    because = f" {run.stop.cause}" if run.stop.cause else ""
+    return Interrupted(f"stopped{because} at {state.place}, and saved; run the same command again to resume")
