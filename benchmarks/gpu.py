@@ -25,6 +25,7 @@ import torch.distributed as dist
 from benchmarks.report import print_figures, print_machine, print_rows
 from benchmarks.training_material import prepare_run, resident, step_times, training_inputs, training_params
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.training.distributed import World, join_world
 from drum_crnn.training.loop import peak_memory_gb
 from drum_crnn.training.resume import begin
@@ -58,7 +59,7 @@ def main() -> None:
         folder = Path(name)
         print_machine()
         inputs = training_inputs(folder)
-        with join_world() as world:
+        with join_world(StopRequest()) as world:
             if world.device.type == "cuda":
                 rows.append(("device", torch.cuda.get_device_name(world.device)))
             for changes in VARIANTS[: 3 if on_cpu else None]:

@@ -33,6 +33,7 @@ from benchmarks.training_material import (
     training_inputs,
     training_params,
 )
+from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.training.dataset import Batch, ExcerptDataset
 from drum_crnn.training.distributed import join_world
@@ -54,7 +55,7 @@ def main() -> None:
     rows: list[tuple[str, str]] = []
     overheads: list[float] = []
     lightning_ratios: list[float] = []
-    with tempfile.TemporaryDirectory() as name, join_world() as world:
+    with tempfile.TemporaryDirectory() as name, join_world(StopRequest()) as world:
         folder = Path(name)
         print_machine()
         params = training_params(n_steps=STEPS_GPU if world.device.type == "cuda" else STEPS)

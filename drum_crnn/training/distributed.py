@@ -22,6 +22,7 @@ from torch.distributed import HashStore, PrefixStore, distributed_c10d  # type: 
 from torch.distributed.rendezvous import rendezvous
 
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
+from drum_crnn.foundation.stopping import StopRequest, cause_of
 
 __all__ = ["LostContact", "World", "is_launched", "join_world", "launch", "lost_rank_as_error", "n_processes_for"]
 
@@ -34,8 +35,9 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PO
 _TIMEOUT = timedelta(minutes=15)
 # Gradients are exchanged right after a message that all ranks have taken part in.
 _NCCL_TIMEOUT = timedelta(minutes=5)
-# How long a rank that has lost contact stays: the launcher tells of the first one that ends, which should be the cause.
-_GRACE_S = 2.0
+# How long a rank that has lost contact waits to be stopped; see `_let_the_cause_end_first`.
+_GRACE_S = 120.0
+_GRACE_S_OTHERS = 2.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
         raise _as_error(error.get_first_failure()) from None
     except SignalException as error:
         raise Interrupted(
-            f"the training was stopped by {error.sigval.name}; the same command again goes on from its last checkpoint"
+            f"the training was stopped {cause_of(error.sigval)}; the same command again goes on from its last "
+            "checkpoint"
         ) from None
 
 
@@ -199,8 +202,31 @@ def _meet() -> Any:
 
 
 @contextlib.contextmanager
-def join_world() -> Iterator[World]:
-    """Join the process group of all ranks, and leave it at the end."""
+def join_world(stop: StopRequest) -> Iterator[World]:
+    """Join the process group of all ranks, and leave it at the end; `stop` is how this rank is asked to stop."""
+    try:
+        with _process_group() as world:
+            yield world
+    except LostContact:
+        _let_the_cause_end_first(stop)
+        raise
+
+
+def _let_the_cause_end_first(stop: StopRequest) -> None:
+    """Wait until this rank is asked to stop.
+
+    The launcher tells of the first rank that ends, and then stops the others. The first should be the one that failed
+    or was killed, not one that noticed it. A launcher of another machine, and one that is not torch's, may not stop
+    this rank: then it waits for a moment only.
+    """
+    alone = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE") and "TORCHELASTIC_RUN_ID" in os.environ
+    until = time.monotonic() + (_GRACE_S if alone else _GRACE_S_OTHERS)
+    while not stop and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _process_group() -> Iterator[World]:
     rank, local_rank, size = 0, 0, 1
     if is_launched():
         rank, local_rank, size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
@@ -225,9 +251,7 @@ def join_world() -> Iterator[World]:
         # None is the default group.
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
         yield World(rank, local_rank, size, device, control)
-    except BaseException as error:  # whatever it is, Ctrl-C included: it is only passed on
-        if isinstance(error, LostContact):
-            time.sleep(_GRACE_S)
+    except BaseException:  # whatever it is, Ctrl-C included: it is only passed on
         if backend == "nccl":
             # To leave in good order, nccl would wait for an exchange with a rank that is gone.
             distributed_c10d._abort_process_group()

@@ -75,11 +75,11 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
     torch.set_flush_denormal(True)
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
-    if is_launched():
-        stop_when_orphaned(always=True)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        world = stack.enter_context(join_world())
+        if is_launched():
+            stop_when_orphaned(always=True)
+        world = stack.enter_context(join_world(stop))
         stack.enter_context(lost_rank_as_error())
         stack.enter_context(out_of_memory_as_error())
         run = prepare(world, stop, inputs, outputs, params)
