@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -24,8 +23,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from ports import reserved_port
+from waiting import AT_MOST_S, wait_until
 
-START_WITHIN_S = 60
 USER, PASSWORD = "drummer", "not-a-secret"
 
 
@@ -107,29 +107,30 @@ def over_ssh(folder: Path) -> Iterator[Remote]:
     folder.mkdir()
     for key in ("host", "user"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=START_WITHIN_S)
-    port, user, store = _free_port(), pwd.getpwuid(os.geteuid()).pw_name, folder / "store"
-    config = {
-        "Port": port,
-        "ListenAddress": "127.0.0.1",
-        "HostKey": folder / "host",
-        "AuthorizedKeysFile": folder / "user.pub",
-        "AuthenticationMethods": "publickey",
-        "PermitRootLogin": "prohibit-password",
-        "StrictModes": "no",  # others may write to a folder above: /tmp
-        "UsePAM": "no",
-        "PidFile": "none",
-        "LogLevel": "VERBOSE",
-        "Subsystem": "sftp internal-sftp",
-    }
-    (folder / "config").write_text("".join(f"{key} {value}\n" for key, value in config.items()))
-    with _running([sshd, "-D", "-e", "-f", str(folder / "config")], folder, port=port) as log:
-        replace = {
-            "ssh://me@example.org/srv/drum_crnn": f"ssh://{user}@127.0.0.1{store}",
-            "2222": str(port),
-            "~/.ssh/id_ed25519": str(folder / "user"),
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=AT_MOST_S)
+    with reserved_port() as port:
+        user, store = pwd.getpwuid(os.geteuid()).pw_name, folder / "store"
+        config = {
+            "Port": port,
+            "ListenAddress": "127.0.0.1",
+            "HostKey": folder / "host",
+            "AuthorizedKeysFile": folder / "user.pub",
+            "AuthenticationMethods": "publickey",
+            "PermitRootLogin": "prohibit-password",
+            "StrictModes": "no",  # others may write to a folder above: /tmp
+            "UsePAM": "no",
+            "PidFile": "none",
+            "LogLevel": "VERBOSE",
+            "Subsystem": "sftp internal-sftp",
         }
-        yield Remote("SSH", replace, Folder(store), log=log)
+        (folder / "config").write_text("".join(f"{key} {value}\n" for key, value in config.items()))
+        with _running([sshd, "-D", "-e", "-f", str(folder / "config")], folder, port=port) as log:
+            replace = {
+                "ssh://me@example.org/srv/drum_crnn": f"ssh://{user}@127.0.0.1{store}",
+                "2222": str(port),
+                "~/.ssh/id_ed25519": str(folder / "user"),
+            }
+            yield Remote("SSH", replace, Folder(store), log=log)
 
 
 @contextmanager
@@ -150,29 +151,29 @@ def on_s3(folder: Path) -> Iterator[Remote]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=START_WITHIN_S,
+        timeout=AT_MOST_S,
     )
     assert formatting.returncode == 0, formatting.stdout + formatting.stderr
-    port, metrics_port = _free_port(), _free_port()
-    gateway = [juicefs, "gateway", "--no-usage-report", "--cache-dir", str(folder / "cache")]
-    gateway += ["--log", str(folder / "gateway.log"), "--metrics", f"127.0.0.1:{metrics_port}"]
-    environment = {"HOME": str(folder), "MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD}
-    with _running([*gateway, database, f"127.0.0.1:{port}"], folder, port=port, environment=environment) as log:
-        endpoint = f"http://127.0.0.1:{port}"
-        client = botocore.session.Session().create_client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=USER,
-            aws_secret_access_key=PASSWORD,
-        )
-        yield Remote(
-            "S3",
-            {"s3://my-bucket/drum_crnn": f"s3://{bucket}/drum_crnn", "https://s3.example.org": endpoint},
-            Bucket(client, bucket, "drum_crnn/"),
-            log=log,
-            environment={"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": PASSWORD},
-        )
+    with reserved_port() as port, reserved_port() as metrics_port:
+        gateway = [juicefs, "gateway", "--no-usage-report", "--cache-dir", str(folder / "cache")]
+        gateway += ["--log", str(folder / "gateway.log"), "--metrics", f"127.0.0.1:{metrics_port}"]
+        environment = {"HOME": str(folder), "MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD}
+        with _running([*gateway, database, f"127.0.0.1:{port}"], folder, port=port, environment=environment) as log:
+            endpoint = f"http://127.0.0.1:{port}"
+            client = botocore.session.Session().create_client(
+                "s3",
+                endpoint_url=endpoint,
+                region_name="us-east-1",
+                aws_access_key_id=USER,
+                aws_secret_access_key=PASSWORD,
+            )
+            yield Remote(
+                "S3",
+                {"s3://my-bucket/drum_crnn": f"s3://{bucket}/drum_crnn", "https://s3.example.org": endpoint},
+                Bucket(client, bucket, "drum_crnn/"),
+                log=log,
+                environment={"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": PASSWORD},
+            )
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -260,12 +261,6 @@ def _needs(module: str) -> None:
         pytest.skip(f"{module.replace('_', '-')} is not installed (the extra remotes)")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @contextmanager
 def _running(
     command: list[str], folder: Path, *, port: int, environment: Mapping[str, str] | None = None
@@ -279,11 +274,9 @@ def _running(
         ) as process,
     ):
         try:
-            until = time.monotonic() + START_WITHIN_S
-            while not _answers(port):
-                assert process.poll() is None, f"{command[0]} has ended:\n{said.read_text()}"
-                assert time.monotonic() < until, f"{command[0]} does not answer on port {port}:\n{said.read_text()}"
-                time.sleep(0.05)
+            wait_until(
+                lambda: _answers(port), process, what=lambda: f"{command[0]} does not answer:\n{said.read_text()}"
+            )
             yield said.read_text
         finally:
             process.terminate()

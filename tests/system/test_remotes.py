@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from first_party import ROOT
 from remote_servers import Remote, Store, on_disk, on_s3, over_http, over_ssh
+from waiting import AT_MOST_S
 from yaml_files import read_yaml
 
 # Two stages as the project has them: a model, and what is too large to be pushed.
@@ -87,7 +88,7 @@ class Clone:
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
-                timeout=300,
+                timeout=AT_MOST_S,
             )
         except subprocess.TimeoutExpired as expired:
             pytest.fail(f"{expired}:\n{expired.output}\nThe server's log:\n{self.remote.log()}")
