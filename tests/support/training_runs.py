@@ -5,15 +5,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from miniature import ROOT, write_params
+from waiting import AT_MOST_S, wait_until
 
 from drum_crnn.training.run import TrainingInputs, TrainingOutputs
 
+HELD = Path(__file__).with_name("held.py")
+AT_STEP = "drum_crnn.training.loop:stop_if_broken"  # after each step, before it is saved
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -39,7 +41,8 @@ class StageRuns:
     def set(self, **train: Any) -> None:
         write_params(self.folder / "params.yaml", train=train, model=self.model)
 
-    def command(self, *launcher: str) -> list[str]:
+    def command(self, *start: str | Path) -> list[str]:
+        """The stage's command; `start` is what Python, and perhaps a launcher, are called with."""
         inputs, outputs = self.inputs, self.outputs
         options = {
             "--features": inputs.features,
@@ -51,67 +54,53 @@ class StageRuns:
             "--logs-dir": outputs.logs,
             "--resume-dir": outputs.resume,
         }
-        words = [str(word) for option in options.items() for word in option]
-        return [*(launcher or (sys.executable,)), "-m", "stages.train", *words]
+        words = [word for option in options.items() for word in option]
+        return list(map(str, (*(start or (sys.executable,)), "-m", "stages.train", *words)))
 
-    def run(self, *launcher: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    def run(self, **options: Any) -> "subprocess.CompletedProcess[str]":
         options = {"cwd": self.folder, "env": ENVIRONMENT, **options}
-        return subprocess.run(self.command(*launcher), capture_output=True, text=True, check=False, **options)
+        return subprocess.run(self.command(), capture_output=True, text=True, check=False, **options)
 
-    def start(self, *launcher: str, **options: Any) -> "subprocess.Popen[str]":
+    def start(self, *start: str | Path, **environment: str) -> "subprocess.Popen[str]":
         """Start it in a session of its own; what it says goes to the file `said`."""
         with (self.folder / "said").open("w") as said:
             return subprocess.Popen(
-                self.command(*launcher),
+                self.command(*start),
                 cwd=self.folder,
                 text=True,
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
-                env=ENVIRONMENT,
-                **options,
+                env=ENVIRONMENT | environment,
             )
 
-    def begin(self) -> "subprocess.Popen[str]":
-        """Start it, and wait until it trains."""
-        process = self.start()
-        wait_until(self.has_begun, process)
+    def hold(
+        self, place: str, *start: str | Path, ranks: Sequence[int] = (0,), **environment: str
+    ) -> "subprocess.Popen[str]":
+        """Start it, and return when these ranks wait at `place`, as held.py has it."""
+        for rank in ranks:
+            (self.folder / f"held-{rank}").unlink(missing_ok=True)
+        environment |= {"HELD_AT": place, "HELD_RANKS": ",".join(map(str, ranks)), "HELD_IN": str(self.folder)}
+        process = self.start(*(start or (sys.executable,)), HELD, **environment)
+        wait_until(lambda: all(map(self.held, ranks)), process, what=self.said)
         return process
+
+    def held(self, rank: int = 0) -> int | None:
+        """The process that waits as this rank."""
+        path = self.folder / f"held-{rank}"
+        return int(path.read_text()) if path.exists() else None
 
     def said(self) -> str:
         return (self.folder / "said").read_text()
 
-    def has_begun(self) -> bool:
-        return "excerpts of a batch" in self.said()
-
     def checkpoint(self) -> Path | None:
         return next((self.outputs.resume).glob("*/checkpoint.pt"), None)
-
-    def checkpoints_seen(self) -> Callable[[], int]:
-        """A function that counts the checkpoints that it has seen appear."""
-        seen: set[int] = set()
-
-        def count() -> int:
-            path = self.checkpoint()
-            if path is not None:
-                seen.add(path.stat().st_mtime_ns)
-            return len(seen)
-
-        return count
-
-
-def wait_until(condition: Callable[[], Any], process: "subprocess.Popen[str] | None" = None) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process is None or process.poll() is None, "it ended too early"
-        assert time.monotonic() < deadline, "that never happened"
-        time.sleep(0.002)
 
 
 def end(process: "subprocess.Popen[str]", number: signal.Signals) -> int:
     """Send a signal and wait for the end; the exit code."""
     process.send_signal(number)
-    return process.wait(timeout=60)
+    return process.wait(timeout=AT_MOST_S)
 
 
 def resumed_at(said: str) -> tuple[int, int] | None:

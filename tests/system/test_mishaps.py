@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import psutil
 import pytest
 from damage import flip_bit
 from miniature import ROOT, copy_project, write_params
+from training_runs import HELD
+from waiting import wait_for_end, wait_until
 from yaml_files import read_yaml
 
 from drum_crnn.data.catalog import Catalog
@@ -34,26 +35,10 @@ ENVIRONMENT = {**pipeline.ENVIRONMENT, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITE
 DAG: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
 WITH_WORKERS = {"render", "catalog", "extract", "label"}
 
-# A stage one of whose functions never ends: started with the function's place, the module of the stage, its arguments.
-ENDLESS = """
-import functools, importlib, signal, sys, time
-from pathlib import Path
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore some, as nohup does
-place, stage, *arguments = sys.argv[1:]
-owner, name = place.split(":")
-module = importlib.import_module(owner)
-@functools.wraps(getattr(module, name))
-def endless(*_, **__):
-    Path("started").touch()
-    time.sleep(600)
-setattr(module, name, endless)
-sys.argv = [stage, *arguments]
-importlib.import_module(stage).app()
-"""
-ENDLESS_PLACES = {
+# A function of each stage that is held while it works, in a worker where the stage has any.
+HELD_PLACES = {
     "render": "drum_crnn.studio.rendering:_render_job",
-    "catalog": "drum_crnn.data.corpus:_check_performance",
+    "catalog": "drum_crnn.preparation.checking:_check_performance",
     "label": "drum_crnn.preparation.labelling:_label_performance",
     "split": "stages.split:make_splits",
     "evaluate": "drum_crnn.scoring.prediction:activations_of",
@@ -125,35 +110,28 @@ def run_stage(project: Path, stage: str, *, max_file_bytes: int | None = None) -
 # ------------------------------------------------------------------------------------------------------------ killed
 
 
-def wait_until(condition: Callable[[], object], *, what: str) -> None:
-    until = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
-
-
-def is_gone(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+def held(project: Path, stage: str) -> tuple[list[str], dict[str, str], Path]:
+    """The command and the variables that start a stage which is held at its place, and the file that says it is."""
+    place = {"HELD_AT": HELD_PLACES[stage], "HELD_RANKS": "0", "HELD_IN": str(project)}
+    return [sys.executable, str(HELD), "-m", *command_of(stage)], ENVIRONMENT | place, project / "held-0"
 
 
 class Stage:
     """A stage as `dvc` runs it: below a process that can be killed, and with the variable by which it knows."""
 
-    def __init__(self, project: Path, command: Sequence[str], has_begun: Callable[[], object]) -> None:
+    def __init__(
+        self, project: Path, command: Sequence[str], environment: dict[str, str], has_begun: Callable[[], object]
+    ) -> None:
         self.said = project / "said"
         with self.said.open("w") as file:
             self.parent = subprocess.Popen(
                 [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command],
                 cwd=project,
-                env={**ENVIRONMENT, "DVC_STAGE": "stage"},
+                env=environment | {"DVC_STAGE": "stage"},
                 stdout=file,
                 stderr=file,
             )
-        wait_until(lambda: has_begun() or self.parent.poll() is not None, what="it does not begin")
-        assert self.parent.poll() is None, self.said.read_text()
+        wait_until(has_begun, self.parent, what=self.said.read_text)
         [self.process] = psutil.Process(self.parent.pid).children()
         self.helpers = self.process.children(recursive=True)
 
@@ -163,19 +141,17 @@ class Stage:
         else:
             self.process.kill()
         self.parent.wait()
-        wait_until(lambda: all(map(is_gone, [self.process, *self.helpers])), what="something goes on")
+        wait_for_end([self.process, *self.helpers])
 
 
-@pytest.mark.parametrize("stage", ENDLESS_PLACES)
+@pytest.mark.parametrize("stage", HELD_PLACES)
 def test_an_orphan_stops_and_leaves_nothing(project: Path, stage: str) -> None:
     remove_outputs(project, stage)
-    module, *arguments = command_of(stage)
-    command = [sys.executable, "-c", ENDLESS, ENDLESS_PLACES[stage], module, *arguments]
-    run = Stage(project, command, (project / "started").exists)
+    command, environment, started = held(project, stage)
+    run = Stage(project, command, environment, started.exists)
     assert (len(run.helpers) >= 2) == (stage in WITH_WORKERS)
     run.kill(parent_alone=True)
-    assert "the process that started this one is gone" in run.said.read_text()
-    assert "error: stopped by SIGTERM" in run.said.read_text()
+    assert "error: stopped by the end of its parent process" in run.said.read_text()
     assert "Traceback" not in run.said.read_text()
     assert not leftovers(project)
     assert not [name for name in outputs_of(stage) if (project / name).is_file()]
@@ -203,7 +179,7 @@ def test_killed_at_work_it_leaves_no_process_and_the_next_run_is_whole(
     make_long(project, stage)
     command = [sys.executable, "-m", *command_of(stage)]
     wanted = {"render": ".partial-*/**/*.wav", "extract": "features/.partial-*.h5"}[stage]
-    run = Stage(project, command, lambda: [*(project / "data").glob(wanted)])
+    run = Stage(project, command, ENVIRONMENT, lambda: [*(project / "data").glob(wanted)])
     assert len(run.helpers) >= 2
     run.kill(parent_alone=parent_alone)
     assert bool(leftovers(project)) != parent_alone
@@ -217,16 +193,15 @@ def test_killed_at_work_it_leaves_no_process_and_the_next_run_is_whole(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_says_so_with_code_75(project: Path, number: signal.Signals) -> None:
     remove_outputs(project, "render")
-    module, *arguments = command_of("render")
-    command = [sys.executable, "-c", ENDLESS, ENDLESS_PLACES["render"], module, *arguments]
-    with subprocess.Popen(command, cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
-        wait_until((project / "started").exists, what="it does not begin")
+    command, environment, started = held(project, "render")
+    with subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(started.exists, process)
         helpers = psutil.Process(process.pid).children()
         process.send_signal(number)
         _, said = process.communicate()
     assert (process.returncode, said.count("\n")) == (75, 1)
     assert f"error: stopped by {number.name}" in said
-    wait_until(lambda: all(map(is_gone, helpers)), what="a worker goes on")
+    wait_for_end(helpers)
     assert not leftovers(project)
 
 
@@ -242,14 +217,19 @@ def test_a_second_dvc_is_refused_and_after_a_killed_one_the_next_goes_on(tmp_pat
     dvc("config", "--local", "core.no_scm", "true")
     kept = (project / "params.yaml").read_bytes()
     make_long(project, "render")
-    with subprocess.Popen(["dvc", "repro", "render"], cwd=project, env=environment, stdout=-3, stderr=-3) as process:
-        wait_until(lambda: [*project.glob("data/.partial-*/**/*.wav")], what="it does not begin")
+    with (
+        (tmp_path / "said").open("w") as said,
+        subprocess.Popen(
+            ["dvc", "repro", "render"], cwd=project, env=environment, stdout=said, stderr=said, text=True
+        ) as process,
+    ):
+        wait_until(lambda: [*project.glob("data/.partial-*/**/*.wav")], process, what=(tmp_path / "said").read_text)
         others = psutil.Process(process.pid).children(recursive=True)
         second = dvc("repro", "render")
         assert second.returncode != 0
         assert f"{process.pid}" in second.stderr
         process.kill()
-    wait_until(lambda: all(map(is_gone, others)), what="the orphan goes on")
+    wait_for_end(others)
     assert not leftovers(project)
     (project / "params.yaml").write_bytes(kept)
     third = dvc("repro", "render")

@@ -1,16 +1,20 @@
 """The whole DAG on a miniature corpus, through real `dvc` processes."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 from miniature import ROOT, copy_project
 from pipeline import ENVIRONMENT, run
+from training_runs import AT_STEP, HELD
 from typer.testing import CliRunner
+from waiting import wait_for_end, wait_until
 from yaml_files import read_yaml
 
 from drum_crnn.cli import app
@@ -56,26 +60,30 @@ def test_it_works_outside_git(project: Path, tmp_path: Path) -> None:
     assert locked == {name: read_yaml(project / "dvc.lock")["stages"][name] for name in locked}
 
 
-def test_a_killed_repro_goes_on_where_it_was(project: Path, tmp_path: Path) -> None:
+def test_a_killed_repro_goes_on_where_it_was(first_repro: Path, tmp_path: Path) -> None:
     """Only dvc is killed: the training that it leaves behind saves and stops, and the next `dvc repro` takes it up."""
+    project = shutil.copytree(first_repro, tmp_path / "project", symlinks=True)
     params = project / "params.yaml"
-    params.write_text(re.sub(r"^( +epochs|  patience): \d+", r"\1: 60", params.read_text(), flags=re.MULTILINE))
+    params.write_text(re.sub(r"^( +epochs): \d+", r"\1: 3", params.read_text(), flags=re.MULTILINE))
+    # In place of the `python` of dvc.yaml, one that holds the training in its second epoch, until it is asked to stop.
+    (tmp_path / "python").write_text(f"#!/bin/sh\nexec '{sys.executable}' '{HELD}' \"$@\"\n")
+    (tmp_path / "python").chmod(0o755)
+    place = {"HELD_AT": f"{AT_STEP}#8", "HELD_RANKS": "0", "HELD_IN": str(tmp_path)}
+    environment = ENVIRONMENT | place | {"PATH": f"{tmp_path}{os.pathsep}{ENVIRONMENT['PATH']}"}
     said = tmp_path / "said"
     with (
         said.open("w") as file,
-        subprocess.Popen(["dvc", "repro", "train"], cwd=project, env=ENVIRONMENT, stdout=file, stderr=file) as process,
+        subprocess.Popen(["dvc", "repro", "train"], cwd=project, env=environment, stdout=file, stderr=file) as process,
     ):
-        until = time.monotonic() + 120
-        while "epoch 1:" not in said.read_text():
-            assert process.poll() is None, said.read_text()
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until((tmp_path / "held-0").exists, process, what=said.read_text)
+        training = psutil.Process(int((tmp_path / "held-0").read_text()))
         process.kill()
+    wait_for_end([training])
     output = run(project, "dvc", "repro", "train")
-    assert re.search(r"resuming at epoch \d+, after its step \d+", output)
+    assert re.search(r"resuming at epoch 2, after its step \d+", output)
     assert not list((project / ".resume").glob("*/*"))
     epochs = (project / "metrics/training/plots/metrics/train/loss.tsv").read_text().splitlines()[1:]
-    assert [int(line.split("\t")[0]) for line in epochs] == list(range(60))
+    assert [int(line.split("\t")[0]) for line in epochs] == [0, 1, 2]
 
 
 def stage(project: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

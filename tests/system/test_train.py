@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ import psutil
 import pytest
 import torch
 from miniature import ROOT
-from training_runs import ENVIRONMENT, StageRuns, end, resumed_at, same_results, wait_until
+from ports import reserved_port
+from training_runs import AT_STEP, ENVIRONMENT, StageRuns, end, resumed_at, same_results
+from waiting import AT_MOST_S, wait_for_end, wait_until
 
 from drum_crnn.foundation.atomic import PARTIAL
 from drum_crnn.foundation.lock import folder_lock
@@ -25,7 +26,7 @@ from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.model_file import ModelFile
 
 STEPS_PER_EPOCH = 6
-TORCHRUN = [str(Path(sys.executable).with_name("torchrun"))]
+TORCHRUN = Path(sys.executable).with_name("torchrun")
 
 
 @pytest.fixture(scope="session")
@@ -48,35 +49,33 @@ def finish(runs: StageRuns) -> str:
     return done.stderr
 
 
-def test_killed_at_random_moments_it_ends_in_the_same_bytes(
-    tmp_path: Path, prepared_data: Path, whole: StageRuns
-) -> None:
+def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
+    """First after a step, as only then it is certain that there is something to go on from; then at random moments."""
     runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
-    moments, places = random.Random(), []
+    end(runs.hold(f"{AT_STEP}#4"), signal.SIGKILL)
+    moments, places = random.Random(), [resumed_at(runs.said())]
     wall_s = json.loads((whole.outputs.logs / "training.json").read_text())["wall_s"]
-    for _ in range(4):
-        process = runs.begin()
-        time.sleep(moments.uniform(0.0, wall_s / 5))
+    for _ in range(3):
+        process = runs.start()
+        wait_until(lambda: "resuming at" in runs.said(), process, what=runs.said)
+        time.sleep(moments.uniform(0.0, wall_s / 4))
         end(process, signal.SIGKILL)
         places.append(resumed_at(runs.said()))
-        if runs.outputs.model.exists():  # this time it was faster than the whole run
+        if runs.checkpoint() is None:  # this time it was faster: it removes them last
             break
     else:
         places.append(resumed_at(finish(runs)))
     logging.getLogger(__name__).warning("killed runs went on at (epoch, step): %s", places)
-    assert places[0] is None
-    assert places[-1] is not None
+    assert places[:2] == [None, (1, 3)]
+    assert None not in places[1:]
     same_results(whole.folder, runs.folder)
     assert not list(runs.outputs.resume.glob("*/*"))
 
 
 def test_killed_while_it_writes_a_checkpoint(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
     runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
-    process, count = runs.start(), runs.checkpoints_seen()
-    wait_until(lambda: count() >= 4, process)
-    while not any(runs.outputs.resume.glob(f"*/{PARTIAL}*.pt")):
-        assert process.poll() is None
-    end(process, signal.SIGKILL)
+    end(runs.hold("os:fsync#4"), signal.SIGKILL)
+    assert len(list(runs.outputs.resume.glob(f"*/{PARTIAL}*.pt"))) == 1
     checkpoint = runs.checkpoint()
     assert checkpoint is not None
     torch.load(checkpoint, weights_only=True)
@@ -85,33 +84,19 @@ def test_killed_while_it_writes_a_checkpoint(tmp_path: Path, prepared_data: Path
 
 
 def test_killed_in_validation(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
+    """The last checkpoint is the one after the last step of an epoch."""
     runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
-    process = runs.start()
-
-    def is_validating() -> bool:
-        """The last checkpoint is the one after the last step of an epoch."""
-        checkpoint = runs.checkpoint()
-        if checkpoint is None:
-            return False
-        state = torch.load(checkpoint, weights_only=True)["state"]
-        return bool(state["step"] == STEPS_PER_EPOCH)
-
-    wait_until(is_validating, process)
-    end(process, signal.SIGKILL)
-    epoch, step = resumed_at(finish(runs)) or (0, 0)
-    # Unless validation was over in the moment between the look and the kill.
-    assert step in (STEPS_PER_EPOCH, 0)
-    assert epoch >= 1
+    end(runs.hold("drum_crnn.training.loop:validate#2"), signal.SIGKILL)
+    assert resumed_at(finish(runs)) == (2, STEPS_PER_EPOCH)
     same_results(whole.folder, runs.folder)
 
 
 def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
     """All processes are asked, the one that loads data included, as a batch system does it."""
     runs = StageRuns(prepared_data, tmp_path / "stopped", **LONG)
-    process = runs.begin()
-    time.sleep(0.1)
+    process = runs.hold(f"{AT_STEP}#4")
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == 75
+    assert process.wait(AT_MOST_S) == 75
     assert "stopped by SIGTERM at epoch" in runs.said()
     assert "and saved; run the same command again to resume" in runs.said()
     assert "Traceback" not in runs.said()
@@ -123,9 +108,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, prepared_data: Path,
 
 def test_checkpoints_of_other_params_are_left_alone(tmp_path: Path, prepared_data: Path) -> None:
     runs = StageRuns(prepared_data, tmp_path, epochs=3)
-    process = runs.start()
-    wait_until(runs.checkpoint, process)
-    end(process, signal.SIGKILL)
+    end(runs.hold(f"{AT_STEP}#4"), signal.SIGKILL)
     (old,) = runs.outputs.resume.glob("*/checkpoint.pt")
     content = old.read_bytes()
     runs.set(epochs=2)
@@ -140,9 +123,7 @@ def test_checkpoints_of_other_params_are_left_alone(tmp_path: Path, prepared_dat
 
 def test_no_room_for_a_checkpoint(tmp_path: Path, prepared_data: Path) -> None:
     runs = StageRuns(prepared_data, tmp_path, epochs=2, model={"projection": 96, "gru_units": 96})
-    process = runs.start()
-    wait_until(runs.checkpoint, process)
-    end(process, signal.SIGKILL)
+    end(runs.hold(f"{AT_STEP}#4"), signal.SIGKILL)
     (checkpoint,) = runs.outputs.resume.glob("*/checkpoint.pt")
     content = checkpoint.read_bytes()
 
@@ -161,32 +142,24 @@ def test_a_training_waits_for_another_one_in_its_folder(tmp_path: Path, prepared
     runs = StageRuns(prepared_data, tmp_path, epochs=1)
     with folder_lock(runs.outputs.resume, StopRequest()):
         process = runs.start()
-        wait_until(lambda: f"waiting for process {os.getpid()} to end" in runs.said(), process)
+        wait_until(lambda: f"waiting for process {os.getpid()} to end" in runs.said(), process, what=runs.said)
         assert runs.checkpoint() is None
-    assert process.wait(timeout=60) == 0, runs.said()
+    assert process.wait(AT_MOST_S) == 0, runs.said()
     assert runs.outputs.model.exists()
 
 
 def test_an_orphan_stops_and_writes_no_model(tmp_path: Path, prepared_data: Path) -> None:
     """What is left of a `dvc repro` that was killed."""
-    runs = StageRuns(prepared_data, tmp_path, epochs=100, patience=100)
+    runs = StageRuns(prepared_data, tmp_path, epochs=2)
     # Two commands, so that the shell does not replace itself by the first one.
-    through_shell = ["sh", "-c", '"$@"; true', "sh", *runs.command()]
-    dvc = f"import subprocess; subprocess.run({through_shell!r})"
-    environment = {**ENVIRONMENT, "DVC_STAGE": "train"}
-    with (
-        (tmp_path / "said").open("w") as said,
-        subprocess.Popen([sys.executable, "-c", dvc], stderr=said, env=environment) as process,
-    ):
-        wait_until(runs.has_begun, process)
-        (shell,) = psutil.Process(process.pid).children()
-        (trainer,) = shell.children()
-        process.kill()
-    trainer.wait(timeout=60)
-    assert "the process that started this one is gone" in runs.said()
-    assert "stopped by SIGTERM" in runs.said()
+    dvc = 'import subprocess, sys; subprocess.run(["sh", "-c", \'"$@"; true\', "sh", *sys.argv[1:]])'
+    process = runs.hold(f"{AT_STEP}#4", sys.executable, "-c", dvc, sys.executable, DVC_STAGE="train")
+    trainer = psutil.Process(runs.held())
+    end(process, signal.SIGKILL)
+    wait_for_end([trainer])
+    assert "stopped by the end of its parent process at epoch 1, after its step 5, and saved" in runs.said()
     assert not runs.outputs.model.exists()
-    assert runs.checkpoint() is not None
+    assert resumed_at(finish(runs)) == (1, 5)
 
 
 # --- Several ranks ----------------------------------------------------------------------------------------------------
@@ -212,19 +185,12 @@ def whole_of_two(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return runs
 
 
-def ranks_of(process: "subprocess.Popen[str]", mark: str = "spawn_main") -> list[psutil.Process]:
-    """Not what a rank has forked to read data, which has the same command line."""
-    children = psutil.Process(process.pid).children()
-    found = [child for child in children if any(mark in part for part in child.cmdline())]
-    return sorted(found, key=lambda child: child.pid)
-
-
 def test_ctrl_c_ends_two_ranks_together(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
     """A terminal sends it to the launcher and to the ranks; the launcher hands it on once more."""
     runs = StageRuns(prepared_data, tmp_path / "stopped", **TWO)
-    process = runs.begin()
+    process = runs.hold(f"{AT_STEP}#4", ranks=(0, 1))
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == 75, runs.said()
+    assert process.wait(AT_MOST_S) == 75, runs.said()
     assert "stopped by SIGINT" in runs.said()
     assert "the same command again goes on" in runs.said()
     assert "Traceback" not in runs.said()
@@ -232,18 +198,19 @@ def test_ctrl_c_ends_two_ranks_together(tmp_path: Path, prepared_data: Path, who
     same_results(whole_of_two.folder, runs.folder)
 
 
-def test_a_rank_that_dies_ends_the_others_at_once(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
-    runs = StageRuns(prepared_data, tmp_path / "died", **TWO)
-    process = runs.begin()
-    ranks = ranks_of(process)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_dies_ends_the_other(tmp_path: Path, prepared_data: Path, rank: int) -> None:
+    """The launcher tells of the one that died, not of the one that waits for it and loses contact."""
+    runs = StageRuns(prepared_data, tmp_path, **TWO)
+    process = runs.hold(f"{AT_STEP}#4", ranks=(rank,))
+    ranks = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
     assert len(ranks) == 2
-    ranks[1].kill()
-    assert process.wait(timeout=20) == 1
-    assert "error: rank 1 stopped the training: Signal 9 (SIGKILL)" in runs.said()
+    psutil.Process(runs.held(rank)).kill()
+    assert process.wait(AT_MOST_S) == 1
+    assert f"error: rank {rank} stopped the training: Signal 9 (SIGKILL)" in runs.said()
     assert "Traceback" not in runs.said()
-    assert not any(rank.is_running() for rank in ranks)
-    assert resumed_at(finish(runs)) is not None
-    same_results(whole_of_two.folder, runs.folder)
+    wait_for_end(ranks)
+    assert runs.checkpoint() is not None
 
 
 # A rank that ends while the other one waits for it, at the very step that a signal names.
@@ -278,7 +245,7 @@ def test_the_cause_is_told_and_nothing_hangs(tmp_path: Path, prepared_data: Path
     command = [sys.executable, "culprit.py", str(tmp_path / "params.yaml"), str(rank), kind, str(prepared_data)]
     environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=AT_MOST_S
     )
     assert done.returncode == 1
     said = {"ours": "the real cause", "other": "ValueError: the real cause"}[kind]
@@ -303,12 +270,11 @@ def test_one_rank_and_two_measure_the_same(tmp_path: Path, prepared_data: Path) 
 
 
 def test_ranks_do_not_outlive_their_launcher(tmp_path: Path, prepared_data: Path) -> None:
-    runs = StageRuns(prepared_data, tmp_path / "orphans", **{**TWO, "epochs": 100, "patience": 100})
-    process = runs.begin()
-    ranks = ranks_of(process)
+    runs = StageRuns(prepared_data, tmp_path / "orphans", **TWO)
+    process = runs.hold(f"{AT_STEP}#4", ranks=(0, 1))
+    ranks = [psutil.Process(runs.held(rank)) for rank in (0, 1)]
     end(process, signal.SIGKILL)
-    _, alive = psutil.wait_procs(ranks, timeout=30)
-    assert not alive
+    wait_for_end(ranks)
     assert not runs.outputs.model.exists()
 
 
@@ -316,12 +282,9 @@ def test_torchrun_restarts_what_died_and_it_goes_on(
     tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns
 ) -> None:
     runs = StageRuns(prepared_data, tmp_path / "restarted", **TWO)
-    process = runs.start(*TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1")
-    count = runs.checkpoints_seen()
-    wait_until(lambda: count() > 2, process)
-    dying = ranks_of(process, "stages.train")[-1]
-    dying.kill()
-    assert process.wait(timeout=90) == 0, runs.said()
+    process = runs.hold(f"{AT_STEP}#4", TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1", ranks=(1,))
+    psutil.Process(runs.held(1)).kill()
+    assert process.wait(AT_MOST_S) == 0, runs.said()
     assert resumed_at(runs.said()) is not None
     same_results(whole_of_two.folder, runs.folder)
 
@@ -329,20 +292,16 @@ def test_torchrun_restarts_what_died_and_it_goes_on(
 def test_two_machines(tmp_path: Path, prepared_data: Path, whole_of_two: StageRuns) -> None:
     """Two agents of torchrun, each with a rank, that meet on loopback: the same weights as one agent with two."""
     runs = StageRuns(prepared_data, tmp_path / "machines", **TWO)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    machines = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "localhost", "--master-port", str(port)]
-    agents = [runs.start(*TORCHRUN, *machines, "--node-rank", rank) for rank in ("0", "1")]
-    assert [agent.wait(timeout=120) for agent in agents] == [0, 0], runs.said()
+    with reserved_port() as port:
+        machines = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "localhost", "--master-port", str(port)]
+        agents = [runs.start(TORCHRUN, *machines, "--node-rank", rank) for rank in ("0", "1")]
+        assert [agent.wait(AT_MOST_S) for agent in agents] == [0, 0], runs.said()
     same_results(whole_of_two.folder, runs.folder)
 
 
 def test_measured_shares_are_kept_when_it_goes_on(tmp_path: Path, prepared_data: Path) -> None:
     runs = StageRuns(prepared_data, tmp_path / "measured", **{**TWO, "rank_shares": "auto"})
-    process = runs.start()
-    wait_until(runs.checkpoint, process)
-    end(process, signal.SIGTERM)
+    end(runs.hold(f"{AT_STEP}#1", ranks=(0, 1)), signal.SIGTERM)
     said = [line for line in runs.said().splitlines() if line.startswith("excerpts of a batch")]
     again = finish(runs)
     assert len(said) == 1
