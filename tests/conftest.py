@@ -1,14 +1,25 @@
 """Settings of the whole test run."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+
+# Before torch is imported, and for every process that a test starts: all compute on the CPU, on whatever machine.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Whoever starts the tests may be a stage of DVC, a rank or a hook of git, and has a git configuration of their own.
+_STRANGERS = ("DVC_EXP_", "DVC_NO_ANALYTICS", "DVC_STAGE", "GIT_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE")
+for name in [name for name in os.environ if name.startswith(_STRANGERS)]:
+    del os.environ[name]
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+# The repository may belong to another user, as in a container.
+os.environ |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 
 # Time limits fail on a busy machine and find no bug.
-settings.register_profile("drum_crnn", deadline=None)
+settings.register_profile("drum_crnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("drum_crnn")
 
 
