@@ -42,8 +42,6 @@ def restore(run: Run) -> TrainingState | None:
                 f"{others[0].parent}: holds a checkpoint of other params, data or code, and is left alone; "
                 "delete it if you will not need it"
             )
-        for unfinished in run.checkpoint.parent.glob(f".{run.checkpoint.stem}-*"):
-            unfinished.unlink()
     # Only the main rank reads the checkpoint, because only it writes one: another machine has none, or an old one.
     is_there = run.world.is_main and run.checkpoint.is_file()
     if (file := run.world.broadcast(run.checkpoint.read_bytes() if is_there else None)) is None:
