@@ -94,7 +94,7 @@ def cause_of(number: int) -> str:
     return "by the end of its parent process" if _is_orphan.is_set() else f"by {signal.Signals(number).name}"
 
 
-def ignore_stop_signals(_: int = 0) -> None:
+def ignore_stop_signals() -> None:
     """In a helper process: leave it to the process that started it, and which gets the same signal, to end it."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stopping import ignore_stop_signals
 
-__all__ = ["WorkerPool", "worker_pool"]
+__all__ = ["WorkerPool", "follow_parent", "worker_pool"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -130,6 +130,15 @@ def worker_pool(
         raise
 
 
+def follow_parent(_: int = 0) -> None:
+    """In a helper process: leave signals to the process that started it, and end as soon as that one is gone.
+
+    Until then the helper holds what it has inherited, the connections to other ranks too.
+    """
+    ignore_stop_signals()
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+
+
 class _Failure(NamedTuple):
     """The answer of a worker in which a call raised."""
 
@@ -158,9 +167,8 @@ def _work(
     ours: Connection, theirs: Connection, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
 ) -> None:
     """What a worker does: answer jobs until it gets None. `ours` is the parent's end, of which a fork has a copy."""
-    ignore_stop_signals()
+    follow_parent()
     ours.close()
-    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
     with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone, or wants no more answers

@@ -17,7 +17,8 @@ from drum_crnn.data.labels import Labels
 from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
-from drum_crnn.foundation.stopping import StopRequest, ignore_stop_signals
+from drum_crnn.foundation.stopping import StopRequest
+from drum_crnn.foundation.workers import follow_parent
 from drum_crnn.model.crnn import DrumCrnn, ModelParams
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
@@ -237,7 +238,7 @@ def prepare(
             collate_fn=ExcerptDataset.collate,
             num_workers=train_params.loader_workers,
             persistent_workers=train_params.loader_workers > 0,
-            worker_init_fn=ignore_stop_signals,
+            worker_init_fn=follow_parent,
             # A spawned rank would spawn its workers too, and signals to stop would reach them during their imports.
             multiprocessing_context="fork" if train_params.loader_workers > 0 else None,
             pin_memory=train_params.pin_memory and world.device.type == "cuda",
