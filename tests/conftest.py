@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,13 @@ os.environ |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "G
 # Time limits fail on a busy machine and find no bug.
 settings.register_profile("drum_crnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("drum_crnn")
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Where a test draws without a seed, it gets the same numbers alone and after others."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def test_it_learns_and_leaves_only_its_outputs(tmp_path: Path, inputs: TrainingI
     score = read_series(outputs.metrics, "validation/f1")
     assert len(loss) == len(score) == 24
     assert loss[-1] < 0.65 * loss[0]
-    assert max(score) > 0.65
+    assert max(score) > 0.65  # 0.74 to 0.77 with other seeds, and where rounding differs
     assert min(read_series(outputs.metrics, "train/gradient_norm")) > 0
     assert ModelFile.load(outputs.model).thresholds is None
     figures = json.loads((outputs.logs / "training.json").read_text())
