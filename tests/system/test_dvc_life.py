@@ -72,7 +72,7 @@ USERS_OF_FILE: dict[str, set[str]] = {
     "drum_crnn/training/augment.py": {"train"},
     "drum_crnn/training/loop.py": {"train"},
     "drum_crnn/scoring/counting.py": {"train", "tune-thresholds", "evaluate"},
-    "drum_crnn/scoring/sweep.py": {"train", "tune-thresholds"},
+    "drum_crnn/scoring/sweep.py": {"train", "tune-thresholds", "evaluate"},
     "drum_crnn/scoring/metrics.py": {"evaluate"},  # a new metric does not train
     "drum_crnn/scoring/thresholds.py": {"tune-thresholds"},  # nor does another rule for thresholds
     "drum_crnn/scoring/tuning.py": {"tune-thresholds"},
