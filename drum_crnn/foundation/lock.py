@@ -1,4 +1,4 @@
-"""The lock of a folder: no second process does the same work in it."""
+"""The lock of a folder, so that no second process does the same work in it."""
 
 import contextlib
 import fcntl
@@ -18,21 +18,21 @@ __all__ = ["folder_lock"]
 def folder_lock(folder: Path, stop: StopRequest, *, wait_s: float = 60.0) -> Iterator[None]:
     """Hold the lock of a folder, so that no second process does the same work in it.
 
-    The system releases the lock when the process ends, however it ends.
+    The system releases the lock when the process ends in any way.
 
     Raises
     ------
     DrumCrnnError
         If another process still holds the lock after `wait_s` seconds.
     Interrupted
-        If this process is asked to stop before.
+        If this process is asked to stop while it waits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
     until = time.monotonic() + wait_s
     with path.open("a+", encoding="utf-8") as file:
         has_warned = False
-        # Locks of lockf belong to the process: helper processes that it forked do not inherit them.
+        # A lock of lockf belongs to the process: its forks do not inherit it.
         while True:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,10 +42,10 @@ def folder_lock(folder: Path, stop: StopRequest, *, wait_s: float = 60.0) -> Ite
                 other = file.read().strip() or "unknown"
                 if time.monotonic() > until:
                     raise DrumCrnnError(
-                        f"{path}: process {other} is doing the same work; end it, or wait for it"
+                        f"{path}: process {other} is doing the same work; end it, or wait until it has ended"
                     ) from None
                 if stop:
-                    raise Interrupted(f"stopped while it waited for process {other}; nothing was done") from None
+                    raise Interrupted(f"stopped while waiting for process {other}; nothing was changed") from None
                 if not has_warned:
                     warn(f"{path}: waiting for process {other} to end, which is doing the same work")
                     has_warned = True

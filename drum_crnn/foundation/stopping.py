@@ -1,7 +1,7 @@
-"""Being stopped: by a signal, or because whoever started this process is gone.
+"""How a process is stopped: by a signal, or because the process that started it is gone.
 
-A long computation asks a `StopRequest` between two of its steps, and ends where what it has done is safe. One that can
-be given up anywhere, since its outputs appear whole or not at all, is ended by an exception.
+A long computation checks a `StopRequest` between its steps, and ends where its work is saved. A computation that may
+end anywhere, since its outputs appear whole or not at all, is ended by an exception.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ _LAST_S = 120.0  # for an orphan to finish a step and save
 _SHELLS = {"ash", "bash", "dash", "fish", "ksh", "sh", "zsh"}
 
 
-# Set before an orphan sends itself a signal: what it says must not depend on which of its threads is faster.
+# Set before an orphan sends itself a signal: its message must not depend on which of its threads is faster.
 _is_orphan = threading.Event()
 
 
 class StopRequest:
-    """Whether somebody wants this process to end; `cause` is what asked first, as in `cause_of`, or None."""
+    """Whether this process is asked to end. `cause` is the first reason, worded as by `cause_of`, or None."""
 
     def __init__(self) -> None:
         self.cause: str | None = None
@@ -47,9 +47,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Note SIGTERM, Ctrl-C and SIGHUP instead of dying of them; only in the main thread, elsewhere nothing is noted.
+    """Record SIGTERM, Ctrl-C and SIGHUP instead of dying of them. In another thread than the main one, do nothing.
 
-    A signal that was ignored before, as `nohup` does, stays ignored.
+    A signal that was ignored before, as under `nohup`, stays ignored.
     """
     request = StopRequest()
 
@@ -62,14 +62,14 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Raise `Interrupted` on SIGTERM, Ctrl-C and SIGHUP, so that whatever is half done is cleaned up on the way out.
+    """Raise `Interrupted` on SIGTERM, Ctrl-C and SIGHUP, so that unfinished work is cleaned up.
 
-    More of these signals are ignored then. Where and which, as in `stop_on_signals`.
+    Further signals are then ignored. Threads and ignored signals are treated as by `stop_on_signals`.
     """
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         ignore_stop_signals()
-        raise Interrupted(f"stopped {cause_of(number)}; nothing half done is left, and the same command goes on")
+        raise Interrupted(f"stopped {cause_of(number)}; nothing unfinished is left, run the same command again")
 
     with _handling(stop):
         yield
@@ -90,12 +90,12 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
 
 
 def cause_of(number: int) -> str:
-    """What stops this process when it gets a signal, to follow the word `stopped`: `by SIGTERM`."""
+    """The cause of a stop, to follow the word `stopped`: `by SIGTERM`, or that its parent process has ended."""
     return "by the end of its parent process" if _is_orphan.is_set() else f"by {signal.Signals(number).name}"
 
 
 def ignore_stop_signals() -> None:
-    """In a helper process: leave it to the process that started it, and which gets the same signal, to end it."""
+    """For a helper process: the process that started it gets the same signal, and ends it."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -103,13 +103,13 @@ def ignore_stop_signals() -> None:
 def stop_when_orphaned(*, always: bool, poll_s: float = 0.5) -> None:
     """Send this process SIGTERM when the process that started it is gone; call it where that is handled already.
 
-    What a killed `dvc` leaves behind would else go on, and write its outs while a second run writes them too. DVC
-    starts a shell, and that, perhaps, this process: then both are watched.
+    Otherwise the stage of a killed `dvc` would keep running, and write its outs while a second run writes them too. DVC
+    starts a shell, which may start this process: then both are watched.
 
     Parameters
     ----------
     always : bool
-        If false, only a process that DVC started is watched: one that was started by hand may outlive its shell.
+        If false, watch only if DVC started this process: one that was started by hand may outlive its shell.
     """
     if not always and "DVC_STAGE" not in os.environ:
         return
@@ -121,13 +121,13 @@ def stop_when_orphaned(*, always: bool, poll_s: float = 0.5) -> None:
         _is_orphan.set()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_LAST_S)
-        os._exit(Interrupted.exit_code)  # it waits for something that will never come, such as a rank that is gone
+        os._exit(Interrupted.exit_code)  # it waits for something that never comes, such as a lost rank
 
     threading.Thread(target=watch, name="orphan watch", daemon=True).start()
 
 
 def _watch_parents() -> Callable[[], bool]:
-    """A function that tells whether the parent, and the parent of a shell, are still the same."""
+    """A function that tells whether the parent, and the parent of a shell, are still alive."""
     parent = os.getppid()
     try:
         process = psutil.Process(parent)

@@ -21,10 +21,11 @@ R = TypeVar("R")
 
 
 class WorkerPool:
-    """Processes that share the calls of a `map`; `worker_pool` makes and ends them.
+    """Processes that share the calls of a `map`; `worker_pool` starts and ends them.
 
-    Each worker has a pipe of its own, and the thread that calls `map` does everything else. `ProcessPoolExecutor` has a
-    second thread: it still tidies up after workers that were killed when the executor is already closed.
+    Each worker has a pipe of its own, and the thread that calls `map` does everything else. The standard library's
+    `ProcessPoolExecutor` has a second thread, which still cleans up after killed workers when the executor is closed:
+    then workers that have ended are listed as alive, and Python 3.11 can fail on cancelled jobs.
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class WorkerPool:
         Parameters
         ----------
         chunksize : int
-            Items that a worker gets at a time.
+            Number of items that a worker gets at a time.
 
         Raises
         ------
         Exception
-            What `function` raised for the first of the items that failed; a note has the worker's traceback.
+            The error of the first item that failed. A note holds the worker's traceback.
         DrumCrnnError
             If a worker was killed.
         """
@@ -72,7 +73,7 @@ class WorkerPool:
                 busy[connection] = number
                 with _killed_worker_as_error():
                     connection.send((function, chunk))
-            # In order, even if a later item has failed already: which error is told does not depend on who was faster.
+            # In order, even if a later item has failed already: the error must not depend on which worker was faster.
             while n_yielded in answers:
                 answer = answers.pop(n_yielded)
                 if isinstance(answer, _Failure):
@@ -90,7 +91,7 @@ class WorkerPool:
                 idle.append(ready)
 
     def end(self, *, kill: bool) -> None:
-        """End all workers and wait for them, at once or after what they are doing."""
+        """End all workers and wait for them: at once, or after their current jobs."""
         for connection, process in zip(self._connections, self._processes, strict=True):
             if not kill:
                 with contextlib.suppress(ConnectionError):
@@ -131,9 +132,9 @@ def worker_pool(
 
 
 def follow_parent(_: int = 0) -> None:
-    """In a helper process: leave signals to the process that started it, and end as soon as that one is gone.
+    """For a helper process: ignore signals to stop, and end as soon as the process that started it is gone.
 
-    Until then the helper holds what it has inherited, the connections to other ranks too.
+    Until then, the helper keeps open what it has inherited, including connections to other ranks.
     """
     ignore_stop_signals()
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
@@ -147,13 +148,13 @@ class _Failure(NamedTuple):
 
 @contextlib.contextmanager
 def _killed_worker_as_error() -> Iterator[None]:
-    """Say in a sentence that the pipe to a worker is broken, which nothing but its death does."""
+    """Turn the error of a broken pipe into a sentence: only the death of a worker breaks it."""
     try:
         yield
     except (EOFError, ConnectionError):
         raise DrumCrnnError(
-            "a worker process was killed: if it was for want of memory, `--workers 1` behind the stage's "
-            "command needs less"
+            "a worker process was killed; if memory ran out, run the stage's command with `--workers 1`, which needs "
+            "less"
         ) from None
 
 

@@ -1,9 +1,9 @@
-"""Ranks: starting them, knowing which one this is, and adding up over all of them.
+"""Ranks: starting them, telling them apart, and sums over all of them.
 
-One process is a world of size one and takes the same path as many. A rank owns one GPU if there are any.
+A single process is a world of size one and follows the same path as many. Each rank owns one GPU, if there are any.
 
-What ranks tell each other besides gradients goes through a second group of processes, over gloo: it never waits for
-a GPU, and notices within moments that another rank has died, where nccl would wait for minutes.
+Ranks exchange gradients through one process group, and all other messages through a second one, over gloo. The second
+group never waits for a GPU. It notices within moments that another rank has died; nccl would wait for minutes.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 # torchrun and torch's elastic launcher set these for every rank.
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# A rank that has died is noticed at once. This is for one that hangs, and has to exceed how long the fastest rank waits
-# for the slowest at the end of a validation.
+# For a rank that hangs; one that has died is noticed at once. It must be longer than the fastest rank waits for the
+# slowest at the end of a validation.
 _TIMEOUT = timedelta(minutes=15)
-# Gradients are exchanged right after a message that all ranks have taken part in.
+# Ranks exchange gradients right after a message that all of them took part in.
 _NCCL_TIMEOUT = timedelta(minutes=5)
 # How long a rank that has lost contact waits to be stopped; see `_let_the_cause_end_first`.
 _GRACE_S = 120.0
@@ -42,9 +42,9 @@ _GRACE_S_OTHERS = 2.0
 
 @dataclass(frozen=True)
 class World:
-    """Which rank this is. `rank` is global, `local_rank` counts on this machine and chooses the device.
+    """Which rank this is. `rank` is global; `local_rank` counts on this machine and selects the device.
 
-    `control` is the group of processes for messages; see the module's text.
+    `control` is the process group for messages; see the module's docstring.
     """
 
     rank: int
@@ -55,7 +55,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes files and speaks to people."""
+        """Whether this rank writes files and prints messages."""
         return self.rank == 0
 
     def sum(self, values: Sequence[float]) -> list[float]:
@@ -73,7 +73,7 @@ class World:
         return values
 
     def broadcast(self, value: T) -> T:
-        """What the main rank passes, on every rank."""
+        """The main rank's value, on every rank."""
         box = [value]
         with lost_rank_as_error():
             dist.broadcast_object_list(box, group=self.control)
@@ -86,23 +86,23 @@ class LostContact(DrumCrnnError):  # noqa: N818  # mostly a consequence of anoth
 
 @contextlib.contextmanager
 def lost_rank_as_error() -> Iterator[None]:
-    """Say in a sentence that another rank is gone."""
+    """Turn the errors by which torch reports a lost rank into a `LostContact`."""
     try:
         yield
     except RuntimeError as error:
-        # Of gloo, nccl and the store, all of which are told apart by their texts alone.
+        # gloo, nccl and the store raise the same class; only the text tells what happened.
         words = ("closed by peer", "connection reset", "connection refused", "broken pipe", "timed out", "timeout")
         text = str(error).splitlines()[0] if str(error) else ""
         if not any(word in str(error).lower() for word in words):
             raise
         raise LostContact(
-            "lost contact to another rank, which has died or hangs; the same command again goes on from the last "
-            f"checkpoint ({text[:200]})"
+            "lost contact with another rank, which has died or hangs; run the same command again to resume from the "
+            f"last checkpoint ({text[:200]})"
         ) from None
 
 
 def n_processes_for(processes: int | Literal["auto"]) -> int:
-    """Ranks to start on this machine: `auto` is one a visible GPU, else one."""
+    """Number of ranks to start on this machine: `auto` means one for each visible GPU, or one without a GPU."""
     if processes == "auto":
         return max(1, torch.cuda.device_count())
     return processes
@@ -111,15 +111,15 @@ def n_processes_for(processes: int | Literal["auto"]) -> int:
 def launch(function: Callable[..., None], *args: Any, processes: int | Literal["auto"]) -> None:
     """Run `function(*args)` in every rank.
 
-    Under torchrun this process is a rank already and just calls it. Else, one rank runs in this process, and several
-    are started by torch's elastic launcher, which hands on the signals that this process gets.
+    Under torchrun, this process is a rank already and calls the function itself. Otherwise, a single rank runs in this
+    process. Several ranks are started by torch's elastic launcher, which forwards the signals that this process gets.
 
     Raises
     ------
     DrumCrnnError
-        If a rank failed; the others are stopped by then.
+        If a rank failed. By then, the others have been stopped.
     Interrupted
-        If the ranks stopped because they were told to.
+        If the ranks were asked to stop.
     """
     n_processes = n_processes_for(processes)
     if is_launched() or n_processes == 1:
@@ -129,7 +129,7 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # They would tell every failure a second time, with tracebacks.
+    # They would report every failure a second time, with tracebacks.
     for name in logging.root.manager.loggerDict:
         if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -150,13 +150,13 @@ def launch(function: Callable[..., None], *args: Any, processes: int | Literal["
         raise _as_error(error.get_first_failure()) from None
     except SignalException as error:
         raise Interrupted(
-            f"the training was stopped {cause_of(error.sigval)}; the same command again goes on from its last "
+            f"the training was stopped {cause_of(error.sigval)}; run the same command again to resume from its last "
             "checkpoint"
         ) from None
 
 
 def _as_error(failure: tuple[int, Any]) -> DrumCrnnError:
-    """What the first rank that failed has said; for one that was killed, the launcher says it."""
+    """The error of the first rank that failed: its own message, or the launcher's if the rank was killed."""
     rank, first = failure
     message = first.message
     said = str(message["message"] if isinstance(message, dict) else message)
@@ -168,7 +168,7 @@ def _as_error(failure: tuple[int, Any]) -> DrumCrnnError:
 
 
 def is_launched() -> bool:
-    """Whether torchrun, or our own launcher, started this process as a rank."""
+    """Whether torchrun or our own launcher started this process as a rank."""
     return all(variable in os.environ for variable in _RANK_VARIABLES)
 
 
@@ -203,7 +203,7 @@ def _meet() -> Any:
 
 @contextlib.contextmanager
 def join_world(stop: StopRequest) -> Iterator[World]:
-    """Join the process group of all ranks, and leave it at the end; `stop` is how this rank is asked to stop."""
+    """Join the process group of all ranks, and leave it at the end. `stop` tells whether this rank should stop."""
     try:
         with _process_group() as world:
             yield world
@@ -215,9 +215,9 @@ def join_world(stop: StopRequest) -> Iterator[World]:
 def _let_the_cause_end_first(stop: StopRequest) -> None:
     """Wait until this rank is asked to stop.
 
-    The launcher tells of the first rank that ends, and then stops the others. The first should be the one that failed
-    or was killed, not one that noticed it. A launcher of another machine, and one that is not torch's, may not stop
-    this rank: then it waits for a moment only.
+    The launcher reports the first rank that ends, and then stops the others. That first rank should be the one that
+    failed or was killed, not one that noticed it. The launcher of another machine, or one that is not torch's, may not
+    stop this rank: then it waits only for a moment.
     """
     alone = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE") and "TORCHELASTIC_RUN_ID" in os.environ
     until = time.monotonic() + (_GRACE_S if alone else _GRACE_S_OTHERS)
@@ -251,9 +251,9 @@ def _process_group() -> Iterator[World]:
         # None is the default group.
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
         yield World(rank, local_rank, size, device, control)
-    except BaseException:  # whatever it is, Ctrl-C included: it is only passed on
+    except BaseException:  # any error, Ctrl-C included: it is raised again
         if backend == "nccl":
-            # To leave in good order, nccl would wait for an exchange with a rank that is gone.
+            # A regular exit of nccl would wait for an exchange with a rank that is gone.
             distributed_c10d._abort_process_group()
         else:
             dist.destroy_process_group()

@@ -228,7 +228,7 @@ class _Search:
                     _wait(next(iter(running.values())))
                 else:
                     return
-            raise Interrupted("stopped, and so are the trials that ran; the same command runs them again and goes on")
+            raise Interrupted("stopped, together with the running trials; run the same command again to resume")
         finally:
             _interrupt(running.values())
 

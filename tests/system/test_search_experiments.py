@@ -59,7 +59,7 @@ def test_a_killed_search_leaves_nothing_that_runs_and_the_same_command_finishes_
         said, complaint = process.communicate()
     logs = {path.name: path.read_text() for path in (project / "logs" / "searches").glob("*.log")}
     assert process.returncode == 75, f"{said}{complaint}{logs}"
-    assert "the same command runs them again" in complaint
+    assert "run the same command again to resume" in complaint
     stages = [int(path.name) for path in tmp_path.iterdir()]
     assert len(stages) == 2, logs
     assert not [number for number in stages if psutil.pid_exists(number)]

@@ -82,7 +82,7 @@ def test_the_lock_of_a_folder_ends_with_the_process_however_it_ends(tmp_path: Pa
             pass
         asked = StopRequest()
         asked.cause = "by SIGTERM"
-        with pytest.raises(Interrupted, match="while it waited"), folder_lock(tmp_path, asked):
+        with pytest.raises(Interrupted, match="while waiting for process"), folder_lock(tmp_path, asked):
             pass
         process.kill()
     with folder_lock(tmp_path, StopRequest(), wait_s=0.0):

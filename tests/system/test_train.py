@@ -192,7 +192,7 @@ def test_ctrl_c_ends_two_ranks_together(tmp_path: Path, prepared_data: Path, who
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(AT_MOST_S) == 75, runs.said()
     assert "stopped by SIGINT" in runs.said()
-    assert "the same command again goes on" in runs.said()
+    assert "run the same command again to resume" in runs.said()
     assert "Traceback" not in runs.said()
     assert resumed_at(finish(runs)) is not None
     same_results(whole_of_two.folder, runs.folder)

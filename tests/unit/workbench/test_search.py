@@ -367,7 +367,7 @@ def test_a_search_that_is_stopped_interrupts_its_trial_and_resumes_it(
     monkeypatch.setattr(drum_crnn.workbench.search, "_REPEAT_S", 600.0)  # a busy machine may be slow to end it
     make_command(tmp_path, FAKE_COMMAND, monkeypatch)
     dvc = WithProcess()
-    with pytest.raises(Interrupted, match="the same command"):
+    with pytest.raises(Interrupted, match="run the same command again to resume"):
         run(dvc, 1)
     assert dvc.process.poll() == 0
     begun, interrupted = (FOLDER / "any-0.log").read_text().splitlines()
