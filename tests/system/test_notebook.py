@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from first_party import ROOT
 from nbclient import NotebookClient
+from traitlets.config import Config
+from waiting import AT_MOST_S
 
 NOTEBOOK = ROOT / "notebooks" / "explore_dataset.ipynb"
 # Cells that draw one figure each: lanes, tempo and length, velocities, kits, spectrogram.
@@ -20,7 +22,15 @@ def outputs(prepared_data: Path) -> dict[str, list[nbformat.NotebookNode]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "Agg")  # whatever the machine is set to, no window opens
         notebook = nbformat.read(NOTEBOOK, as_version=4)
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}}).execute()
+        # Over files: ports that are free when they are chosen may be taken when they are used.
+        kernels = Config({"KernelManager": {"transport": "ipc"}})
+        NotebookClient(
+            notebook,
+            config=kernels,
+            timeout=AT_MOST_S,
+            startup_timeout=AT_MOST_S,
+            resources={"metadata": {"path": folder}},
+        ).execute()
     return {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
 
 

@@ -3,12 +3,12 @@
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
 from dvc.api import DVCFileSystem
 from pipeline import ENVIRONMENT, run
+from waiting import wait_for_end, wait_until
 from yaml_files import parse_yaml
 
 SPACE = "train.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n"
@@ -39,6 +39,10 @@ def is_clean(project: Path) -> bool:
     return run(project, "git", "status", "--porcelain") == run(project, "git", "stash", "list") == ""
 
 
+def logs_of(project: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (project / "logs" / "searches").glob("*.log")}
+
+
 def test_a_killed_search_leaves_nothing_that_runs_and_the_same_command_finishes_it(
     project: Path, tmp_path: Path
 ) -> None:
@@ -52,17 +56,13 @@ def test_a_killed_search_leaves_nothing_that_runs_and_the_same_command_finishes_
     with subprocess.Popen(
         COMMAND, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        until = time.monotonic() + 600  # so that it ends if the search hangs
-        while len(list(tmp_path.iterdir())) < 2 and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2, process, what=lambda: str(logs_of(project)))
+        stages = [psutil.Process(int(path.name)) for path in tmp_path.iterdir()]
         process.send_signal(signal.SIGTERM)
         said, complaint = process.communicate()
-    logs = {path.name: path.read_text() for path in (project / "logs" / "searches").glob("*.log")}
-    assert process.returncode == 75, f"{said}{complaint}{logs}"
+    assert process.returncode == 75, f"{said}{complaint}{logs_of(project)}"
     assert "run the same command again to resume" in complaint
-    stages = [int(path.name) for path in tmp_path.iterdir()]
-    assert len(stages) == 2, logs
-    assert not [number for number in stages if psutil.pid_exists(number)]
+    wait_for_end(stages)
     assert experiments(project) == {}
     assert is_clean(project)
     begun = dict(re.findall(r"^(rate-\d): begins with train\.learning_rate=([\d.e-]+);", said, flags=re.MULTILINE))
