@@ -326,7 +326,7 @@ def test_dvc_works_without_git_and_notices_one_that_comes(tmp_path: Path, later:
 
 
 def test_make_alone_lists_the_targets(sandbox: Sandbox) -> None:
-    targets = "help repro experiments test lint format benchmarks bundle lock clean"
+    targets = "help repro experiments test test-unit lint format benchmarks bundle lock clean"
     assert [line.split()[1] for line in sandbox.make().splitlines()] == targets.split()
 
 
