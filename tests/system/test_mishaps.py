@@ -41,7 +41,7 @@ HELD_PLACES = {
     "catalog": "drum_crnn.preparation.checking:_check_performance",
     "label": "drum_crnn.preparation.labelling:_label_performance",
     "split": "stages.split:make_splits",
-    "evaluate": "drum_crnn.scoring.evaluation:activations_of",
+    "evaluate": "drum_crnn.scoring.prediction:activations_of",
 }
 
 
@@ -75,6 +75,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> P
     """What all stages have written, but for the training, whose model is an untrained one; not to be written to."""
     project = tmp_path_factory.mktemp("finished")
     params = write_params(project / "params.yaml")
+    shutil.copy(ROOT / "variations.yaml", project)
     shutil.copytree(prepared_data, project / "data")
     features, peak_picking = FeatureParams.load(params), PeakPickingParams.load(params)
     weights = project / "models" / "crnn.safetensors"
