@@ -42,6 +42,7 @@ from drum_crnn.training.run import (
     end_loader,
     interrupted_error,
     prepare,
+    start_loader,
     trial_batch,
 )
 from drum_crnn.training.validation import validate
@@ -84,6 +85,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
         stack.enter_context(out_of_memory_as_error())
         run = prepare(world, stop, inputs, outputs, params)
         stack.callback(end_loader, run.loader)
+        start_loader(run.loader)
         if world.is_main:
             stack.enter_context(folder_lock(outputs.resume, stop))
         warm_up_ddp(run.learner, trial_batch(run, 1))

@@ -43,6 +43,7 @@ __all__ = [
     "interrupted_error",
     "load_initial_weights",
     "prepare",
+    "start_loader",
     "trial_batch",
 ]
 
@@ -304,6 +305,16 @@ def choose_shares(run: Run) -> Shares:
             "give one share per rank, or set it to 'equal' or 'auto'"
         )
     return Shares(weights, (params.micro_batch or params.batch_size,) * world.size)
+
+
+def start_loader(loader: "DataLoader[Any]") -> None:
+    """Fork the processes of a loader; call it before the first exchange of gradients.
+
+    Afterwards, a thread of gloo may just be entering Python, since it calls and frees our hook. A fork at that moment
+    copies a locked lock of the interpreter (Python 3.11), and the loader would wait for its process for ever.
+    """
+    if loader.num_workers > 0:
+        iter(loader)  # the next call of iter keeps the processes, and drops what they have read
 
 
 def end_loader(loader: "DataLoader[Any]") -> None:

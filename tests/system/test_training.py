@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
+from drum_crnn.music.lanes import LANES
 from drum_crnn.training import loop, validation
 from drum_crnn.training.dataset import ExcerptDataset
 from drum_crnn.training.loop import train
@@ -32,6 +34,10 @@ def inputs(prepared_data: Path) -> TrainingInputs:
     return inputs_in(prepared_data)
 
 
+# What a validation returns.
+METRICS = {"loss": 1.0, "f1": 0.5} | {f"{name}_{lane}": 0.5 for name in ("f1", "precision", "recall") for lane in LANES}
+
+
 def params_of(folder: Path, **changes: dict[str, Any]) -> TrainingParams:
     return TrainingParams.load(write_params(folder / "params.yaml", **changes))
 
@@ -39,6 +45,29 @@ def params_of(folder: Path, **changes: dict[str, Any]) -> TrainingParams:
 def test_evenly_spaced() -> None:
     assert evenly_spaced("abcdef", 3) == ["a", "c", "e"]
     assert evenly_spaced("abc", 5) == evenly_spaced("abc", None) == "abc"
+
+
+def test_a_loader_forks_before_gradients_are_exchanged(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later, threads of the exchange may be in Python, and a fork would copy a lock that nobody releases."""
+    exchange = loop.warm_up_ddp
+    loaders: list[list[multiprocessing.Process]] = []
+
+    def spy(*arguments: Any) -> None:
+        loaders.append(multiprocessing.active_children())
+        exchange(*arguments)
+        loaders.append(multiprocessing.active_children())
+
+    monkeypatch.setattr(loop, "warm_up_ddp", spy)
+    monkeypatch.setattr(
+        loop, "validate", lambda run, state: loaders.append(multiprocessing.active_children()) or METRICS
+    )
+    train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"epochs": 2, "loader_workers": 2}))
+    before, *later = loaders
+    assert len(before) == 2
+    assert later
+    assert all(processes == before for processes in later)
 
 
 def read_series(metrics: Path, name: str) -> list[float]:
