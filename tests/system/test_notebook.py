@@ -1,5 +1,6 @@
 """The notebook runs on a fresh corpus, draws what it promises, and is kept in git without outputs."""
 
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -19,11 +20,11 @@ def outputs(prepared_data: Path) -> dict[str, list[nbformat.NotebookNode]]:
     """Outputs of each cell, by its id, of a run beside a miniature corpus."""
     folder = prepared_data.parent / "notebooks"
     folder.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as sockets:
         patch.setenv("MPLBACKEND", "Agg")  # whatever the machine is set to, no window opens
         notebook = nbformat.read(NOTEBOOK, as_version=4)
         # Over files: ports that are free when they are chosen may be taken when they are used.
-        kernels = Config({"KernelManager": {"transport": "ipc"}})
+        kernels = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
         NotebookClient(
             notebook,
             config=kernels,
