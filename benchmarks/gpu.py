@@ -1,126 +1,127 @@
-"""Training on a GPU: `python -m benchmarks.gpu`; `--cpu` tries the command out on a CPU.
+"""What a GPU does with this project, in five minutes: `python -m benchmarks.gpu [--only NAME]… [--out FOLDER]`.
 
-Prints a table: time of a step on batches in memory, frames per second and peak memory for each precision, with
-channels-last and with torch.compile; the micro-batch that fits; and two ranks that share the GPU.
-
-Figures
--------
-gpu_step_ms
-    Time of a step with the project's own params, including the loader.
-gpu_loader_overhead
-    That over the time of the same steps on batches in memory.
+Each check is a process with a time limit, so that one that hangs costs nothing but itself. Results are printed as they
+come. The table at the end names the card, its driver and torch: send it with a report. `--cpu` runs everything small on
+a CPU, to see that the checks work. `--data FOLDER` takes data that an earlier call made there.
 """
 
-import gc
-import statistics
+import argparse
+import os
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.distributed as dist
+from benchmarks.gpu_bench import Bench, Finding
+from benchmarks.gpu_speed import SPEED
+from benchmarks.gpu_trust import TRUST
+from benchmarks.report import print_machine
+from benchmarks.training_material import training_inputs
 
-from benchmarks.report import print_figures, print_machine, print_rows
-from benchmarks.training_material import prepare_run, resident, step_times, training_inputs, training_params
-from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.stopping import StopRequest
-from drum_crnn.training.distributed import World, join_world
-from drum_crnn.training.loop import peak_memory_gb
-from drum_crnn.training.resume import begin
-from drum_crnn.training.run import TrainingInputs, TrainingState, choose_shares
-from drum_crnn.training.shares import Shares
+CHECKS = SPEED | TRUST
+# In this order, each with its limit in seconds: cheap and decisive ones first.
+PLAN = {
+    "env": 20,
+    "sync": 25,
+    "exact": 30,
+    "steps": 60,
+    "sizes": 40,
+    "gru": 30,
+    "memory": 45,
+    "determinism": 30,
+    "precision": 40,
+    "inference": 40,
+    "loader": 50,
+    "two": 45,
+    "dead": 45,
+    "life": 75,
+    "transcribe": 45,
+    "compile": 60,
+}
+TOTAL_S = 300.0
+TOTAL_CPU_S = 900.0  # a busy machine
 
-STEPS = 100
-STEPS_CPU = 8
-VARIANTS: list[dict[str, Any]] = [
-    {"precision": "fp32", "tf32": False},
-    {"precision": "fp32"},
-    {"precision": "bf16"},
-    {"precision": "fp16"},
-    {"precision": "bf16", "channels_last": True},
-    {"precision": "fp32", "compile": True},
-    {"precision": "bf16", "compile": True},
-]
 
+def main() -> int:
+    """Run the checks; the exit code is 1 if one did not pass."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--cpu", action="store_true", help="run everything small on a CPU")
+    parser.add_argument("--only", action="append", choices=list(PLAN), help="a check to run; may be repeated")
+    parser.add_argument("--data", type=Path, help="folder of data to use; it is made if it is empty")
+    parser.add_argument("--out", type=Path, help="folder for results.jsonl and what the checks said")
+    parser.add_argument("--within", type=float, help="seconds in all")
+    parser.add_argument("--check", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.check:
+        bench = Bench(options.data, options.out, options.cpu)
+        CHECKS[options.check](bench).write(options.out / "finding.json")
+        return 0
+    import torch
 
-def main() -> None:
-    """Measure every variant, one after the other."""
-    on_cpu = "--cpu" in sys.argv[1:]
-    if not on_cpu and not torch.cuda.is_available():
-        print("no CUDA device is visible; `--cpu` tries this command out on a CPU")
-        return
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(1)
-    n_steps = STEPS_CPU if on_cpu else STEPS
-    rows: list[tuple[str, str]] = []
+    if not options.cpu and not torch.cuda.is_available():
+        print("error: no GPU can be used; `--cpu` tries this command out on a CPU", file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        data = (options.data or Path(name) / "data").absolute()
+        out = (options.out or Path(name) / "out").absolute()
+        out.mkdir(parents=True, exist_ok=True)
+        if not (data / "splits.csv").is_file():
+            data.mkdir(parents=True, exist_ok=True)
+            training_inputs(data, n_performances=12 if options.cpu else 75)
         print_machine()
-        inputs = training_inputs(folder)
-        with join_world(StopRequest()) as world:
-            if world.device.type == "cuda":
-                rows.append(("device", torch.cuda.get_device_name(world.device)))
-            for changes in VARIANTS[: 3 if on_cpu else None]:
-                name = ", ".join(f"{key} {value}" for key, value in changes.items())
-                rows.append((name, describe(*measure(world, inputs, folder, n_steps=n_steps, **changes))))
-            run = prepare_run(world, inputs, training_params(n_steps=n_steps), folder)
-            state = begin(run)
-            rows.append(("micro-batch that fits", str(state.shares.micro_batch[0])))
-            in_memory = statistics.median(step_times(resident(run), state))
-            with_loader = statistics.median(step_times(run, state))
-        torch.multiprocessing.spawn(two_ranks, (inputs, folder, n_steps, on_cpu), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
-        rows.append(("two ranks on one device", (folder / "two").read_text()))
-    print_rows(rows)
-    print_figures({"gpu_step_ms": 1000 * with_loader, "gpu_loader_overhead": with_loader / in_memory})
+        limit_s = options.within or (TOTAL_CPU_S if options.cpu else TOTAL_S)
+        return run_all(options.only or list(PLAN), data, out, on_cpu=options.cpu, until=time.monotonic() + limit_s)
 
 
-def measure(
-    world: World, inputs: TrainingInputs, folder: Path, *, n_steps: int, **changes: Any
-) -> tuple[float, float, float]:
-    """Median seconds of a step on batches in memory, frames in it, and peak memory in 10⁹ bytes."""
-    params = training_params(n_steps=n_steps, **changes)
-    run = prepare_run(world, inputs, params, folder)
-    in_memory = resident(run)
-    state = TrainingState(Shares((1,), (params.train.batch_size,)))
-    step_times(in_memory, state)  # not counted: compiles, and tries algorithms
-    if world.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(world.device)
-    step_s = statistics.median(step_times(in_memory, state))
-    memory_gb = peak_memory_gb(world.device)
-    del run, in_memory
-    gc.collect()
-    return step_s, params.train.batch_size * params.train.excerpt_frames, memory_gb
+def run_all(names: Sequence[str], data: Path, out: Path, *, on_cpu: bool, until: float) -> int:
+    """Run checks one after the other, and print what each found."""
+    verdicts: dict[str, str] = {}
+    for name in names:
+        limit_s = min(PLAN[name] * (10 if on_cpu else 1), until - time.monotonic())
+        started = time.monotonic()
+        if limit_s < 5:
+            finding = Finding({"": "no time was left"})
+        else:
+            finding = run_check(name, data, out / name, on_cpu=on_cpu, limit_s=limit_s)
+        took_s = time.monotonic() - started
+        verdicts[name] = {True: "passed", False: "FAILED", None: "-"}[finding.passed]
+        with (out / "results.jsonl").open("a", encoding="utf-8") as file:
+            finding.write(out / "last.json")
+            file.write(f'{{"check": "{name}", "seconds": {took_s:.1f}, "found": {(out / "last.json").read_text()}}}\n')
+        print(f"\n{name}: {verdicts[name]} ({took_s:.0f} s)")
+        width = max(map(len, finding.rows), default=0)
+        for row, text in finding.rows.items():
+            print(f"    {row:<{width}}  {text}", flush=True)
+    print("\nall: " + ", ".join(f"{name} {verdict}" for name, verdict in verdicts.items()))
+    return 1 if "FAILED" in verdicts.values() else 0
 
 
-def describe(step_s: float, n_frames: float, memory_gb: float) -> str:
-    """The text of a row of the table."""
-    return f"{1000 * step_s:.2f} ms a step, {n_frames / step_s:,.0f} frames a second, {memory_gb:.2f} GB"
-
-
-def two_ranks(rank: int, inputs: TrainingInputs, folder: Path, n_steps: int, on_cpu: bool) -> None:
-    """One of two ranks on one device; over gloo, since nccl needs a GPU for each rank."""
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
-    world = World(rank, 0, 2, torch.device("cpu") if on_cpu else torch.device("cuda", 0))
-    params = training_params(n_steps=n_steps)
-    run = prepare_run(world, inputs, params, folder)
-    started = time.perf_counter()
-    shares = choose_shares(run)
-    measuring_s = time.perf_counter() - started
-    run.sampler.shares = shares.weights
-    step_s = statistics.median(step_times(resident(run), TrainingState(shares)))
-    if world.is_main:
-        text = describe(step_s, params.train.batch_size * params.train.excerpt_frames, peak_memory_gb(world.device))
-        text += f"; {shares.describe(params.train.batch_size)}; measured in {measuring_s:.1f} s"
-        (folder / "two").write_text(text, encoding="utf-8")
-    dist.destroy_process_group()
+def run_check(name: str, data: Path, folder: Path, *, on_cpu: bool, limit_s: float) -> Finding:
+    """Run one check in a process of its own, which is killed with all its children at the end of its time."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "benchmarks.gpu", "--check", name, "--data", str(data), "--out", str(folder)]
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": "1"}
+    if on_cpu:
+        command.append("--cpu")
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    with (folder / "said").open("w", encoding="utf-8") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
+        try:
+            process.wait(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return Finding({"": f"it took longer than {limit_s:.0f} s"}, passed=False)
+    if not (folder / "finding.json").is_file():
+        last = (folder / "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+        return Finding({"": f"ended with exit code {process.returncode}: {' | '.join(last)}"}, passed=False)
+    return Finding.read(folder / "finding.json")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except DrumCrnnError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -26,10 +26,10 @@ __all__ = ["between", "prepare_run", "resident", "step_times", "training_inputs"
 _SILENT_STEPS = 4  # at the beginning of an epoch: not counted, since the loader has prepared some batches in advance
 
 
-def training_inputs(folder: Path) -> TrainingInputs:
-    """A corpus of about fifty minutes, with all files that training reads."""
+def training_inputs(folder: Path, *, n_performances: int = 150) -> TrainingInputs:
+    """A corpus with all files that training reads; 150 performances last about fifty minutes."""
     root = folder / "corpus"
-    render_material(root, n_performances=150, seconds=(14.0, 26.0))
+    render_material(root, n_performances=n_performances, seconds=(14.0, 26.0))
     catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
     inputs = TrainingInputs(folder / "features", folder / "labels.h5", folder / "splits.csv")
     extract_corpus(root, catalog, inputs.features, FeatureParams.load(), n_workers=1)
