@@ -39,6 +39,7 @@ PLAN = {
     "two": 45,
     "dead": 45,
     "life": 75,
+    "launches": 20,
     "transcribe": 45,
     "compile": 60,
 }

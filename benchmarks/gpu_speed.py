@@ -1,5 +1,6 @@
 """Checks of `benchmarks.gpu` that measure speed. Each takes a `Bench` and returns a `Finding`."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_bench import Bench, Finding, batches_of, clock, empty_cache, synchronise, time_steps
 from drum_crnn.data.feature_store import FeatureStore
@@ -23,7 +26,7 @@ from drum_crnn.model.gru import BidirectionalGru
 from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.training.learner import train_step, warm_up_ddp
-from drum_crnn.training.run import end_loader, start_loader
+from drum_crnn.training.loading import batches, end_loader, start_loader
 from drum_crnn.training.shares import StepCost
 from drum_crnn.transcribe import released_model
 
@@ -77,7 +80,6 @@ PRECISIONS: list[dict[str, Any]] = [
     {"precision": "fp32"},
     {"precision": "fp16"},
     {"precision": "bf16"},
-    {"precision": "bf16", "channels_last": True},
     {"precision": "bf16", "cudnn_autotune": False},
 ]
 
@@ -87,7 +89,7 @@ def steps(bench: Bench) -> Finding:
     rows: dict[str, str] = {}
     ms: dict[str, float] = {}
     with bench.world() as world:
-        for preset, variants in (("base", PRECISIONS), ("studio", PRECISIONS[1:5]), ("small", PRECISIONS[1:4])):
+        for preset, variants in (("base", PRECISIONS), ("studio", PRECISIONS[1:4]), ("small", PRECISIONS[1:4])):
             for variant in variants[:2] if bench.on_cpu else variants:
                 run = bench.run(world, preset, **variant)
                 found = time_steps(run, batches_of(run, 2), bench.choose(20, 2))
@@ -197,23 +199,49 @@ def inference(bench: Bench) -> Finding:
     return Finding(rows, worst < 0.02)
 
 
+def launches(bench: Bench) -> Finding:
+    """What the CPU asks of the GPU in a step: kernels, copies, and the operations that cost the CPU most."""
+    if bench.on_cpu:
+        return Finding({"": "only for a GPU"})
+    rows: dict[str, str] = {}
+    with bench.world() as world:
+        for preset in ("base", "small"):
+            run = bench.run(world, preset, precision="bf16")
+            batches = batches_of(run, 2)
+            time_steps(run, batches, 6)
+            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+                time_steps(run, batches, 4)  # and as many that do not count there
+            events = profiler.key_averages()
+            n_steps = 8
+            calls = {event.key: event.count / n_steps for event in events}
+            kernels = sum(n for name, n in calls.items() if name.startswith("cudaLaunchKernel"))
+            copies = sum(n for name, n in calls.items() if name.startswith("cudaMemcpy"))
+            busy_ms = sum(event.self_device_time_total for event in events) / 1000 / n_steps
+            rows[preset] = f"{kernels:.0f} kernels, {copies:.0f} copies; the GPU works for {busy_ms:.1f} ms a step"
+            slowest = sorted(events, key=lambda event: -event.self_cpu_time_total)[:12]
+            rows[f"{preset}, CPU"] = ", ".join(
+                f"{event.key} {event.self_cpu_time_total / 1000 / n_steps:.2f} ms" for event in slowest
+            )
+            del run
+    return Finding(rows)
+
+
 def loader(bench: Bench) -> Finding:
     """The real loader, forked after the device was used, against batches in memory."""
     rows: dict[str, str] = {}
     overheads: list[float] = []
     n_steps = bench.choose(60, 6)
     with bench.world() as world:
-        for n_workers in bench.choose((2, 4, 8), (1,)):
-            run = bench.run(
-                world, precision="fp32" if bench.on_cpu else "bf16", loader_workers=n_workers, n_steps=n_steps
-            )
+        for n_workers, pins in bench.choose(((2, True), (4, True), (8, False), (8, True)), ((1, False),)):
+            settings = {"loader_workers": n_workers, "pin_memory": pins, "n_steps": n_steps}
+            run = bench.run(world, "small", precision="fp32" if bench.on_cpu else "bf16", **settings)
             start_loader(run.loader)
             resident_ms = time_steps(run, batches_of(run, 3), bench.choose(20, 2)).ms
             times = [loader_ms(run, epoch) for epoch in range(2)]
             workers = psutil.Process().children()
             memory = max((worker.memory_full_info().uss for worker in workers), default=0)
             overheads.append(min(times) / resident_ms)
-            rows[f"{n_workers} processes"] = (
+            rows[f"{n_workers} processes{'' if pins else ', memory not pinned'}"] = (
                 f"{times[0]:.1f} and {times[1]:.1f} ms a step, {resident_ms:.1f} in memory: {overheads[-1]:.2f}; "
                 f"{memory / 1e9:.2f} GB of its own each"
             )
@@ -228,7 +256,7 @@ def loader_ms(run: Any, epoch: int) -> float:
     run.sampler.epoch, run.sampler.first_step = epoch, 0
     skipped = min(9, len(run.sampler) - 2)
     started = 0.0
-    for number, share in enumerate(run.loader):
+    for number, (share, _) in enumerate(batches(run.loader, run.stop)):
         train_step(run.learner, share, step=number, learning_rate=1e-4, micro_batch=run.params.train.batch_size)
         if number == skipped:
             synchronise()
@@ -271,7 +299,9 @@ def compile_(bench: Bench) -> Finding:
         eager = time_steps(run, batches, 20).ms
         del run
         started = time.perf_counter()
-        run = bench.run(world, precision="bf16", compile=True)
+        run = bench.run(world, precision="bf16")
+        compiled_model = DistributedDataParallel(torch.compile(run.learner.model), device_ids=[0])
+        run = dataclasses.replace(run, learner=dataclasses.replace(run.learner, parallel=compiled_model))
         time_steps(run, batches, 1)
         first_s = time.perf_counter() - started
         compiled = time_steps(run, batches, 20).ms
@@ -292,6 +322,7 @@ SPEED: dict[str, Callable[[Bench], Finding]] = {
     "sizes": sizes,
     "gru": gru,
     "inference": inference,
+    "launches": launches,
     "loader": loader,
     "transcribe": transcribe,
     "compile": compile_,

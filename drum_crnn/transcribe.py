@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.model.device import choose_device, unusable_gpus
 from drum_crnn.model.inference import Activations, onsets_of, stream_activations
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.music.audio import read_blocks
@@ -15,7 +16,7 @@ from drum_crnn.music.log_mel import LogMel
 from drum_crnn.music.midi import Note
 from drum_crnn.music.onsets import Onsets
 
-__all__ = ["RELEASED_MODEL", "Transcriber", "choose_device", "notes_of", "released_model"]
+__all__ = ["RELEASED_MODEL", "Transcriber", "notes_of", "released_model"]
 
 RELEASED_MODEL = "drum_crnn.safetensors"
 
@@ -46,6 +47,9 @@ class Transcriber:
         self, model: Path | None = None, *, thresholds: Mapping[str, float] | None = None, device: str = "auto"
     ) -> None:
         model = released_model() if model is None else model
+        if device == "auto" and (problem := unusable_gpus()):
+            warn(problem)  # a recording takes seconds on a CPU, too
+            device = "cpu"
         self._file = ModelFile.load(model, device=choose_device(device))
         if self._file.thresholds is None or self._file.peak_picking is None:
             raise DrumCrnnError(f"{model}: holds no thresholds; `drum-crnn export` merges a model with its thresholds")
@@ -77,15 +81,6 @@ def _override(thresholds: Sequence[float], overrides: Mapping[str, float]) -> tu
         if not 0 < value <= 1:
             raise DrumCrnnError(f"the threshold of {lane} is {value:g}; it should be above 0 and at most 1")
     return tuple(overrides.get(lane, threshold) for lane, threshold in zip(LANES, thresholds, strict=True))
-
-
-def choose_device(device: str) -> torch.device:
-    """Choose a device by its name: "auto", "cpu" or "cuda"."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise DrumCrnnError(f"there is no device '{device}'; choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DrumCrnnError("there is no usable CUDA device; choose --device cpu or auto")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def released_model() -> Path:

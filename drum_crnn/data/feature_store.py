@@ -33,7 +33,8 @@ class Shard:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = h5py.File(path, "r")
+            # Without a cache of chunks: excerpts are drawn at random, and the cache of a shard would grow to 8 MiB.
+            self._file = h5py.File(path, "r", rdcc_nbytes=0)
             if self._file.attrs["format"] != SHARD_FORMAT:
                 raise ValueError("another version of drum_crnn wrote it")
             self.signature = self._file.attrs["signature"].decode()

@@ -28,6 +28,8 @@ __all__ = [
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LAST_S = 120.0  # for an orphan to finish a step and save
+_STUCK_S = 6.0  # for Python to notice a signal; a single operation on a CPU may take seconds
+_WHILE_STUCK = "while it waited, perhaps for a GPU; run the same command again to resume from what was saved last"
 _SHELLS = {"ash", "bash", "dash", "fish", "ksh", "sh", "zsh"}
 
 
@@ -49,15 +51,48 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Record SIGTERM, Ctrl-C and SIGHUP instead of dying of them. In another thread than the main one, do nothing.
 
-    A signal that was ignored before, as under `nohup`, stays ignored.
+    A signal that was ignored before, as under `nohup`, stays ignored. While Python waits outside of its own code, for a
+    GPU, say, it cannot record a signal. If that lasts for some seconds, the process ends.
     """
     request = StopRequest()
 
     def note(number: int, _: FrameType | None) -> None:
         request.cause = request.cause or cause_of(number)
 
-    with _handling(note):
+    with _handling(note), _ending_if_stuck(request):
         yield request
+
+
+@contextlib.contextmanager
+def _ending_if_stuck(request: StopRequest) -> Iterator[None]:
+    """Watch in a thread whether a signal is recorded soon after it has come."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    is_over = threading.Event()
+    heard, written = os.pipe()
+    os.set_blocking(written, False)
+    before = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while (number := os.read(heard, 1)) and not is_over.is_set():
+            if number[0] not in _SIGNALS:
+                continue
+            until = time.monotonic() + _STUCK_S
+            while not request and not is_over.is_set():
+                if time.monotonic() > until:
+                    os.write(2, f"error: stopped {cause_of(number[0])} {_WHILE_STUCK}\n".encode())
+                    os._exit(Interrupted.exit_code)
+                time.sleep(0.05)
+        os.close(heard)
+
+    threading.Thread(target=watch, name="signal watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        signal.set_wakeup_fd(before)
+        os.close(written)  # which wakes the thread
 
 
 @contextlib.contextmanager
@@ -96,6 +131,7 @@ def cause_of(number: int) -> str:
 
 def ignore_stop_signals() -> None:
     """For a helper process: the process that started it gets the same signal, and ends it."""
+    signal.set_wakeup_fd(-1)  # a fork has that of its parent
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -75,7 +75,9 @@ class ChannelLayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:  # (batch, channels, frames, bands)
         wide = x.permute(0, 2, 3, 1)
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        return F.layer_norm(wide, self.normalized_shape, weight, bias, self.eps).permute(0, 3, 1, 2)
+        # On a GPU, autocast would turn everything after it into float32. Its sums are float32 in any case.
+        with torch.autocast(x.device.type, enabled=False):
+            return F.layer_norm(wide, self.normalized_shape, weight, bias, self.eps).permute(0, 3, 1, 2)
 
 
 class ChannelDropout(nn.Module):

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.backends.cudnn.rnn import get_cudnn_mode
 
 __all__ = ["BidirectionalGru"]
 
@@ -24,8 +25,11 @@ __all__ = ["BidirectionalGru"]
 class BidirectionalGru(nn.GRU):
     """A bidirectional GRU over (batch, frames, features).
 
-    The fast version runs on a CPU, and keeps its states in float32 even under autocast. On other devices, and in a
-    compiled model, this is `torch.nn.GRU`: a compiler would unroll the steps into one enormous graph.
+    On a CPU, this runs the fast version. On a GPU it calls cuDNN for one layer at a time, with dropout between them:
+    cuDNN's own dropout makes the CPU wait for the GPU after each new seed, so in every step of a training.
+
+    Its states are float32 even under autocast. In bfloat16 they drift, a training learns less, and cuDNN is slower
+    (docs/performance.md).
     """
 
     def __init__(self, n_inputs: int, n_units: int, *, n_layers: int, dropout: float) -> None:
@@ -40,18 +44,53 @@ class BidirectionalGru(nn.GRU):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # states begin at zero
         """Return what `torch.nn.GRU` returns: outputs, shape (batch, frames, 2 · units), and the last states."""
-        if x.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(x)
         last = []
         for layer in range(self.num_layers):
             if layer > 0:
                 x = F.dropout(x, self.dropout, self.training)
-            x, states = _both_directions(x, *(self._stacked(name, layer) for name in _NAMES))
+            x, states = self._layer_on_cpu(x, layer) if x.device.type == "cpu" else self._layer(x, layer)
             last.append(states)
         return x, torch.cat(last)
 
-    def _stacked(self, name: str, layer: int) -> Tensor:
-        return torch.stack([getattr(self, f"{name}_l{layer}{suffix}") for suffix in ("", "_reverse")])
+    def _layer_on_cpu(self, x: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        stacked = (torch.stack(pair) for pair in zip(*self._weights_of(layer), strict=True))
+        return _both_directions(x, *stacked)
+
+    def _layer(self, x: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """One layer by PyTorch's operator, which calls cuDNN on a GPU."""
+        forwards, backwards = self._weights_of(layer)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            before = x.new_zeros(2, len(x), self.hidden_size)
+            outputs, states = torch.gru(x, before, [*forwards, *backwards], True, 1, 0.0, self.training, True, True)
+        return outputs, states
+
+    def _weights_of(self, layer: int) -> tuple[list[Tensor], list[Tensor]]:
+        """The weights of both directions of a layer, in PyTorch's order."""
+        forwards, backwards = (
+            [getattr(self, f"{name}_l{layer}{direction}") for name in _NAMES] for direction in ("", "_reverse")
+        )
+        return forwards, backwards
+
+    def flatten_parameters(self) -> None:
+        """Move the weights of each layer into one piece of memory, as cuDNN wants them in each call."""
+        first = self.weight_ih_l0
+        if not first.is_cuda or not torch.backends.cudnn.is_acceptable(first):
+            return
+        with torch.no_grad(), torch.cuda.device_of(first):
+            for layer in range(self.num_layers):
+                forwards, backwards = self._weights_of(layer)
+                torch._cudnn_rnn_flatten_weight(
+                    [*forwards, *backwards],
+                    len(_NAMES),
+                    forwards[0].shape[1],
+                    get_cudnn_mode(self.mode),
+                    self.hidden_size,
+                    0,  # no projection
+                    1,  # layer
+                    True,  # batch first
+                    True,  # bidirectional
+                )
 
 
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

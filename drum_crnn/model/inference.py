@@ -20,7 +20,9 @@ from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.music.timing import frame_to_time
 
-__all__ = ["Activations", "activations_of", "onsets_of", "stream_activations"]
+__all__ = ["Activations", "activations_of", "activations_of_all", "onsets_of", "stream_activations"]
+
+_BATCH_WINDOWS, _BATCH_WINDOWS_GPU = 8, 128  # more bring nothing (docs/performance.md)
 
 FloatArray = NDArray[np.float32]
 
@@ -43,14 +45,14 @@ class Activations(NamedTuple):
 
 
 def activations_of(
-    model: DrumCrnn, frames: NDArray[np.floating], *, floor_db: float, batch_windows: int = 8
+    model: DrumCrnn, frames: NDArray[np.floating], *, floor_db: float, batch_windows: int = _BATCH_WINDOWS
 ) -> Activations:
     """Activations of a recording whose frames are all in memory; parameters as for `stream_activations`."""
     return Activations.concatenate(stream_activations(model, [frames], floor_db=floor_db, batch_windows=batch_windows))
 
 
 def stream_activations(
-    model: DrumCrnn, blocks: Iterable[NDArray[np.floating]], *, floor_db: float, batch_windows: int = 8
+    model: DrumCrnn, blocks: Iterable[NDArray[np.floating]], *, floor_db: float, batch_windows: int = _BATCH_WINDOWS
 ) -> Iterator[Activations]:
     """Activations of a recording that arrives in blocks of frames.
 
@@ -76,10 +78,61 @@ def stream_activations(
         batch.append(window)
         keeps.append(keep)
         if len(batch) == batch_windows:
-            yield _run(model, batch, keeps)
+            yield Activations.concatenate(_run(model, batch, keeps))
             batch, keeps = [], []
     if batch:
-        yield _run(model, batch, keeps)
+        yield Activations.concatenate(_run(model, batch, keeps))
+
+
+def activations_of_all(
+    model: DrumCrnn, recordings: Iterable[NDArray[np.floating]], *, floor_db: float, batch_windows: int | None = None
+) -> Iterator[Activations]:
+    """Activations of recordings, one after the other.
+
+    With few windows at a time a GPU is mostly idle. So its batches hold windows of several recordings.
+
+    Parameters
+    ----------
+    recordings : iterable of float arrays, shape (n_frames, n_mels)
+        The frames of each recording, in decibels.
+    floor_db : float
+        Level of silence.
+    batch_windows : int, optional
+        Windows to compute at a time, over the borders of recordings. By default as many as suit a GPU; on a CPU, few
+        and of one recording.
+    """
+    alone = batch_windows is None and next(model.parameters()).device.type == "cpu"
+    size = batch_windows or (_BATCH_WINDOWS if alone else _BATCH_WINDOWS_GPU)
+    batch: list[FloatArray] = []
+    keeps: list[slice] = []
+    owners: list[int] = []  # the recording of each window in the batch
+    parts: dict[int, list[Activations]] = {}
+
+    def compute() -> None:
+        for owner, part in zip(owners, _run(model, batch, keeps), strict=True):
+            parts[owner].append(part)
+        for items in (batch, keeps, owners):
+            items.clear()
+
+    def finished() -> Iterator[Activations]:
+        """Of the recordings that have no window in the batch."""
+        for owner in [owner for owner in parts if owner not in owners]:
+            yield Activations.concatenate(parts.pop(owner))
+
+    for number, frames in enumerate(recordings):
+        parts[number] = []
+        for window, keep in _windows([frames], model, floor_db):
+            batch.append(window)
+            keeps.append(keep)
+            owners.append(number)
+            if len(batch) == size:
+                compute()
+        if alone and batch:
+            compute()
+        yield from finished()
+    if batch:
+        compute()
+    yield from finished()
 
 
 def _windows(
@@ -118,15 +171,14 @@ def _one_thread() -> Iterator[None]:
 
 
 @torch.inference_mode()
-def _run(model: DrumCrnn, windows: list[FloatArray], keeps: list[slice]) -> Activations:
+def _run(model: DrumCrnn, windows: list[FloatArray], keeps: list[slice]) -> list[Activations]:
+    """The kept part of each window."""
     model.eval()
     device = next(model.parameters()).device
     with _one_thread():
         onset, velocity = model(torch.from_numpy(np.stack(windows)).to(device))
     onsets, velocities = onset.sigmoid().cpu().numpy(), (127.0 * velocity.sigmoid()).cpu().numpy()
-    return Activations.concatenate(
-        Activations(o[keep], v[keep]) for o, v, keep in zip(onsets, velocities, keeps, strict=True)
-    )
+    return [Activations(o[keep], v[keep]) for o, v, keep in zip(onsets, velocities, keeps, strict=True)]
 
 
 def onsets_of(

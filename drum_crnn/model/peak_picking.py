@@ -15,7 +15,7 @@ from scipy.ndimage import maximum_filter1d
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.music.lanes import N_LANES, TOM_LANES
 
-__all__ = ["PeakPickingParams", "find_peaks", "pick_peaks", "pooled_toms"]
+__all__ = ["PeakPickingParams", "are_peaks", "find_peaks", "pick_peaks", "pooled_toms"]
 
 
 class PeakPickingParams(ParamsSection):
@@ -58,21 +58,39 @@ def find_peaks(activation: NDArray[np.floating], *, params: PeakPickingParams) -
     """
     if activation.ndim != 1:
         raise ValueError(f"an activation is 1-D, one lane at a time, but its shape is {activation.shape}")
+    return np.flatnonzero(are_peaks(activation, params=params))
+
+
+def are_peaks(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.bool_]:
+    """Which frames are peaks, as `find_peaks` says, for one lane or for several at once.
+
+    Parameters
+    ----------
+    activation : float array, shape (n_frames,) or (n_frames, n_lanes)
+        Probabilities in [0, 1]; not logits.
+
+    Returns
+    -------
+    bool array of the same shape
+
+    Raises
+    ------
+    ValueError
+        As `find_peaks`.
+    """
+    are = np.ones(activation.shape, np.bool_)
     if activation.size == 0:
-        return np.empty(0, dtype=np.int64)
+        return are
     if not (activation.min() >= 0 and activation.max() <= 1):  # this form rejects NaN as well
         raise ValueError(
             f"activations should lie in [0, 1], but go from {activation.min()} to {activation.max()}: "
             "did you pass logits?"
         )
-    radius = params.max_radius
-    padded = np.pad(activation, radius, constant_values=-1)  # lower than any activation
-    # highest[n] is the maximum of padded[n : n + radius], that is of activation[n - radius : n].
-    highest = maximum_filter1d(padded, size=radius, origin=-(radius // 2), mode="nearest")
-    n_frames = len(activation)
-    before = highest[:n_frames]
-    after = highest[radius + 1 : radius + 1 + n_frames]
-    return np.flatnonzero((activation > before) & (activation >= after))
+    for distance in range(1, min(params.max_radius, len(activation) - 1) + 1):
+        is_higher = activation[distance:] > activation[:-distance]
+        are[distance:] &= is_higher
+        are[:-distance] &= ~is_higher
+    return are
 
 
 def pick_peaks(activation: NDArray[np.floating], *, threshold: float, params: PeakPickingParams) -> NDArray[np.int64]:
@@ -128,8 +146,7 @@ def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) 
     likeliest = maximum_filter1d(toms, size=2 * params.max_radius + 1, axis=0).argmax(axis=1)
     total = np.minimum(toms.sum(axis=1), 1)
     pooled = activation.copy()
+    are_likeliest = are_peaks(toms, params=params) & (likeliest[:, None] == np.arange(len(TOM_LANES)))
     for index, lane in enumerate(TOM_LANES):
-        peaks = find_peaks(toms[:, index], params=params)
-        peaks = peaks[likeliest[peaks] == index]
-        pooled[peaks, lane] = total[peaks]
+        pooled[are_likeliest[:, index], lane] = total[are_likeliest[:, index]]
     return pooled

@@ -24,6 +24,7 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.foundation.tables import write_records, write_table
 from drum_crnn.model.crnn import DrumCrnn
+from drum_crnn.model.device import choose_device
 from drum_crnn.model.inference import onsets_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
@@ -119,7 +120,7 @@ def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: Evalu
         raise DrumCrnnError(
             f"{inputs.catalog}: lacks '{unknown[0]}', which {inputs.splits} names; run `dvc repro split`"
         )
-    model = ModelFile.load(inputs.model)
+    model = ModelFile.load(inputs.model, device=choose_device("auto"))
     if model.thresholds is None or model.peak_picking is None:
         raise DrumCrnnError(
             f"{inputs.model}: holds no thresholds; `drum-crnn export` merges a model with its thresholds"

@@ -1,12 +1,16 @@
 """Predicting labelled recordings one by one, for validation, threshold tuning and evaluation."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.model.inference import Activations, activations_of
+from drum_crnn.model.inference import Activations, activations_of_all
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.scoring.sweep import LanePeaks, peaks_of_lanes
 
@@ -31,8 +35,15 @@ def predict_recordings(
     peak_picking: PeakPickingParams,
 ) -> Iterator[Prediction]:
     """Predict recordings in the order given; `min_activation` and `peak_picking` as for `peaks_of_lanes`."""
-    for recording in recordings:
-        activations = activations_of(model, store.read(recording), floor_db=store.params.floor_db)
+    read: deque[str] = deque()  # names of recordings whose activations have not come yet
+
+    def frames() -> Iterator[NDArray[np.float16]]:
+        for recording in recordings:
+            read.append(recording)
+            yield store.read(recording)
+
+    for activations in activations_of_all(model, frames(), floor_db=store.params.floor_db):
+        recording = read.popleft()
         peaks = peaks_of_lanes(
             activations.onset,
             labels.onsets(recording),

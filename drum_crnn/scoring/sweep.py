@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.model.peak_picking import PeakPickingParams, find_peaks, pooled_toms
+from drum_crnn.model.peak_picking import PeakPickingParams, are_peaks, pooled_toms
 from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets
 from drum_crnn.music.timing import frame_to_time
@@ -41,7 +41,6 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +94,12 @@ def peaks_of_lanes(
     """
     lanes = []
     activation = pooled_toms(activation, params=params)
+    # As float64: otherwise the limit would be rounded to the precision of the activations before the comparison.
+    are_high = are_peaks(activation, params=params) & (activation.astype(np.float64) >= min_activation)
     for lane in range(N_LANES):
-        of_lane = np.ascontiguousarray(activation[:, lane])
-        peaks = find_peaks(of_lane, params=params)
-        peaks = peaks[of_lane[peaks].astype(np.float64) >= min_activation]
+        peaks = np.flatnonzero(are_high[:, lane])
         times = frame_to_time(peaks, frame_rate)
-        lanes.append(LanePeaks(lane, times, of_lane[peaks], reference.of_lane(lane).time_s, ignore))
+        lanes.append(LanePeaks(lane, times, activation[peaks, lane], reference.of_lane(lane).time_s, ignore))
     return lanes
 
 
@@ -226,8 +225,10 @@ def _matching_growth(estimate_s: FloatArray, reference_s: FloatArray, *, toleran
     that set or lead through it. So it is never searched again, and all failures together visit each edge once.
     """
     # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
-    first = np.searchsorted(reference_s, estimate_s - tolerance_s, side="left").tolist()
-    end = np.searchsorted(reference_s, estimate_s + tolerance_s, side="right").tolist()
+    firsts = np.searchsorted(reference_s, estimate_s - tolerance_s, side="left")
+    ends = np.searchsorted(reference_s, estimate_s + tolerance_s, side="right")
+    growth, is_settled = _growth_of_simple(firsts, ends, len(reference_s))
+    first, end = firsts.tolist(), ends.tolist()
     estimate_of = [-1] * len(reference_s)
     reference_of = [-1] * len(estimate_s)
     is_closed = bytearray(len(reference_s))
@@ -254,7 +255,30 @@ def _matching_growth(estimate_s: FloatArray, reference_s: FloatArray, *, toleran
             estimate_of[reference] = estimate
             reference, reference_of[estimate] = reference_of[estimate], reference
 
-    return np.array([augment(estimate) for estimate in range(len(estimate_s))], dtype=np.int64)
+    for estimate in np.flatnonzero(~is_settled).tolist():
+        growth[estimate] = augment(estimate)
+    return growth
+
+
+def _growth_of_simple(first: IntArray, end: IntArray, n_references: int) -> tuple[IntArray, NDArray[np.bool_]]:
+    """The result of `_matching_growth` where no path is needed, and where that is: both of shape (n_estimates,).
+
+    Estimate n is near the references `first[n]` to `end[n]`. If there are none, it is in no pair. If all estimates near
+    a reference are near no other one, the first of them is its pair. In music, most estimates are one or the other.
+    """
+    n_near = end - first
+    growth = np.zeros(len(first), np.int64)
+    # How many estimates with several references each reference is near: +1 where their range begins, -1 where it ends.
+    edges = np.zeros(n_references + 1, np.int64)
+    np.add.at(edges, first[n_near > 1], 1)
+    np.add.at(edges, end[n_near > 1], -1)
+    is_contested = np.cumsum(edges) > 0
+    is_simple = n_near == 1
+    is_simple[is_simple] = ~is_contested[first[is_simple]]
+    places = np.flatnonzero(is_simple)
+    _, earliest = np.unique(first[places], return_index=True)
+    growth[places[earliest]] = 1
+    return growth, is_simple | (n_near == 0)
 
 
 def _curve_of_steps(activation: FloatArray, tp: IntArray, fp: IntArray, n_references: int) -> ThresholdCurve:

@@ -14,6 +14,7 @@ from drum_crnn.foundation.atomic import write_text
 from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.tables import write_records, write_table
+from drum_crnn.model.device import choose_device
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
@@ -98,7 +99,7 @@ def tune_thresholds(
         If the validation split has no recording or no onset, or a file cannot be read.
     """
     curves_of = validation_curves(
-        ModelFile.load(inputs.model),
+        ModelFile.load(inputs.model, device=choose_device("auto")),
         FeatureStore.open(inputs.features),
         Labels.read(inputs.labels),
         Splits.read(inputs.splits),

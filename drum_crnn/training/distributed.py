@@ -9,6 +9,7 @@ group never waits for a GPU. It notices within moments that another rank has die
 import contextlib
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stopping import StopRequest, cause_of
+from drum_crnn.model.device import visible_gpus
 
 __all__ = ["LostContact", "World", "is_launched", "join_world", "launch", "lost_rank_as_error", "n_processes_for"]
 
@@ -35,6 +37,12 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PO
 _TIMEOUT = timedelta(minutes=15)
 # Ranks exchange gradients right after a message that all of them took part in.
 _NCCL_TIMEOUT = timedelta(minutes=5)
+# For the first number that GPUs exchange.
+_FIRST_EXCHANGE_S = 60.0
+_NO_EXCHANGE = (
+    f"the GPUs have not exchanged a single number in {_FIRST_EXCHANGE_S:.0f} s. Try again with NCCL_P2P_DISABLE=1 in "
+    "the environment, which some machines with two GeForce cards need; NCCL_DEBUG=INFO tells more"
+)
 # How long a rank that has lost contact waits to be stopped; see `_let_the_cause_end_first`.
 _GRACE_S = 120.0
 _GRACE_S_OTHERS = 2.0
@@ -86,25 +94,40 @@ class LostContact(DrumCrnnError):  # noqa: N818  # mostly a consequence of anoth
 
 @contextlib.contextmanager
 def lost_rank_as_error() -> Iterator[None]:
-    """Turn the errors by which torch reports a lost rank into a `LostContact`."""
+    """Turn the errors by which torch reports a lost rank into a `LostContact`, and nccl's into sentences."""
     try:
         yield
     except RuntimeError as error:
-        # gloo, nccl and the store raise the same class; only the text tells what happened.
-        words = ("closed by peer", "connection reset", "connection refused", "broken pipe", "timed out", "timeout")
-        text = str(error).splitlines()[0] if str(error) else ""
-        if not any(word in str(error).lower() for word in words):
+        text = str(error)
+        if (said := _sentence_of(error, text)) is None:
             raise
-        raise LostContact(
-            "lost contact with another rank, which has died or hangs; run the same command again to resume from the "
-            f"last checkpoint ({text[:200]})"
-        ) from None
+        first = text.splitlines()[0][:200] if text else type(error).__name__
+        raise said(first) from None
+
+
+def _sentence_of(error: RuntimeError, text: str) -> Callable[[str], DrumCrnnError] | None:
+    """What an error of an exchange means; None if it is of another kind."""
+    lower = text.lower()
+    if "no space left on device" in lower and isinstance(error, dist.DistError):
+        return lambda first: DrumCrnnError(
+            "the ranks found no room to exchange data in /dev/shm; in a container, start it with --shm-size=1g or "
+            f"more ({first})"
+        )
+    # gloo and the store raise a plain RuntimeError, as everything else does; only the text tells what happened.
+    words = ("closed by peer", "connection reset", "connection refused", "broken pipe", "timed out", "timeout")
+    is_lost = isinstance(error, dist.DistError) or any(word in lower for word in (*words, "communicator was aborted"))
+    if not is_lost or lower.startswith("cuda error"):  # such as "the launch timed out" on a card with a screen
+        return None
+    return lambda first: LostContact(
+        "lost contact with another rank, which has died or hangs; run the same command again to resume from the "
+        f"last checkpoint ({first})"
+    )
 
 
 def n_processes_for(processes: int | Literal["auto"]) -> int:
     """Number of ranks to start on this machine: `auto` means one for each visible GPU, or one without a GPU."""
     if processes == "auto":
-        return max(1, torch.cuda.device_count())
+        return max(1, visible_gpus())
     return processes
 
 
@@ -226,15 +249,31 @@ def _let_the_cause_end_first(stop: StopRequest) -> None:
 
 
 @contextlib.contextmanager
+def _ending_unless_done(limit_s: float, message: str) -> Iterator[None]:
+    """End this process with a message if the block takes too long: nccl waits outside of Python, and for ever."""
+
+    def end() -> None:
+        os.write(2, f"error: {message}\n".encode())
+        os._exit(1)
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def _process_group() -> Iterator[World]:
     rank, local_rank, size = 0, 0, 1
     if is_launched():
         rank, local_rank, size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-    if torch.cuda.is_available():
-        if local_rank >= torch.cuda.device_count():
+    if n_gpus := visible_gpus():
+        if local_rank >= n_gpus:
             raise DrumCrnnError(
-                f"train.processes asks for more ranks than the {torch.cuda.device_count()} visible GPUs; "
-                "lower it, or set it to auto"
+                f"train.processes asks for more ranks than the {n_gpus} visible GPUs; lower it, or set it to auto"
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
@@ -250,6 +289,10 @@ def _process_group() -> Iterator[World]:
     try:
         # None is the default group.
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        if backend == "nccl" and size > 1:
+            with lost_rank_as_error(), _ending_unless_done(_FIRST_EXCHANGE_S, _NO_EXCHANGE):
+                dist.all_reduce(torch.zeros(1, device=device))
+                torch.cuda.synchronize(device)
         yield World(rank, local_rank, size, device, control)
     except BaseException:  # any error, Ctrl-C included: it is raised again
         if backend == "nccl":

@@ -7,7 +7,6 @@ part, DistributedDataParallel adds up the gradients of all ranks.
 
 import contextlib
 import copy
-import shutil
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -64,8 +63,8 @@ class MovingAverage:
     def update(self, model: DrumCrnn) -> None:
         """Add the weights after a step to the average."""
         weight = 1.0 - min(self.decay, self.n / (10.0 + self.n))
-        for averaged, current in zip(self.model.parameters(), model.parameters(), strict=True):
-            averaged.lerp_(current, weight)
+        # One launch for all weights; a loop would launch one for each.
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), weight)
         self.n += 1
 
 
@@ -78,7 +77,7 @@ class Learner:
     model : DrumCrnn
         The plain model, which is validated and saved.
     parallel : nn.Module
-        The same weights in DistributedDataParallel, compiled if `train.compile` is true.
+        The same weights in DistributedDataParallel.
     average : MovingAverage or None
     autocast : torch.dtype or None
         Precision of the forward pass; None for that of the weights.
@@ -98,8 +97,6 @@ class Learner:
     def build(cls, world: World, params: TrainParams, augmenter: Augmenter, model: DrumCrnn) -> "Learner":
         """Move a model to the device of this rank, and build everything that its training needs."""
         on_gpu = world.device.type == "cuda"
-        if params.compile and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-            raise DrumCrnnError("train.compile is true, but there is no C++ compiler; install one, or set it to false")
         # Older cards emulate bf16, which is slower than fp16.
         has_bf16 = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
         # Ranks wait for each other here, over gloo, which notices at once that another rank has failed earlier.
@@ -109,10 +106,8 @@ class Learner:
             torch.backends.cudnn.allow_tf32 = params.tf32
             torch.backends.cudnn.benchmark = params.cudnn_autotune
         model = model.to(world.device)
-        if params.channels_last:
-            model = model.to(memory_format=torch.channels_last)
         parallel = DistributedDataParallel(
-            torch.compile(model) if params.compile else model,
+            model,
             device_ids=[world.local_rank] if on_gpu else None,
             gradient_as_bucket_view=True,
         )
@@ -273,13 +268,15 @@ def accumulate_gradient(
 
 
 def warm_up_ddp(learner: Learner, batch: Batch) -> None:
-    """Run one discarded backward pass, so that DDP rebuilds its buckets before the first real step.
+    """Run two discarded backward passes, so that DDP rebuilds its buckets before the first real step.
 
     DistributedDataParallel reorders the gradients after their first exchange. With three ranks or more, the new order
-    changes the rounding of the sums. Without this pass, a resumed run would differ from one that never stopped.
+    changes the rounding of the sums. Without this, a resumed run would differ from one that never stopped. The ranks
+    agree on the order in the next forward pass, even in one without an exchange: so there is a second pass.
     """
-    accumulate_gradient(learner, batch, batch.targets.counts().tolist(), micro_batch=len(batch))
-    learner.optimizer.zero_grad(set_to_none=True)
+    for _ in range(2):
+        accumulate_gradient(learner, batch, batch.targets.counts().tolist(), micro_batch=len(batch))
+        learner.optimizer.zero_grad(set_to_none=True)
 
 
 def share_of_loss(losses: Tensor, global_counts: list[float], params: TrainParams) -> Tensor:

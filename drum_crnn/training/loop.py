@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from drum_crnn.foundation.atomic import write_text
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -26,9 +25,9 @@ from drum_crnn.foundation.lock import folder_lock
 from drum_crnn.foundation.stopping import stop_on_signals, stop_when_orphaned
 from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
-from drum_crnn.training.dataset import Batch
 from drum_crnn.training.distributed import is_launched, join_world, launch, lost_rank_as_error
 from drum_crnn.training.learner import check_loss_scale, train_step, warm_up_ddp
+from drum_crnn.training.loading import batches, end_loader, start_loader
 from drum_crnn.training.log import TrainingLog
 from drum_crnn.training.memory import keep_freed_memory
 from drum_crnn.training.picture import prediction_picture
@@ -39,12 +38,11 @@ from drum_crnn.training.run import (
     TrainingOutputs,
     TrainingParams,
     TrainingState,
-    end_loader,
     interrupted_error,
     prepare,
-    start_loader,
     trial_batch,
 )
+from drum_crnn.training.shares import is_out_of_memory
 from drum_crnn.training.validation import validate
 
 __all__ = [
@@ -103,6 +101,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
                 tensorboard=params.train.tensorboard,
             )
         )
+        log.say(run.describe_devices())
         log.say(state.shares.describe(params.train.batch_size))
         for epoch in range(state.epoch):
             log.replay(state.record(epoch))
@@ -124,7 +123,9 @@ def out_of_memory_as_error() -> Iterator[None]:
     """Turn the error of a GPU without free memory into a `DrumCrnnError`."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise DrumCrnnError(
             "the GPU is out of memory; set train.rank_shares to auto, which measures what fits, or lower "
             "train.micro_batch. Setting train.precision to bf16 or fp16 saves memory too"
@@ -140,7 +141,7 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
     look_every = _LOOK_EVERY_STEPS[world.device.type]
     n_excerpts, waited_s, started = 0, 0.0, time.perf_counter()
     learner.parallel.train()
-    for share, wait_s in timed(run.loader):
+    for share, wait_s in batches(run.loader, run.stop):
         global_step = state.epoch * run.steps_per_epoch + state.step
         result = train_step(
             learner,
@@ -174,18 +175,6 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
         "data_wait": float(np.mean([wait for wait, _ in of_ranks])),
         **{f"memory_gb/rank_{rank}": memory for rank, (_, memory) in enumerate(of_ranks)},
     }
-
-
-def timed(batches: "DataLoader[Any]") -> Iterator[tuple[Batch, float]]:
-    """Yield each batch with the seconds spent waiting for it."""
-    iterator = iter(batches)
-    while True:
-        started = time.perf_counter()
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        yield batch, time.perf_counter() - started
 
 
 def stop_if_broken(run: Run, state: TrainingState, first_broken: Tensor) -> None:
@@ -256,6 +245,7 @@ def write_figures(run: Run, state: TrainingState, *, n_steps: int, started: floa
     audio_s = n_steps * params.batch_size * params.excerpt_frames / run.store.params.frame_rate
     figures = {
         "ranks": run.world.size,
+        "devices": run.devices,
         "shares": asdict(state.shares),
         "wall_s": wall_s,
         "audio_s": audio_s,

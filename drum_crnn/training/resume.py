@@ -29,6 +29,7 @@ def save(run: Run, state: TrainingState) -> None:
             "state": asdict(state) | {"sums": sums},
             "learner": run.learner.state_dict(),
             "best_weights": run.best_weights,
+            "devices": list(run.devices),
         }
         save_checkpoint(run.checkpoint, content)
 
@@ -51,6 +52,8 @@ def restore(run: Run) -> TrainingState | None:
     run.best_weights.update(content["best_weights"])
     values = content["state"]
     state = TrainingState(**values | {"shares": Shares(**values["shares"]), "sums": values["sums"][run.world.rank]})
+    if tuple(content["devices"]) != run.devices:
+        state.shares = choose_shares(run)  # those of the checkpoint may not fit into the memory of these devices
     if run.world.is_main:
         warn(f"resuming at {state.place}, from {run.checkpoint}")
     return state

@@ -18,8 +18,8 @@ from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
 from drum_crnn.foundation.stopping import StopRequest
-from drum_crnn.foundation.workers import follow_parent
 from drum_crnn.model.crnn import DrumCrnn, ModelParams
+from drum_crnn.model.device import device_name
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.log_mel import FeatureParams
@@ -28,6 +28,7 @@ from drum_crnn.training.checkpoint import fingerprint_of
 from drum_crnn.training.dataset import Batch, ExcerptDataset, ExcerptKey, ExcerptPlan, ShareSampler
 from drum_crnn.training.distributed import World
 from drum_crnn.training.learner import Learner, accumulate_gradient
+from drum_crnn.training.loading import make_loader
 from drum_crnn.training.log import EpochRecord
 from drum_crnn.training.shares import Shares, measure_shares
 from drum_crnn.training.train_params import TrainParams, learning_rate_at
@@ -39,11 +40,9 @@ __all__ = [
     "TrainingParams",
     "TrainingState",
     "choose_shares",
-    "end_loader",
     "interrupted_error",
     "load_initial_weights",
     "prepare",
-    "start_loader",
     "trial_batch",
 ]
 
@@ -139,9 +138,10 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that stays the same during training, and the learner."""
+    """Everything that stays the same during training, and the learner. `devices` names the device of each rank."""
 
     world: World
+    devices: tuple[str, ...]
     stop: StopRequest
     params: TrainingParams
     outputs: TrainingOutputs
@@ -154,6 +154,11 @@ class Run:
     loader: "DataLoader[Any]"
     learner: Learner
     best_weights: dict[str, Tensor]
+
+    def describe_devices(self) -> str:
+        """Say in one line what each rank computes on, and how."""
+        precision = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.learner.autocast]
+        return "; ".join(f"rank {rank}: {name}, {precision}" for rank, name in enumerate(self.devices))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -224,6 +229,7 @@ def prepare(
         )
     return Run(
         world=world,
+        devices=tuple(world.gather(device_name(world.device))),
         stop=stop,
         params=params,
         outputs=outputs,
@@ -233,15 +239,10 @@ def prepare(
         validation=evenly_spaced(recordings_of["validation"], train_params.validation_recordings),
         sampler=sampler,
         dataset=dataset,
-        loader=DataLoader(
+        loader=make_loader(
             dataset,
-            batch_sampler=sampler,
-            collate_fn=ExcerptDataset.collate,
-            num_workers=train_params.loader_workers,
-            persistent_workers=train_params.loader_workers > 0,
-            worker_init_fn=follow_parent,
-            # A spawned rank would spawn its workers too, and signals to stop would reach them during their imports.
-            multiprocessing_context="fork" if train_params.loader_workers > 0 else None,
+            sampler,
+            n_workers=train_params.loader_workers,
             pin_memory=train_params.pin_memory and world.device.type == "cuda",
         ),
         learner=learner,
@@ -305,22 +306,6 @@ def choose_shares(run: Run) -> Shares:
             "give one share per rank, or set it to 'equal' or 'auto'"
         )
     return Shares(weights, (params.micro_batch or params.batch_size,) * world.size)
-
-
-def start_loader(loader: "DataLoader[Any]") -> None:
-    """Fork the processes of a loader; call it before the first exchange of gradients.
-
-    Afterwards, a thread of gloo may just be entering Python, since it calls and frees our hook. A fork at that moment
-    copies a locked lock of the interpreter (Python 3.11), and the loader would wait for its process for ever.
-    """
-    if loader.num_workers > 0:
-        iter(loader)  # the next call of iter keeps the processes, and drops what they have read
-
-
-def end_loader(loader: "DataLoader[Any]") -> None:
-    """End the processes of a loader. They ignore the signal that Python sends, so Python would wait for ever."""
-    if (iterator := loader._iterator) is not None:
-        iterator._shutdown_workers()  # type: ignore[attr-defined]  # only loaders with processes have it
 
 
 def evenly_spaced(items: Sequence[T], n: int | None) -> Sequence[T]:

@@ -5,8 +5,9 @@ and the costs give better shares. This is repeated until the shares stay the sam
 is split into micro-batches.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,12 +19,13 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.training.dataset import share_bounds
 from drum_crnn.training.distributed import World
 
-__all__ = ["Shares", "StepCost", "divide", "fits", "largest_that_fits", "measure_shares"]
+__all__ = ["Shares", "StepCost", "divide", "fits", "is_out_of_memory", "largest_that_fits", "measure_shares"]
 
 _ROUNDS = 5
 _REPEATS = 3
 _ROUND_S = 1.5  # no repetition begins after this time
-_MEMORY_SHARE = 0.9  # largest part of a GPU's memory that a trial may use; a real step needs more
+_MEMORY_SHARE = 0.9  # largest part of a GPU's free memory that a trial may use; a real step needs more
+_SPARE_BYTES = 2.5e8  # as much stays free on a small card, too
 _BUDGET_S = 10.0  # no round begins after this time
 
 
@@ -90,18 +92,43 @@ def divide(costs: Sequence[StepCost], batch_size: int) -> tuple[int, ...]:
 
 def fits(compute: Callable[[int], None], n: int, device: torch.device) -> bool:
     """Whether `compute(n)` fits into the memory of the device, with some to spare on a GPU."""
-    if device.type == "cuda":
-        # Memory that an earlier probe left behind, above all a failed one, must not count.
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
     try:
-        compute(n)
-    except torch.OutOfMemoryError:
+        with _less_memory(device):
+            compute(n)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return False
+    return True
+
+
+@contextlib.contextmanager
+def _less_memory(device: torch.device) -> Iterator[None]:
+    """Let PyTorch have only a part of the memory of a GPU that is free, not counting what other programs hold.
+
+    Then PyTorch itself refuses first, always with the same error. Where the card is really full, each of CUDA's
+    libraries fails in its own way.
+    """
     if device.type == "cpu":
-        return True
-    used = torch.cuda.max_memory_reserved(device)
-    return used <= _MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
+        yield
+        return
+    # Memory that an earlier probe left behind, above all a failed one, must not count.
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(device)
+    before = torch.cuda.get_per_process_memory_fraction(device)
+    mine = min(before * total, free + torch.cuda.memory_reserved(device))
+    limit = min(_MEMORY_SHARE * mine, mine - _SPARE_BYTES)
+    torch.cuda.set_per_process_memory_fraction(max(0.0, limit) / total, device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(before, device)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error means that a GPU has no memory left. PyTorch and CUDA's libraries have several words for it."""
+    words = ("out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def largest_that_fits(is_fitting: Callable[[int], bool], most: int) -> int:

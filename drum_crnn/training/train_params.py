@@ -24,9 +24,7 @@ class TrainParams(ParamsSection):
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     tf32: bool
     cudnn_autotune: bool
-    channels_last: bool
     pin_memory: bool
-    compile: bool
     threads: int = Field(gt=0)
     loader_workers: int = Field(ge=0)
     excerpt_frames: int = Field(gt=0)

@@ -9,7 +9,7 @@ from drum_crnn.model.inference import Activations
 from drum_crnn.music.lanes import LANES
 from drum_crnn.scoring.counting import TOLERANCE_S
 from drum_crnn.scoring.prediction import predict_recordings
-from drum_crnn.scoring.sweep import LanePeaks, best_counts, pooled_best_f, sweep_lane
+from drum_crnn.scoring.sweep import LanePeaks, best_counts, merge_curves, pooled_best_f, sweep_lane
 from drum_crnn.training.run import Run, TrainingState, interrupted_error
 from drum_crnn.training.targets import frame_targets
 
@@ -25,7 +25,7 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
 
     Each rank predicts every `size`-th recording. The metrics are computed over the recordings of all ranks.
     """
-    peaks_of_mine: list[list[LanePeaks]] = []
+    peaks_of_lane: list[list[LanePeaks]] = [[] for _ in LANES]
     loss, count = 0.0, 0.0
     mine = run.validation[run.world.rank :: run.world.size]
     for recording, activations, peaks in predict_recordings(
@@ -38,14 +38,15 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
     ):
         if run.stop:
             break
-        peaks_of_mine.append(peaks)
+        for of_lane, found in zip(peaks_of_lane, peaks, strict=True):
+            of_lane.append(found)
         of_recording = _validation_loss(run, recording, activations)
         loss, count = loss + of_recording[0], count + of_recording[1]
     if any(run.world.gather(bool(run.stop))):
         raise interrupted_error(run, state)
     loss, count = run.world.sum([loss, count])
-    recordings = [peaks for of_rank in run.world.gather(peaks_of_mine) for peaks in of_rank]
-    curves = [sweep_lane([peaks[lane] for peaks in recordings], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
+    of_mine = [sweep_lane(of_lane, tolerance_s=TOLERANCE_S) for of_lane in peaks_of_lane]
+    curves = [merge_curves(of_lane) for of_lane in zip(*run.world.gather(of_mine), strict=True)]
     counts = best_counts(curves)
     metrics = {"loss": loss / max(1.0, count), "f1": pooled_best_f(curves)}
     if math.isnan(metrics["f1"]):

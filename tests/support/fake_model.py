@@ -1,6 +1,6 @@
 """In place of a model: exactly given peaks of activation in each recording."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ Peak = tuple[float, int, float, int]  # seconds, lane, activation, velocity
 
 
 class FakeModel:
-    """Makes a store of recordings of noise, told apart by their length, and replaces `activations_of`.
+    """Makes a store of recordings of noise, told apart by their length, and replaces the real predictions.
 
     Between the peaks, activations are 0. `predicted` lists the recordings in the order of their predictions.
     """
@@ -32,10 +32,13 @@ class FakeModel:
         self.peaks = peaks
         self.predicted: list[str] = []
         self._name_of = {n_frames: name for name, n_frames in lengths.items()}
-        monkeypatch.setattr(prediction, "activations_of", self)
+        monkeypatch.setattr(prediction, "activations_of_all", self)
 
-    def __call__(self, model: Any, frames: np.ndarray, *, floor_db: float) -> Activations:
+    def __call__(self, model: Any, recordings: Iterable[np.ndarray], *, floor_db: float) -> Iterator[Activations]:
         assert floor_db == self.store.params.floor_db
+        return map(self.activations_of, recordings)
+
+    def activations_of(self, frames: np.ndarray) -> Activations:
         name = self._name_of[len(frames)]
         self.predicted.append(name)
         onset, velocity = np.zeros((len(frames), N_LANES), np.float32), np.zeros((len(frames), N_LANES), np.float32)

@@ -41,7 +41,7 @@ HELD_PLACES = {
     "catalog": "drum_crnn.preparation.checking:_check_performance",
     "label": "drum_crnn.preparation.labelling:_label_performance",
     "split": "stages.split:make_splits",
-    "evaluate": "drum_crnn.scoring.prediction:activations_of",
+    "evaluate": "drum_crnn.scoring.prediction:activations_of_all",
 }
 
 

@@ -18,7 +18,7 @@ from training_runs import inputs_in, outputs_in
 from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.model.inference import activations_of
+from drum_crnn.model.inference import activations_of_all
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.music.lanes import LANES
 from drum_crnn.training import loop, validation
@@ -167,9 +167,9 @@ def test_the_average_is_validated_and_kept(
 
     def spy(model: Any, *args: Any, **options: Any) -> Any:
         validated.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return activations_of(model, *args, **options)
+        return activations_of_all(model, *args, **options)
 
-    monkeypatch.setattr("drum_crnn.scoring.prediction.activations_of", spy)
+    monkeypatch.setattr("drum_crnn.scoring.prediction.activations_of_all", spy)
     weights = {}
     for decay in (None, 0.99):
         folder = tmp_path / str(decay)

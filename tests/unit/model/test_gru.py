@@ -77,12 +77,29 @@ def test_second_derivatives_are_refused():
         slope.sum().backward()
 
 
-def test_other_devices_use_the_gru_of_torch(monkeypatch):
-    ours, _ = both(3, 2)
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_the_layers_of_a_gpu_compute_the_same(monkeypatch, n_layers):
+    ours, theirs = both(5, 4, n_layers)
+    monkeypatch.setattr(BidirectionalGru, "_layer_on_cpu", BidirectionalGru._layer)
+    x = torch.randn(3, 20, 5, dtype=torch.float64)
+    for one, other in zip(ours(x), theirs(x), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_on_a_gpu_each_layer_computes_in_float32_without_dropout_of_its_own(monkeypatch):
+    """cuDNN's dropout makes the CPU wait for the GPU after a new seed."""
     asked = []
-    monkeypatch.setattr(nn.GRU, "forward", lambda self, x: asked.append(x.device.type) or (x, x))
-    ours.to("meta")(torch.zeros(1, 4, 3, device="meta"))
-    assert asked == ["meta"]
+
+    def gru(x, before, weights, has_biases, n_layers, dropout, training, is_bidirectional, is_batch_first):
+        asked.append((x.dtype, n_layers, dropout, training))
+        return x.new_empty(*x.shape[:2], 2 * before.shape[-1]), before
+
+    monkeypatch.setattr(torch, "gru", gru)
+    monkeypatch.setattr(BidirectionalGru, "_layer_on_cpu", BidirectionalGru._layer)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, last = BidirectionalGru(3, 2, n_layers=3, dropout=0.5)(torch.zeros(1, 4, 3, dtype=torch.bfloat16))
+    assert asked == 3 * [(torch.float32, 1, 0.0, True)]
+    assert (output.shape, output.dtype, last.shape) == ((1, 4, 4), torch.float32, (6, 1, 2))
 
 
 def test_dropout_is_between_layers_and_in_training_alone():

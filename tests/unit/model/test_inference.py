@@ -1,5 +1,7 @@
 """Windows cover each frame once, whatever the blocks; activations depend on the recording alone."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.model.inference import Activations, activations_of, onsets_of, stream_activations
+from drum_crnn.model.inference import Activations, activations_of, activations_of_all, onsets_of, stream_activations
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import N_LANES
 
@@ -97,6 +99,36 @@ def test_batches_of_windows_are_a_matter_of_speed() -> None:
     one, eight = (activations_of(model, frames, floor_db=FLOOR_DB, batch_windows=n) for n in (1, 8))
     np.testing.assert_allclose(one.onset, eight.onset, atol=1e-5)
     np.testing.assert_allclose(one.velocity, eight.velocity, atol=1e-3)
+
+
+@given(lengths=st.lists(st.integers(0, 100), max_size=6), batch_windows=st.integers(1, 9) | st.none())
+def test_each_recording_gets_its_own_frames_however_windows_are_grouped(
+    lengths: list[int], batch_windows: int | None
+) -> None:
+    model = Echo(window_frames=60, margin_frames=12)
+    frames = numbered(600)
+    starts = [sum(lengths[:place]) for place in range(len(lengths))]
+    recordings = [frames[start : start + n] for start, n in zip(starts, lengths, strict=True)]
+    found = list(activations_of_all(model, recordings, floor_db=FLOOR_DB, batch_windows=batch_windows))
+    assert len(found) == len(lengths)
+    for start, n, activations in zip(starts, lengths, found, strict=True):
+        np.testing.assert_array_equal(numbers(activations), np.arange(start, start + n))
+    if batch_windows:  # no batch is smaller than it need be
+        sizes = [batch for batch, *_ in model.shapes]
+        assert set(sizes[:-1]) <= {batch_windows}
+
+
+def test_a_recording_is_predicted_as_soon_as_its_windows_are() -> None:
+    """Else memory would grow with the corpus."""
+    model, read = Echo(window_frames=60, margin_frames=12), []
+
+    def recordings() -> Iterator[np.ndarray]:
+        for number in range(50):
+            read.append(number)
+            yield numbered(100)
+
+    for number, _ in enumerate(activations_of_all(model, recordings(), floor_db=FLOOR_DB, batch_windows=8)):
+        assert len(read) <= number + 8
 
 
 def test_short_recording_is_padded_with_silence() -> None:

@@ -175,35 +175,72 @@ def test_fewer_excerpts_than_ranks_is_an_error() -> None:
 
 
 class FakeGpu:
-    """Reports memory as torch.cuda does: the most that was reserved since the last reset, failed attempts included."""
+    """Memory as torch.cuda has it, of 100 GB: other programs hold a part, and a fraction limits this one."""
 
-    total = 100
+    total = 100 * 10**9
 
-    def __init__(self, of_excerpts: Callable[[int], int], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.of_excerpts, self.peak = of_excerpts, 0
-        properties = type("Properties", (), {"total_memory": self.total})
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, excerpt_gb: int, *, others_gb: int = 0, fraction: float = 1.0
+    ) -> None:
+        self.excerpt, self.of_others, self.fraction, self.reserved = excerpt_gb * 10**9, others_gb * 10**9, fraction, 0
         for name, fake in {
-            "empty_cache": lambda: None,
-            "reset_peak_memory_stats": lambda _: setattr(self, "peak", 0),
-            "max_memory_reserved": lambda _: self.peak,
-            "get_device_properties": lambda _: properties,
+            "empty_cache": lambda: setattr(self, "reserved", 0),
+            "memory_reserved": lambda _: self.reserved,
+            "mem_get_info": lambda _: (self.total - self.of_others - self.reserved, self.total),
+            "get_per_process_memory_fraction": lambda _: self.fraction,
+            "set_per_process_memory_fraction": lambda value, _: setattr(self, "fraction", value),
         }.items():
             monkeypatch.setattr(torch.cuda, name, fake)
 
     def compute(self, n: int) -> None:
-        self.peak = max(self.peak, min(self.total, self.of_excerpts(n)))
-        if self.of_excerpts(n) > self.total:
+        needed = self.excerpt * n
+        if needed > self.fraction * self.total + 1:
             raise torch.OutOfMemoryError("faked")
+        if needed > self.total - self.of_others:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        self.reserved = max(self.reserved, needed)
 
 
-@pytest.mark.parametrize("per_excerpt", range(3, 60, 4))
-def test_memory_of_a_failed_probe_does_not_count_for_the_next(
-    monkeypatch: pytest.MonkeyPatch, per_excerpt: int
+@pytest.mark.parametrize("others_gb", [0, 30])
+@pytest.mark.parametrize("excerpt_gb", range(3, 60, 4))
+def test_a_tenth_of_the_free_memory_is_spared_for_a_real_step(
+    monkeypatch: pytest.MonkeyPatch, excerpt_gb: int, others_gb: int
 ) -> None:
-    """A tenth of the memory is spared for a real step."""
-    gpu = FakeGpu(lambda n: per_excerpt * n, monkeypatch)
+    """What an earlier probe left behind does not count, what other programs hold does."""
+    gpu = FakeGpu(monkeypatch, excerpt_gb, others_gb=others_gb)
     found = largest_that_fits(lambda n: fits(gpu.compute, n, torch.device("cuda", 0)), 16)
-    assert found == min(16, 90 // per_excerpt)
+    assert found == min(16, (90 * (100 - others_gb) // 100) // excerpt_gb)
+    assert gpu.fraction == 1.0
+
+
+def test_a_limit_that_was_set_before_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeGpu(monkeypatch, 1, fraction=0.5)
+    assert largest_that_fits(lambda n: fits(gpu.compute, n, torch.device("cuda", 0)), 100) == 45
+    assert gpu.fraction == 0.5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_every_word_for_a_full_card_is_known(error: RuntimeError) -> None:
+    def compute(_: int) -> None:
+        raise error
+
+    assert not fits(compute, 1, CPU)
+
+
+def test_other_errors_of_a_trial_are_not_taken_for_a_full_card() -> None:
+    def compute(_: int) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with pytest.raises(RuntimeError, match="device-side"):
+        fits(compute, 1, CPU)
 
 
 def test_the_description_counts_excerpts_not_weights() -> None:

@@ -1,0 +1,140 @@
+"""The loader of a training: processes that read excerpts, and a watch on them, so that none stands still unnoticed."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+from torch.utils.data import DataLoader
+
+from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
+from drum_crnn.foundation.stopping import StopRequest
+from drum_crnn.foundation.workers import follow_parent
+from drum_crnn.training.dataset import Batch, ExcerptDataset, ShareSampler
+
+__all__ = ["batches", "end_loader", "make_loader", "start_loader"]
+
+_LOOK_S = 1.0
+_STOP_S = 3.0  # after this, a rank that was asked to stop waits for no batch to stop after
+_STANDSTILL_S = 30.0  # without any computing or reading of any process
+
+
+def make_loader(
+    dataset: ExcerptDataset, sampler: ShareSampler, *, n_workers: int, pin_memory: bool
+) -> "DataLoader[Any]":
+    """A loader of this rank's shares, in `n_workers` processes, or in this one if that is 0."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=ExcerptDataset.collate,
+        num_workers=n_workers,
+        persistent_workers=n_workers > 0,
+        worker_init_fn=follow_parent,
+        # A spawned rank would spawn its workers too, and signals to stop would reach them during their imports.
+        multiprocessing_context="fork" if n_workers > 0 else None,
+        pin_memory=pin_memory,
+    )
+
+
+def start_loader(loader: "DataLoader[Any]") -> None:
+    """Fork the processes of a loader; call it before the first exchange of gradients.
+
+    Afterwards, a thread of gloo may just be entering Python, since it calls and frees our hook. A fork at that moment
+    copies a locked lock of the interpreter (Python 3.11), and the loader would wait for its process for ever.
+    """
+    if loader.num_workers > 0:
+        iter(loader)  # the next call of iter keeps the processes, and drops what they have read
+
+
+def end_loader(loader: "DataLoader[Any]") -> None:
+    """End the processes of a loader. They ignore the signal that Python sends, so Python would wait for ever."""
+    if (iterator := loader._iterator) is not None:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]  # only loaders with processes have it
+
+
+def batches(loader: "DataLoader[Any]", stop: StopRequest) -> Iterator[tuple[Batch, float]]:
+    """Yield each batch of an epoch with the seconds spent waiting for it.
+
+    Raises
+    ------
+    DrumCrnnError
+        If no batch comes, and no process of the loader has done anything for half a minute.
+    Interrupted
+        If this process was asked to stop, and no batch comes.
+    """
+    watch = _Watch(loader, stop)
+    with watch.waiting():
+        iterator = iter(loader)
+    while True:
+        started = time.perf_counter()
+        with watch.waiting():
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch, time.perf_counter() - started
+
+
+class _Watch:
+    """Looks around every second while this process waits for its loader, which itself would wait for ever.
+
+    A timer's signal interrupts the wait, which Python then goes on with, unless the look ends in an error.
+    """
+
+    def __init__(self, loader: "DataLoader[Any]", stop: StopRequest) -> None:
+        self._loader, self._stop = loader, stop
+        self._started = self._moved = 0.0
+        self._work: list[tuple[float, float, int]] = []
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Watch during a block. Only the main thread can handle signals; in another one, do nothing."""
+        if self._loader.num_workers == 0 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._started = self._moved = time.monotonic()
+        before = signal.signal(signal.SIGALRM, self._look)
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _look(self, *_: Any) -> None:
+        now = time.monotonic()
+        if self._stop and now - self._started > _STOP_S:
+            raise Interrupted(
+                f"stopped {self._stop.cause} while it waited for data; run the same command again to resume from the "
+                "last checkpoint"
+            )
+        iterator = self._loader._iterator
+        pids = [] if iterator is None else [process.pid for process in iterator._workers]  # type: ignore[attr-defined]
+        if (work := [_work_of(pid) for pid in pids]) != self._work:
+            self._work, self._moved = work, now
+        if now - self._moved > _STANDSTILL_S:
+            states = ", ".join(f"{pid} is {_state_of(pid)}" for pid in pids)
+            raise DrumCrnnError(
+                f"no excerpts have come for {now - self._started:.0f} s; of the processes that read them, {states}. "
+                "Run the same command again to resume from the last checkpoint"
+            )
+
+
+def _work_of(pid: int) -> tuple[float, float, int]:
+    """What a process has done so far: seconds of computing for itself and in the system, and bytes read."""
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        return times.user, times.system, process.io_counters().read_chars if hasattr(process, "io_counters") else 0
+    except psutil.Error:  # it has ended, which the loader will tell
+        return 0.0, 0.0, 0
+
+
+def _state_of(pid: int) -> str:
+    words = {psutil.STATUS_STOPPED: "stopped", psutil.STATUS_DISK_SLEEP: "waiting for the disk"}
+    try:
+        return words.get(psutil.Process(pid).status(), "waiting")
+    except psutil.Error:
+        return "gone"
