@@ -39,7 +39,8 @@ PLAN = {
     "two": 45,
     "dead": 45,
     "life": 75,
-    "launches": 20,
+    "launches": 45,
+    "epoch": 60,
     "transcribe": 45,
     "compile": 60,
 }

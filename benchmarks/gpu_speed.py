@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_bench import Bench, Finding, batches_of, clock, empty_cache, synchronise, time_steps
+from benchmarks.training_material import Clock
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.splits import Splits
 from drum_crnn.model.gru import BidirectionalGru
@@ -27,7 +28,9 @@ from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.training.learner import train_step, warm_up_ddp
 from drum_crnn.training.loading import batches, end_loader, start_loader
-from drum_crnn.training.shares import StepCost
+from drum_crnn.training.loop import train_epoch
+from drum_crnn.training.run import TrainingState
+from drum_crnn.training.shares import Shares, StepCost
 from drum_crnn.transcribe import released_model
 
 __all__ = ["SPEED"]
@@ -251,6 +254,29 @@ def loader(bench: Bench) -> Finding:
     return Finding(rows, None if bench.on_cpu else overheads[-1] <= 1.05)
 
 
+def epoch(bench: Bench) -> Finding:
+    """An epoch of `base` as a training runs it: loader, steps, looks at the loss, checkpoint."""
+    rows: dict[str, str] = {}
+    n_steps = bench.choose(120, 6)
+    with bench.world() as world:
+        for size in bench.choose((64, 256), (2,)):
+            settings = {"precision": "auto", "batch_size": size, "loader_workers": bench.choose(8, 1)}
+            run = bench.run(world, n_steps=n_steps, **settings)
+            start_loader(run.loader)
+            warm_up_ddp(run.learner, batches_of(run, 1)[0].select([0]))
+            clock = Clock()
+            speeds = train_epoch(run, TrainingState(Shares((1,), (size,))), clock)
+            realtime = speeds["frames_per_second"] / run.store.params.frame_rate
+            rows[f"batches of {size}"] = (
+                f"{realtime:,.0f} × real time, {100 * speeds['data_wait']:.0f} % of it waiting for data; E-GMD's 344 h "
+                f"of training would take {344 / realtime * 60:.0f} minutes"
+            )
+            end_loader(run.loader)
+            del run
+            empty_cache()
+    return Finding(rows)
+
+
 def loader_ms(run: Any, epoch: int) -> float:
     """Milliseconds of a step over an epoch of the loader, without its first steps."""
     run.sampler.epoch, run.sampler.first_step = epoch, 0
@@ -323,6 +349,7 @@ SPEED: dict[str, Callable[[Bench], Finding]] = {
     "gru": gru,
     "inference": inference,
     "launches": launches,
+    "epoch": epoch,
     "loader": loader,
     "transcribe": transcribe,
     "compile": compile_,

@@ -179,6 +179,7 @@ def probe(bench: Bench, world: World, size: int) -> tuple[str, bool]:
         compute = trial(run)
         found = largest_that_fits(lambda n: fits(compute, n, world.device), size)
         (batch,) = batches_of(run, 1)
+        torch.cuda.reset_peak_memory_stats()
         for number in range(5):
             train_step(run.learner, batch, step=number, learning_rate=1e-4, micro_batch=max(1, found))
         synchronise()
@@ -306,7 +307,9 @@ def life(bench: Bench) -> Finding:
     rows["after a kill"] = f"all processes are gone in {time.monotonic() - started:.1f} s"
     in_time = time.monotonic() - started < 5
     if not bench.on_cpu:
-        rows["memory in use then"] = ", ".join(memory_of(family)) or "none of its processes"
+        while memory_of(family) and time.monotonic() - started < 20:
+            time.sleep(0.1)
+        rows["memory of the killed"] = f"is back in {time.monotonic() - started:.1f} s"
     resumed = run_stage(bench, params, "killed").wait(timeout=300)
     drift = float((weights_of(bench.folder / "killed") - weights[0]).abs().max())
     rows["killed and resumed"] = f"exit code {resumed}; weights differ by {drift:.1e} from those of a whole run"

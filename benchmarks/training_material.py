@@ -21,7 +21,7 @@ from drum_crnn.training.log import TrainingLog
 from drum_crnn.training.loop import train_epoch
 from drum_crnn.training.run import Run, TrainingInputs, TrainingOutputs, TrainingParams, TrainingState, prepare
 
-__all__ = ["between", "prepare_run", "resident", "step_times", "training_inputs", "training_params"]
+__all__ = ["Clock", "between", "prepare_run", "resident", "step_times", "training_inputs", "training_params"]
 
 _SILENT_STEPS = 4  # at the beginning of an epoch: not counted, since the loader has prepared some batches in advance
 

@@ -76,19 +76,19 @@ def test_a_training_that_waits_for_its_loader_can_be_stopped(stopped_loader: Any
 
 def test_a_slow_loader_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that computes, if only for longer than a standstill may last."""
-    monkeypatch.setattr(loading, "_STANDSTILL_S", 2.0)
-    monkeypatch.setattr(loading.ExcerptDataset, "collate", staticmethod(compute_for_a_while))
+    monkeypatch.setattr(loading, "_STANDSTILL_S", 1.5)
+    monkeypatch.setattr(loading.ExcerptDataset, "collate", staticmethod(slow_at_first))
     excerpts: Any = Excerpts()
     loader = make_loader(excerpts, excerpts, n_workers=1, pin_memory=False)
     start_loader(loader)
-    (_, waited_s), *_ = (found for found, _ in zip(batches(loader, StopRequest()), range(1), strict=False))
-    assert waited_s > 2.0
+    batch, waited_s = next(batches(loader, StopRequest()))
+    assert (batch, waited_s > 1.5) == ([0], True)
     end_loader(loader)
 
 
-def compute_for_a_while(items: list[int]) -> list[int]:
-    before = psutil.Process().cpu_times().user
-    while psutil.Process().cpu_times().user < before + 4.0:
+def slow_at_first(items: list[int]) -> list[int]:
+    end_s = psutil.Process().cpu_times().user + 3.0
+    while items == [0] and psutil.Process().cpu_times().user < end_s:
         pass
     return items
 
