@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -119,8 +120,13 @@ class Bench:
         )
 
     def run(self, world: World, preset: str = "base", **changes: Any) -> Run:
-        """A training of a preset's model that has not begun."""
-        return prepare_run(world, self.inputs, self.params(preset, **changes), self.folder)
+        """A training of a preset's model that has not begun. Its epochs repeat the little data there is."""
+        run = prepare_run(world, self.inputs, self.params(preset, **changes), self.folder)
+        plan = run.sampler.plan
+        times = -(-(run.params.train.excerpts_per_epoch or 1) // plan.n_excerpts())
+        plan = dataclasses.replace(plan, recordings=plan.recordings * times, n_frames=np.tile(plan.n_frames, times))
+        run.sampler.plan = run.dataset.plan = plan
+        return run
 
 
 @dataclass(frozen=True)
