@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from learners import CPU, make_learner, make_share
 from miniature import ROOT
-from waiting import AT_MOST_S, wait_for_end, wait_until
+from waiting import wait_for_end, wait_until
 
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stopping import StopRequest
@@ -94,15 +94,19 @@ def slow_at_first(items: list[int]) -> list[int]:
 
 
 STUCK = """
-import ctypes, os, sys
+import ctypes, signal, time
 import drum_crnn.foundation.stopping as stopping
 stopping._STUCK_S = 0.5
-with stopping.stop_on_signals():
-    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
-    library.pthread_mutex_init(mutex, None)
-    library.pthread_mutex_lock(mutex)
-    print("stuck", flush=True)
-    library.pthread_mutex_lock(mutex)  # for ever: this thread holds it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it: nohup does
+library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+library.pthread_mutex_init(mutex, None)
+library.pthread_mutex_lock(mutex)
+with stopping.stop_on_signals() as stop:
+    print("begun", flush=True)
+    while True:
+        stop.cause = None  # the signal came while Python could note it: here is another chance
+        until = (ctypes.c_long * 2)(int(time.time()) + 5, 0)
+        library.pthread_mutex_timedlock(mutex, until)  # waits in C, and no signal ends it: this thread holds the lock
 """
 
 
@@ -112,9 +116,15 @@ def test_a_process_that_waits_in_c_ends_after_a_signal(number: signal.Signals) -
         [sys.executable, "-c", STUCK], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "stuck\n"
-        process.send_signal(number)
-        _, said = process.communicate(timeout=AT_MOST_S)
+        assert process.stderr is not None
+        assert process.stdout.readline() == "begun\n"
+
+        def has_ended() -> bool:
+            process.send_signal(number)
+            return process.poll() is not None
+
+        wait_until(has_ended)
+        said = process.stderr.read()
     assert process.returncode == Interrupted.exit_code
     assert said.startswith(f"error: stopped by {number.name} while it waited, perhaps for a GPU; run the same command")
 

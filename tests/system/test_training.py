@@ -1,5 +1,6 @@
 """The training as a whole, within one process."""
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -21,7 +22,7 @@ from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.inference import activations_of_all
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.music.lanes import LANES
-from drum_crnn.training import loop, validation
+from drum_crnn.training import loop, resume, validation
 from drum_crnn.training.dataset import ExcerptDataset
 from drum_crnn.training.loop import train
 from drum_crnn.training.run import TrainingInputs, TrainingParams, evenly_spaced
@@ -336,6 +337,26 @@ def test_without_tensorboard_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(DrumCrnnError, match=r"train\.tensorboard is true, .*pip install 'drum-crnn\[tensorboard\]'"):
         train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"tensorboard": True}))
+
+
+def test_shares_are_measured_anew_where_a_checkpoint_meets_other_devices(
+    tmp_path: Path, inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fitted into the memory of the card before may not fit into that of another."""
+    measured: list[str] = []
+    choose = resume.choose_shares
+    monkeypatch.setattr(resume, "choose_shares", lambda run: measured.append(run.devices[0]) or choose(run))
+
+    def stopped(*_: Any) -> Any:
+        raise Interrupted("stopped")
+
+    for name, validate in (("card A", stopped), ("card A", stopped), ("card B", lambda *_: METRICS)):
+        monkeypatch.setattr("drum_crnn.training.run.device_name", lambda _, name=name: name)
+        monkeypatch.setattr(loop, "validate", validate)
+        with contextlib.suppress(Interrupted):
+            train(inputs, outputs_in(tmp_path), params_of(tmp_path, train={"epochs": 1}))
+    assert measured == ["card A", "card B"]
+    assert json.loads((tmp_path / "logs" / "training.json").read_text())["devices"] == ["card B"]
 
 
 def test_a_training_that_stopped_in_validation_resumes_to_the_same_weights(

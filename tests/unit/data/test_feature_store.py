@@ -68,6 +68,14 @@ def test_part_is_a_slice_of_the_whole(store: FeatureStore, name: str, start: int
     assert store.n_frames(name) == len(FRAMES[name])
 
 
+def test_a_shard_keeps_no_chunks(store: FeatureStore, tmp_path: Path) -> None:
+    """Reads are at random, so a cache only grows: by 8 MiB a shard, in each process (h5py 3.16)."""
+    for path in sorted(store.directory.glob("*.h5")):
+        shard = Shard(path)
+        assert shard._frames.id.get_access_plist().get_chunk_cache()[1] == 0
+        shard.close()
+
+
 def test_start_before_the_recording_is_refused(store: FeatureStore) -> None:
     with pytest.raises(ValueError, match="start is -1"):
         store.read("recording3", -1, 5)

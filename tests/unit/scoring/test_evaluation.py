@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from builders import exported, ignore, make_labels, onsets, section, small_features, untrained
 from corpus_builder import catalog_entry
 from fake_model import FakeModel, Peak
@@ -92,6 +93,15 @@ class Evaluation:
 @pytest.fixture
 def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
     return Evaluation(tmp_path, monkeypatch)
+
+
+def test_it_runs_on_a_gpu_if_there_is_one(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "drum_crnn.scoring.evaluation.choose_device", lambda name: asked.append(name) or torch.device("cpu")
+    )
+    evaluation.run()
+    assert asked == ["auto"]
 
 
 def f1(tp: int, fp: int, fn: int) -> float:

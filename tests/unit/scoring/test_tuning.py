@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from builders import ignore, make_labels, onsets, section
 from fake_model import FakeModel, Peak
 
@@ -78,6 +79,15 @@ class Tuning:
 @pytest.fixture
 def tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tuning:
     return Tuning(tmp_path, monkeypatch)
+
+
+def test_it_runs_on_a_gpu_if_there_is_one(tuning: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "drum_crnn.scoring.tuning.choose_device", lambda name: asked.append(name) or torch.device("cpu")
+    )
+    tuning.run()
+    assert asked == ["auto"]
 
 
 def test_thresholds_lie_in_the_middle_between_onsets_and_ghosts(tuning: Tuning) -> None:
