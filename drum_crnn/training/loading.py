@@ -1,6 +1,7 @@
 """The loader of a training: processes that read excerpts, and a watch on them, so that none stands still unnoticed."""
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ __all__ = ["batches", "end_loader", "make_loader", "start_loader"]
 
 _LOOK_S = 1.0
 _STOP_S = 3.0  # after this, a rank that was asked to stop waits for no batch to stop after
-_STANDSTILL_S = 30.0  # without any computing or reading of any process
+_STANDSTILL_LOOKS = 30  # without any computing or reading of any process; while all are stopped, nobody looks
 
 
 def make_loader(
@@ -50,9 +51,19 @@ def start_loader(loader: "DataLoader[Any]") -> None:
 
 
 def end_loader(loader: "DataLoader[Any]") -> None:
-    """End the processes of a loader. They ignore the signal that Python sends, so Python would wait for ever."""
-    if (iterator := loader._iterator) is not None:
-        iterator._shutdown_workers()  # type: ignore[attr-defined]  # only loaders with processes have it
+    """End the processes of a loader, also those that stand still.
+
+    They ignore the signal that Python sends at its end, so it would wait for them for ever.
+    """
+    if (iterator := loader._iterator) is None:
+        return
+    workers = list(iterator._workers)  # type: ignore[attr-defined]  # only loaders with processes have it
+    for worker in workers:
+        if worker.is_alive():
+            os.kill(worker.pid, signal.SIGCONT)
+    iterator._shutdown_workers()  # type: ignore[attr-defined]
+    for worker in workers:
+        worker.kill()
 
 
 def batches(loader: "DataLoader[Any]", stop: StopRequest) -> Iterator[tuple[Batch, float]]:
@@ -85,7 +96,8 @@ class _Watch:
 
     def __init__(self, loader: "DataLoader[Any]", stop: StopRequest) -> None:
         self._loader, self._stop = loader, stop
-        self._started = self._moved = 0.0
+        self._started = 0.0
+        self._n_idle = 0  # looks since a process has done something
         self._work: list[tuple[float, float, int]] = []
 
     @contextlib.contextmanager
@@ -94,7 +106,7 @@ class _Watch:
         if self._loader.num_workers == 0 or threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._started = self._moved = time.monotonic()
+        self._started, self._n_idle = time.monotonic(), 0
         before = signal.signal(signal.SIGALRM, self._look)
         signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
         try:
@@ -104,20 +116,20 @@ class _Watch:
             signal.signal(signal.SIGALRM, before)
 
     def _look(self, *_: Any) -> None:
-        now = time.monotonic()
-        if self._stop and now - self._started > _STOP_S:
+        waited_s = time.monotonic() - self._started
+        if self._stop and waited_s > _STOP_S:
             raise Interrupted(
                 f"stopped {self._stop.cause} while it waited for data; run the same command again to resume from the "
                 "last checkpoint"
             )
         iterator = self._loader._iterator
         pids = [] if iterator is None else [process.pid for process in iterator._workers]  # type: ignore[attr-defined]
-        if (work := [_work_of(pid) for pid in pids]) != self._work:
-            self._work, self._moved = work, now
-        if now - self._moved > _STANDSTILL_S:
+        before, self._work = self._work, [_work_of(pid) for pid in pids]
+        self._n_idle = self._n_idle + 1 if self._work == before else 0
+        if self._n_idle >= _STANDSTILL_LOOKS:
             states = ", ".join(f"{pid} is {_state_of(pid)}" for pid in pids)
             raise DrumCrnnError(
-                f"no excerpts have come for {now - self._started:.0f} s; of the processes that read them, {states}. "
+                f"no excerpts have come for {waited_s:.0f} s; of the processes that read them, {states}. "
                 "Run the same command again to resume from the last checkpoint"
             )
 

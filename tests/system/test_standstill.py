@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from learners import CPU, make_learner, make_share
 from miniature import ROOT
-from waiting import wait_for_end, wait_until
+from training_runs import ENVIRONMENT, StageRuns
+from waiting import AT_MOST_S, wait_for_end, wait_until
 
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stopping import StopRequest
@@ -56,7 +57,7 @@ def stopped_loader(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_loader_that_stands_still_ends_the_training(stopped_loader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_STANDSTILL_S", 2.0)
+    monkeypatch.setattr(loading, "_STANDSTILL_LOOKS", 2)
     first, second = (process.pid for process in stopped_loader._iterator._workers)
     said = (
         rf"no excerpts have come for \d+ s; of the processes that read them, {first} is stopped, {second} is stopped\."
@@ -64,6 +65,30 @@ def test_a_loader_that_stands_still_ends_the_training(stopped_loader: Any, monke
     with pytest.raises(DrumCrnnError, match=said):
         for _ in batches(stopped_loader, StopRequest()):
             pass
+
+
+IMPATIENT = """
+import drum_crnn.training.loading as loading
+from stages.train import app
+loading._STANDSTILL_LOOKS = 2
+app()
+"""
+
+
+def test_the_stage_ends_when_its_loader_stands_still(tmp_path: Path, prepared_data: Path) -> None:
+    runs = StageRuns(prepared_data, tmp_path, epochs=1000, patience=1000, loader_workers=1)
+    command = [sys.executable, "-c", IMPATIENT, *runs.command()[3:]]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, env=ENVIRONMENT)
+    wait_until(lambda: runs.checkpoint() is not None, process, what=runs.said)
+    workers = [
+        child for child in psutil.Process(process.pid).children() if "resource_tracker" not in str(child.cmdline())
+    ]
+    for worker in workers:
+        worker.suspend()
+    assert process.wait(timeout=AT_MOST_S) == 1
+    assert f"of the processes that read them, {workers[0].pid} is stopped" in runs.said()
+    wait_for_end(workers)
 
 
 def test_a_training_that_waits_for_its_loader_can_be_stopped(stopped_loader: Any) -> None:
@@ -76,18 +101,18 @@ def test_a_training_that_waits_for_its_loader_can_be_stopped(stopped_loader: Any
 
 def test_a_slow_loader_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that computes, if only for longer than a standstill may last."""
-    monkeypatch.setattr(loading, "_STANDSTILL_S", 1.5)
+    monkeypatch.setattr(loading, "_STANDSTILL_LOOKS", 3)
     monkeypatch.setattr(loading.ExcerptDataset, "collate", staticmethod(slow_at_first))
     excerpts: Any = Excerpts()
     loader = make_loader(excerpts, excerpts, n_workers=1, pin_memory=False)
     start_loader(loader)
     batch, waited_s = next(batches(loader, StopRequest()))
-    assert (batch, waited_s > 1.5) == ([0], True)
+    assert (batch, waited_s > 4.0) == ([0], True)
     end_loader(loader)
 
 
 def slow_at_first(items: list[int]) -> list[int]:
-    end_s = psutil.Process().cpu_times().user + 3.0
+    end_s = psutil.Process().cpu_times().user + 5.0
     while items == [0] and psutil.Process().cpu_times().user < end_s:
         pass
     return items
