@@ -97,6 +97,14 @@ class StageRuns:
         return next((self.outputs.resume).glob("*/checkpoint.pt"), None)
 
 
+def finish(runs: StageRuns) -> str:
+    """Run the stage to its end; what it said."""
+    done = runs.run()
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
 def end(process: "subprocess.Popen[str]", number: signal.Signals) -> int:
     """Send a signal and wait for the end; the exit code."""
     process.send_signal(number)
