@@ -115,8 +115,8 @@ def activations_of_all(
             items.clear()
 
     def finished() -> Iterator[Activations]:
-        """Of the recordings that have no window in the batch."""
-        for owner in [owner for owner in parts if owner not in owners]:
+        """Of the recordings before the first one that has a window in the batch; a recording may have no window."""
+        for owner in [owner for owner in parts if not owners or owner < owners[0]]:
             yield Activations.concatenate(parts.pop(owner))
 
     for number, frames in enumerate(recordings):
