@@ -6,6 +6,8 @@ a CPU, to see that the checks work. `--data FOLDER` takes data that an earlier c
 """
 
 import argparse
+import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -92,8 +94,8 @@ def run_all(names: Sequence[str], data: Path, out: Path, *, on_cpu: bool, until:
         took_s = time.monotonic() - started
         verdicts[name] = {True: "passed", False: "FAILED", None: "-"}[finding.passed]
         with (out / "results.jsonl").open("a", encoding="utf-8") as file:
-            finding.write(out / "last.json")
-            file.write(f'{{"check": "{name}", "seconds": {took_s:.1f}, "found": {(out / "last.json").read_text()}}}\n')
+            found = {"check": name, "seconds": round(took_s, 1), "found": dataclasses.asdict(finding)}
+            file.write(json.dumps(found) + "\n")
         print(f"\n{name}: {verdicts[name]} ({took_s:.0f} s)")
         width = max(map(len, finding.rows), default=0)
         for row, text in finding.rows.items():

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from safetensors.torch import load_file
@@ -21,7 +20,7 @@ from benchmarks.gpu_bench import Bench, Finding, batches_of, empty_cache, gloo_w
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.stopping import stop_on_signals
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.training.dataset import Batch
+from drum_crnn.training.dataset import Batch, share_bounds
 from drum_crnn.training.distributed import World, launch
 from drum_crnn.training.learner import Learner, accumulate_gradient, train_step, warm_up_ddp
 from drum_crnn.training.run import Run, trial
@@ -39,7 +38,6 @@ def exact(bench: Bench) -> Finding:
             world, "small", precision="fp32", tf32=False, batch_size=24, model={"dropout": 0.0, "gru_layers": 2}
         )
         (batch,) = batches_of(run, 1)
-        batch = dataclasses.replace(batch)
         for dtype, limit in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
             whole = gradient(run, world, batch, dtype, micro_batch=24)
             for micro_batch in (7, 1):
@@ -61,22 +59,9 @@ def gradient(run: Run, world: World, batch: Batch, dtype: torch.dtype, *, micro_
     if world.device.type == "cuda" or not torch.cuda.is_available():
         learner = Learner.build(world, run.params.train, run.learner.augmenter, model)
     else:  # its group belongs to the GPU
-        learner = dataclasses.replace(run.learner, world=world, model=model, parallel=Plain(model))
+        learner = dataclasses.replace(run.learner, world=world, model=model, parallel=model)
     accumulate_gradient(learner, batch, batch.targets.counts().tolist(), micro_batch=micro_batch)
     return torch.cat([p.grad.flatten().double().cpu() for p in model.parameters() if p.grad is not None])
-
-
-class Plain(torch.nn.Module):
-    """A model with the interface of DistributedDataParallel."""
-
-    def __init__(self, model: DrumCrnn) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """As the model."""
-        logits: tuple[Tensor, Tensor] = self.model(frames)
-        return logits
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
@@ -192,7 +177,6 @@ def probe(bench: Bench, world: World, size: int) -> tuple[str, bool]:
 def two(bench: Bench) -> Finding:
     """Two ranks on one device, the second slowed down: shares by speed, and what they bring."""
     rows: dict[str, str] = {}
-    (bench.folder / "two.meeting").unlink(missing_ok=True)
     torch.multiprocessing.spawn(slowed_rank, (bench,), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
     found = json.loads((bench.folder / "two.json").read_text())
     rows["shares"] = found["shares"]
@@ -226,7 +210,7 @@ def slowed_rank(rank: int, bench: Bench) -> None:
         measuring_s = time.perf_counter() - started
         ms = {}
         for name, weights in (("equal", (1, 1)), ("auto", auto.weights)):
-            bounds = np.concatenate([[0], np.cumsum(weights)]) * size // sum(weights)
+            bounds = share_bounds(weights, size)
             share = batch.select(range(int(bounds[rank]), int(bounds[rank + 1])))
             ms[name] = time_steps(run, [share], bench.choose(10, 1)).ms
         if rank == 0:
@@ -247,7 +231,6 @@ def slow_down(bench: Bench, n_excerpts: int) -> None:
 
 def dead(bench: Bench) -> Finding:
     """One rank is killed while the other waits for the device: everything must end soon."""
-    (bench.folder / "began").unlink(missing_ok=True)
     said = ""
     try:
         launch(blocked_or_killed, bench, processes=2)

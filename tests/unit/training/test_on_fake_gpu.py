@@ -33,17 +33,6 @@ class Alone(World):
         return [1.0] * (len(values) - 1) + [0.0]
 
 
-class Plain(nn.Module):
-    """In place of DistributedDataParallel, which needs a real device."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, frames: Tensor) -> Any:
-        return self.model(frames)
-
-
 class Operations(TorchDispatchMode):
     """Notes every operation that a GPU would compute, and those that bring data back to the CPU."""
 
@@ -120,7 +109,7 @@ def make_fake_learner(
         params=params,
         augmenter=augmenter,
         model=model.train(),
-        parallel=Plain(model),
+        parallel=model,  # DistributedDataParallel needs a real device
         optimizer=torch.optim.AdamW(model.parameters(), lr=0.01, fused=True),
         scaler=torch.amp.GradScaler("cuda", enabled=False),
         average=None if params.ema_decay is None else average,
