@@ -18,7 +18,7 @@ from drum_crnn.foundation.params import PARAMS_FILE, read_yaml
 from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.crnn import ModelParams
 from drum_crnn.training.dataset import Batch, ExcerptDataset, ExcerptKey
-from drum_crnn.training.distributed import World, join_world
+from drum_crnn.training.distributed import World, join_world, this_rank
 from drum_crnn.training.learner import train_step
 from drum_crnn.training.loop import peak_memory_gb
 from drum_crnn.training.run import Run, TrainingInputs, TrainingParams
@@ -93,7 +93,7 @@ class Bench:
         """A world of one rank."""
         torch.set_flush_denormal(True)
         torch.set_num_threads(1)
-        with join_world(StopRequest()) as world:
+        with join_world(this_rank(), StopRequest()) as world:
             yield world
 
     def params(
@@ -122,10 +122,10 @@ class Bench:
     def run(self, world: World, preset: str = "base", **changes: Any) -> Run:
         """A training of a preset's model that has not begun. Its epochs repeat the little data there is."""
         run = prepare_run(world, self.inputs, self.params(preset, **changes), self.folder)
-        plan = run.sampler.plan
+        plan = run.data.sampler.plan
         times = -(-(run.params.train.excerpts_per_epoch or 1) // plan.n_excerpts())
         plan = dataclasses.replace(plan, recordings=plan.recordings * times, n_frames=np.tile(plan.n_frames, times))
-        run.sampler.plan = run.dataset.plan = plan
+        run.data.sampler.plan = run.data.dataset.plan = plan
         return run
 
 
@@ -143,11 +143,11 @@ class StepTime:
 
 def batches_of(run: Run, n: int) -> list[Batch]:
     """`n` batches in memory, page-locked for a GPU, made of the first excerpts of an epoch."""
-    size, n_excerpts = run.params.train.batch_size, run.sampler.plan.n_excerpts()
+    size, n_excerpts = run.params.train.batch_size, run.data.sampler.plan.n_excerpts()
     batches = []
     for number in range(n):
         places = [(number * size + index) % n_excerpts for index in range(size)]
-        items = {place: run.dataset[ExcerptKey(0, place)] for place in set(places)}
+        items = {place: run.data.dataset[ExcerptKey(0, place)] for place in set(places)}
         batch = ExcerptDataset.collate([items[place] for place in places])
         batches.append(batch.pin_memory() if run.world.device.type == "cuda" else batch)
     return batches

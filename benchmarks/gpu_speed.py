@@ -238,7 +238,7 @@ def loader(bench: Bench) -> Finding:
         for n_workers, pins in bench.choose(((2, True), (4, True), (8, False), (8, True)), ((1, False),)):
             settings = {"loader_workers": n_workers, "pin_memory": pins, "n_steps": n_steps}
             run = bench.run(world, "small", precision="fp32" if bench.on_cpu else "bf16", **settings)
-            loading.start_loader(run.loader)
+            loading.start_loader(run.data.loader)
             resident_ms = time_steps(run, batches_of(run, 3), bench.choose(20, 2)).ms
             times = [loader_ms(run, epoch) for epoch in range(2)]
             workers = psutil.Process().children()
@@ -248,7 +248,7 @@ def loader(bench: Bench) -> Finding:
                 f"{times[0]:.1f} and {times[1]:.1f} ms a step, {resident_ms:.1f} in memory: {overheads[-1]:.2f}; "
                 f"{memory / 1e9:.2f} GB of its own each"
             )
-            loading.end_loader(run.loader)
+            loading.end_loader(run.data.loader)
             del run
             empty_cache()
     return Finding(rows, None if bench.on_cpu else overheads[-1] <= 1.05)
@@ -262,15 +262,15 @@ def epoch(bench: Bench) -> Finding:
         for size in bench.choose((64, 256), (2,)):
             settings = {"precision": "auto", "batch_size": size, "loader_workers": bench.choose(8, 1)}
             run = bench.run(world, n_steps=n_steps, **settings)
-            loading.start_loader(run.loader)
+            loading.start_loader(run.data.loader)
             warm_up_ddp(run.learner, batches_of(run, 1)[0].select([0]))
             speeds = train_epoch(run, TrainingState(Shares((1,), (size,))), Clock())
-            realtime = speeds["frames_per_second"] / run.store.params.frame_rate
+            realtime = speeds["frames_per_second"] / run.data.store.params.frame_rate
             rows[f"batches of {size}"] = (
                 f"{realtime:,.0f} × real time, {100 * speeds['data_wait']:.0f} % of it waiting for data; E-GMD's 344 h "
                 f"of training would take {344 / realtime * 60:.0f} minutes"
             )
-            loading.end_loader(run.loader)
+            loading.end_loader(run.data.loader)
             del run
             empty_cache()
     return Finding(rows)
@@ -278,16 +278,16 @@ def epoch(bench: Bench) -> Finding:
 
 def loader_ms(run: Any, epoch: int) -> float:
     """Milliseconds of a step over an epoch of the loader, without its first steps."""
-    run.sampler.epoch, run.sampler.first_step = epoch, 0
-    skipped = min(9, len(run.sampler) - 2)
+    run.data.sampler.epoch, run.data.sampler.first_step = epoch, 0
+    skipped = min(9, len(run.data.sampler) - 2)
     started = 0.0
-    for number, (share, _) in enumerate(loading.batches(run.loader, run.stop)):
+    for number, (share, _) in enumerate(loading.batches(run.data.loader, run.stop)):
         train_step(run.learner, share, step=number, learning_rate=1e-4, micro_batch=run.params.train.batch_size)
         if number == skipped:
             synchronise()
             started = time.perf_counter()
     synchronise()
-    return 1000 * (time.perf_counter() - started) / (len(run.sampler) - 1 - skipped)
+    return 1000 * (time.perf_counter() - started) / (len(run.data.sampler) - 1 - skipped)
 
 
 def transcribe(bench: Bench) -> Finding:

@@ -55,7 +55,7 @@ def exact(bench: Bench) -> Finding:
 def gradient(run: Run, world: World, batch: Batch, dtype: torch.dtype, *, micro_batch: int) -> Tensor:
     """The gradient of all weights for one batch, from the same first weights."""
     torch.manual_seed(0)
-    model = DrumCrnn(run.params.model, n_mels=run.store.params.n_mels).to(dtype)
+    model = DrumCrnn(run.params.model, n_mels=run.data.store.params.n_mels).to(dtype)
     if world.device.type == "cuda" or not torch.cuda.is_available():
         learner = Learner.build(world, run.params.train, run.learner.augmenter, model)
     else:  # its group belongs to the GPU

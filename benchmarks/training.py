@@ -36,11 +36,12 @@ from benchmarks.training_material import (
 from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.training.dataset import Batch, ExcerptDataset
-from drum_crnn.training.distributed import join_world
+from drum_crnn.training.distributed import join_world, this_rank
 from drum_crnn.training.learner import share_of_loss
+from drum_crnn.training.loading import start_loader
 from drum_crnn.training.loss import loss_sums
 from drum_crnn.training.resume import begin
-from drum_crnn.training.run import Run
+from drum_crnn.training.run import Run, open_data
 from drum_crnn.training.train_params import learning_rate_at
 
 ROUNDS = 5
@@ -55,25 +56,27 @@ def main() -> None:
     rows: list[tuple[str, str]] = []
     overheads: list[float] = []
     lightning_ratios: list[float] = []
-    with tempfile.TemporaryDirectory() as name, join_world(StopRequest()) as world:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name:
+        folder, me = Path(name), this_rank()
         print_machine()
-        params = training_params(n_steps=STEPS_GPU if world.device.type == "cuda" else STEPS)
-        run = prepare_run(world, training_inputs(folder), params, folder)
-        state = begin(run)
-        in_memory = resident(run)
-        step_times(in_memory, state)  # not counted: work that is done only once
-        for number in range(1, ROUNDS + 1):
-            times = {"loader": step_times(run, state), "resident": step_times(in_memory, state)}
-            overheads += [a / b for a, b in zip(times["loader"], times["resident"], strict=True)]
-            if (under_lightning := lightning_step_times(run)) is not None:
-                times["Lightning"] = under_lightning
-                lightning_ratios += [a / b for a, b in zip(under_lightning, times["loader"], strict=True)]
-            medians = (f"{name} {1000 * statistics.median(values):.1f} ms" for name, values in times.items())
-            rows.append((f"round {number}", ", ".join(medians)))
-    rows.append(
-        ("step", f"{params.train.batch_size} excerpts of {params.train.excerpt_frames} frames on {world.device}")
-    )
+        params = training_params(n_steps=STEPS_GPU if me.device.type == "cuda" else STEPS)
+        inputs = training_inputs(folder)
+        data = open_data(me, inputs, params)
+        start_loader(data.loader)
+        with join_world(me, StopRequest()) as world:
+            run = prepare_run(world, inputs, params, folder, data)
+            state = begin(run)
+            in_memory = resident(run)
+            step_times(in_memory, state)  # not counted: work that is done only once
+            for number in range(1, ROUNDS + 1):
+                times = {"loader": step_times(run, state), "resident": step_times(in_memory, state)}
+                overheads += [a / b for a, b in zip(times["loader"], times["resident"], strict=True)]
+                if (under_lightning := lightning_step_times(run)) is not None:
+                    times["Lightning"] = under_lightning
+                    lightning_ratios += [a / b for a, b in zip(under_lightning, times["loader"], strict=True)]
+                medians = (f"{name} {1000 * statistics.median(values):.1f} ms" for name, values in times.items())
+                rows.append((f"round {number}", ", ".join(medians)))
+    rows.append(("step", f"{params.train.batch_size} excerpts of {params.train.excerpt_frames} frames on {me.device}"))
     print_rows(rows)
     figures = {"loader_overhead": statistics.median(overheads)}
     if lightning_ratios:
@@ -117,10 +120,10 @@ def lightning_step_times(run: Run) -> list[float] | None:
 
     torch.manual_seed(params.seed)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    run.sampler.epoch, run.sampler.first_step = 0, 0
+    run.data.sampler.epoch, run.data.sampler.first_step = 0, 0
     loader = DataLoader(
-        run.dataset,
-        batch_sampler=run.sampler,
+        run.data.dataset,
+        batch_sampler=run.data.sampler,
         collate_fn=ExcerptDataset.collate,
         num_workers=params.loader_workers,
         pin_memory=params.pin_memory and run.world.device.type == "cuda",
@@ -139,7 +142,7 @@ def lightning_step_times(run: Run) -> list[float] | None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(Module(DrumCrnn(run.params.model, n_mels=run.store.params.n_mels)), loader)
+        trainer.fit(Module(DrumCrnn(run.params.model, n_mels=run.data.store.params.n_mels)), loader)
     return between(ended)
 
 

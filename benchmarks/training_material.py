@@ -19,7 +19,16 @@ from drum_crnn.preparation.splitting import SplitParams, make_splits
 from drum_crnn.training.distributed import World
 from drum_crnn.training.log import TrainingLog
 from drum_crnn.training.loop import train_epoch
-from drum_crnn.training.run import Run, TrainingInputs, TrainingOutputs, TrainingParams, TrainingState, prepare
+from drum_crnn.training.run import (
+    Run,
+    TrainingData,
+    TrainingInputs,
+    TrainingOutputs,
+    TrainingParams,
+    TrainingState,
+    open_data,
+    prepare,
+)
 
 __all__ = ["Clock", "between", "prepare_run", "resident", "step_times", "training_inputs", "training_params"]
 
@@ -46,10 +55,12 @@ def training_params(*, n_steps: int, **changes: Any) -> TrainingParams:
     return dataclasses.replace(params, train=params.train.model_copy(update=changes))
 
 
-def prepare_run(world: World, inputs: TrainingInputs, params: TrainingParams, folder: Path) -> Run:
-    """A run whose outputs go into `folder`."""
+def prepare_run(
+    world: World, inputs: TrainingInputs, params: TrainingParams, folder: Path, data: TrainingData | None = None
+) -> Run:
+    """A run whose outputs go into `folder`. Without `data`, it opens them itself."""
     outputs = TrainingOutputs(folder / "model", folder / "metrics", folder / "logs", folder / f"resume-{world.rank}")
-    return prepare(world, StopRequest(), inputs, outputs, params)
+    return prepare(world, StopRequest(), data or open_data(world, inputs, params), inputs, outputs, params)
 
 
 class Clock(TrainingLog):
@@ -77,5 +88,6 @@ def between(ended: Sequence[float]) -> list[float]:
 
 def resident(run: Run) -> Run:
     """The same run, with all batches in memory."""
-    run.sampler.epoch, run.sampler.first_step = 0, 0
-    return dataclasses.replace(run, loader=list(run.loader))  # type: ignore[arg-type]  # any iterable of batches does
+    run.data.sampler.epoch, run.data.sampler.first_step = 0, 0
+    in_memory: Any = list(run.data.loader)  # any iterable of batches does
+    return dataclasses.replace(run, data=dataclasses.replace(run.data, loader=in_memory))

@@ -25,7 +25,7 @@ import torch
 from benchmarks.report import print_figures, print_machine, print_rows
 from benchmarks.training_material import prepare_run, resident, step_times, training_inputs, training_params
 from drum_crnn.foundation.stopping import StopRequest
-from drum_crnn.training.distributed import World, join_world, launch
+from drum_crnn.training.distributed import World, join_world, launch, this_rank
 from drum_crnn.training.run import TrainingInputs, TrainingState, trial
 from drum_crnn.training.shares import Shares, measure_shares
 
@@ -49,7 +49,7 @@ def rank_main(inputs: TrainingInputs, folder: Path, batch_size: int) -> None:
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     params = training_params(n_steps=STEPS, batch_size=batch_size, loader_workers=0)
-    with join_world(StopRequest()) as world:
+    with join_world(this_rank(), StopRequest()) as world:
         run = prepare_run(world, inputs, params, folder)
         compute = trial(run)
         # Both ranks measure at once, as in a step. The pause of the slow rank follows from its own speed.
@@ -72,7 +72,7 @@ def rank_main(inputs: TrainingInputs, folder: Path, batch_size: int) -> None:
             ideal = sum(alone := speeds_alone(world, compute, auto.weights))
             step_s = {}
             for name, shares in (("equal", equal), ("auto", auto)):
-                run.sampler.shares = shares.weights
+                run.data.sampler.shares = shares.weights
                 step_s[name] = statistics.median(step_times(resident(run), TrainingState(shares)))
             of_ideal.append(batch_size / step_s["auto"] / ideal)
             over_equal.append(step_s["equal"] / step_s["auto"])

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -26,7 +26,16 @@ from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stopping import StopRequest, cause_of
 from drum_crnn.model.device import visible_gpus
 
-__all__ = ["LostContact", "World", "is_launched", "join_world", "launch", "lost_rank_as_error", "n_processes_for"]
+__all__ = [
+    "LostContact",
+    "World",
+    "is_launched",
+    "join_world",
+    "launch",
+    "lost_rank_as_error",
+    "n_processes_for",
+    "this_rank",
+]
 
 T = TypeVar("T")
 
@@ -52,7 +61,7 @@ _GRACE_S_OTHERS = 2.0
 class World:
     """Which rank this is. `rank` is global; `local_rank` counts on this machine and selects the device.
 
-    `control` is the process group for messages; see the module's docstring.
+    `control` is the process group for messages; see the module's docstring. Only a world that was joined has one.
     """
 
     rank: int
@@ -195,7 +204,29 @@ def is_launched() -> bool:
     return all(variable in os.environ for variable in _RANK_VARIABLES)
 
 
-def _meet() -> Any:
+def this_rank() -> World:
+    """Which rank this process is, before it joins the others. It takes its GPU, if there are any.
+
+    Raises
+    ------
+    DrumCrnnError
+        If there are fewer GPUs than ranks.
+    """
+    rank, local_rank, size = 0, 0, 1
+    if is_launched():
+        rank, local_rank, size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    if (n_gpus := visible_gpus()) == 0:
+        return World(rank, local_rank, size, torch.device("cpu"))
+    if local_rank >= n_gpus:
+        raise DrumCrnnError(
+            f"train.processes asks for more ranks than the {n_gpus} visible GPUs; lower it, or set it to auto"
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return World(rank, local_rank, size, device)
+
+
+def _meet(me: World, stop: StopRequest) -> Any:
     """The launcher's store, under a prefix that belongs to this attempt of all ranks alone.
 
     When torchrun restarts ranks, it hands them the store of the attempt before (torch 2.14; PyTorch's issue 135712),
@@ -203,32 +234,51 @@ def _meet() -> Any:
     is not the same on all machines. So the main rank chooses a name, and gives it to each other rank under a word
     that only that process knows.
     """
-    store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
-    me = uuid.uuid4().hex
-    store.set(f"here/{rank}", me)
-    attempt = me
-    if rank > 0:
-        attempt = store.get(f"come/{me}").decode()  # waits for it
-        store.set(f"coming/{attempt}/{rank}", "")
-    missing = set(range(1, size)) if rank == 0 else set()
-    until = time.monotonic() + _TIMEOUT.total_seconds()
-    while missing:
-        if time.monotonic() > until:
-            raise LostContact(f"rank {min(missing)} did not come within {_TIMEOUT}")
+    store, _, _ = next(rendezvous("env://", timeout=_TIMEOUT))
+    word = uuid.uuid4().hex
+    store.set(f"here/{me.rank}", word)
+    attempt, missing = word, set(range(1, me.size))
+
+    def have_all_come() -> bool:
         for other in sorted(missing):
             if store.check([f"coming/{attempt}/{other}"]):
                 missing.discard(other)
             elif store.check([f"here/{other}"]):  # perhaps one of an earlier attempt, which will not answer
                 store.set(f"come/{store.get(f'here/{other}').decode()}", attempt)
-        time.sleep(0.02)
+        return not missing
+
+    if me.is_main:
+        _wait_for_others(have_all_come, stop)
+    else:
+        _wait_for_others(lambda: store.check([f"come/{word}"]), stop)
+        attempt = store.get(f"come/{word}").decode()
+        store.set(f"coming/{attempt}/{me.rank}", "")
     return PrefixStore(attempt, store)
 
 
+def _wait_for_others(have_come: Callable[[], bool], stop: StopRequest) -> None:
+    until = time.monotonic() + _TIMEOUT.total_seconds()
+    while not have_come():
+        if stop:
+            raise Interrupted(f"stopped {stop.cause} before the training began; run the same command again")
+        if time.monotonic() > until:
+            raise LostContact(f"the other ranks have not all started within {_TIMEOUT}")
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
-def join_world(stop: StopRequest) -> Iterator[World]:
-    """Join the process group of all ranks, and leave it at the end. `stop` tells whether this rank should stop."""
+def join_world(me: World, stop: StopRequest) -> Iterator[World]:
+    """Join the process group of all ranks, and leave it at the end.
+
+    Parameters
+    ----------
+    me : World
+        What `this_rank` says.
+    stop : StopRequest
+        Whether this rank should stop.
+    """
     try:
-        with _process_group() as world:
+        with _process_group(me, stop) as world:
             yield world
     except LostContact:
         _let_the_cause_end_first(stop)
@@ -266,34 +316,23 @@ def _ending_unless_done(limit_s: float, message: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _process_group() -> Iterator[World]:
-    rank, local_rank, size = 0, 0, 1
-    if is_launched():
-        rank, local_rank, size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-    if n_gpus := visible_gpus():
-        if local_rank >= n_gpus:
-            raise DrumCrnnError(
-                f"train.processes asks for more ranks than the {n_gpus} visible GPUs; lower it, or set it to auto"
-            )
-        device = torch.device("cuda", local_rank)
-        torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
-    backend = "nccl" if device.type == "cuda" else "gloo"
+def _process_group(me: World, stop: StopRequest) -> Iterator[World]:
+    backend = "nccl" if me.device.type == "cuda" else "gloo"
     timeout = _NCCL_TIMEOUT if backend == "nccl" else _TIMEOUT
     if is_launched():
         with lost_rank_as_error():
-            dist.init_process_group(backend, store=_meet(), rank=rank, world_size=size, timeout=timeout)
+            store = _meet(me, stop)
+            dist.init_process_group(backend, store=store, rank=me.rank, world_size=me.size, timeout=timeout)
     else:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     try:
         # None is the default group.
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
-        if backend == "nccl" and size > 1:
+        if backend == "nccl" and me.size > 1:
             with lost_rank_as_error(), _ending_unless_done(_FIRST_EXCHANGE_S, _NO_EXCHANGE):
-                dist.all_reduce(torch.zeros(1, device=device))
-                torch.cuda.synchronize(device)
-        yield World(rank, local_rank, size, device, control)
+                dist.all_reduce(torch.zeros(1, device=me.device))
+                torch.cuda.synchronize(me.device)
+        yield replace(me, control=control)
     except BaseException:  # any error, Ctrl-C included: it is raised again
         if backend == "nccl":
             # A regular exit of nccl would wait for an exchange with a rank that is gone.

@@ -41,10 +41,10 @@ def make_loader(
 
 
 def start_loader(loader: "DataLoader[Any]") -> None:
-    """Fork the processes of a loader; call it before the first exchange of gradients.
+    """Fork the processes of a loader; call it before the ranks join, and so before gloo has threads.
 
-    Afterwards, a thread of gloo may just be entering Python, since it calls and frees our hook. A fork at that moment
-    copies a locked lock of the interpreter (Python 3.11), and the loader would wait for its process for ever.
+    Such a thread enters Python where it frees what was exchanged, with a gather, too. A fork at that moment copies the
+    lock of the list of threads (Python 3.11), and the new process waits for it for ever: about one fork in 3,000.
     """
     if loader.num_workers > 0:
         iter(loader)  # the next call of iter keeps the processes, and drops what they have read

@@ -25,7 +25,7 @@ from drum_crnn.foundation.lock import folder_lock
 from drum_crnn.foundation.stopping import stop_on_signals, stop_when_orphaned
 from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
-from drum_crnn.training.distributed import is_launched, join_world, launch, lost_rank_as_error
+from drum_crnn.training.distributed import is_launched, join_world, launch, lost_rank_as_error, this_rank
 from drum_crnn.training.learner import check_loss_scale, train_step, warm_up_ddp
 from drum_crnn.training.loading import batches, end_loader, start_loader
 from drum_crnn.training.log import TrainingLog
@@ -39,6 +39,7 @@ from drum_crnn.training.run import (
     TrainingParams,
     TrainingState,
     interrupted_error,
+    open_data,
     prepare,
     trial_batch,
 )
@@ -78,17 +79,19 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
         stop = stack.enter_context(stop_on_signals())
         if is_launched():
             stop_when_orphaned(always=True)
-        world = stack.enter_context(join_world(stop))
+        me = this_rank()
+        data = open_data(me, inputs, params)
+        stack.callback(end_loader, data.loader)
+        start_loader(data.loader)
+        world = stack.enter_context(join_world(me, stop))
         stack.enter_context(lost_rank_as_error())
         stack.enter_context(out_of_memory_as_error())
-        run = prepare(world, stop, inputs, outputs, params)
-        stack.callback(end_loader, run.loader)
-        start_loader(run.loader)
+        run = prepare(world, stop, data, inputs, outputs, params)
         if world.is_main:
             stack.enter_context(folder_lock(outputs.resume, stop))
         warm_up_ddp(run.learner, trial_batch(run, 1))
         state = restore(run) or begin(run)
-        run.sampler.shares = state.shares.weights
+        run.data.sampler.shares = state.shares.weights
         started = time.monotonic()
         n_done = state.epoch * run.steps_per_epoch + state.step
         log = stack.enter_context(
@@ -114,7 +117,7 @@ def train_rank(inputs: TrainingInputs, outputs: TrainingOutputs, params: Trainin
         if world.is_main:
             write_figures(run, state, n_steps=state.epoch * run.steps_per_epoch - n_done, started=started)
             run.learner.model.load_state_dict(run.best_weights)
-            ModelFile(run.learner.model, run.store.params).save(outputs.model)
+            ModelFile(run.learner.model, run.data.store.params).save(outputs.model)
             shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
 
 
@@ -135,13 +138,13 @@ def out_of_memory_as_error() -> Iterator[None]:
 def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, float]:
     """Run the remaining steps of the current epoch, and return figures of speed."""
     world, learner, params = run.world, run.learner, run.params.train
-    run.sampler.epoch, run.sampler.first_step = state.epoch, state.step
+    run.data.sampler.epoch, run.data.sampler.first_step = state.epoch, state.step
     sums = torch.tensor(state.sums, dtype=torch.float64, device=world.device)
     first_broken = torch.full((), math.inf, dtype=torch.float64, device=world.device)
     look_every = _LOOK_EVERY_STEPS[world.device.type]
     n_excerpts, waited_s, started = 0, 0.0, time.perf_counter()
     learner.parallel.train()
-    for share, wait_s in batches(run.loader, run.stop):
+    for share, wait_s in batches(run.data.loader, run.stop):
         global_step = state.epoch * run.steps_per_epoch + state.step
         result = train_step(
             learner,
@@ -151,7 +154,7 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
             micro_batch=state.shares.micro_batch[world.rank],
             wants_stop=bool(run.stop),
         )
-        n_excerpts += run.sampler.n_excerpts_of(state.step)
+        n_excerpts += run.data.sampler.n_excerpts_of(state.step)
         waited_s += wait_s
         sums += result.sums
         state.step += 1
@@ -182,7 +185,7 @@ def stop_if_broken(run: Run, state: TrainingState, first_broken: Tensor) -> None
     check_loss_scale(run.learner.scaler)
     if not math.isfinite(step := float(first_broken)):
         return
-    names = run.sampler.recordings_of(int(step) - 1)
+    names = run.data.sampler.recordings_of(int(step) - 1)
     raise DrumCrnnError(
         f"the loss or its gradient is no longer finite at epoch {state.epoch + 1}, step {int(step)}, with excerpts of "
         f"{', '.join(names)}; lower train.learning_rate, or set train.precision to fp32. The last checkpoint is from "
@@ -227,12 +230,12 @@ def finish_epoch(run: Run, state: TrainingState, metrics: Mapping[str, float], s
 
 def picture(run: Run, title: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """Paint activations and reference onsets at the beginning of the first validation recording."""
-    recording, features = run.validation[0], run.store.params
+    recording, features = run.data.validation[0], run.data.store.params
     # A whole number of windows is not needed, but the context after the excerpt is.
     n_frames = round(_PICTURE_S * features.frame_rate)
-    frames = run.store.read(recording, 0, n_frames + run.params.model.margin_frames)
+    frames = run.data.store.read(recording, 0, n_frames + run.params.model.margin_frames)
     activations = activations_of(run.learner.kept, frames, floor_db=features.floor_db)
-    onsets = run.labels.onsets(recording)
+    onsets = run.data.labels.onsets(recording)
     return prediction_picture(
         activations.onset[:n_frames], onsets, frame_rate=features.frame_rate, title=f"{title}: {recording}"
     )
@@ -242,7 +245,7 @@ def write_figures(run: Run, state: TrainingState, *, n_steps: int, started: floa
     """Write the speed of this run, validation included, to the logs. Equal runs differ in it, so it is no output."""
     params = run.params.train
     wall_s = time.monotonic() - started
-    audio_s = n_steps * params.batch_size * params.excerpt_frames / run.store.params.frame_rate
+    audio_s = n_steps * params.batch_size * params.excerpt_frames / run.data.store.params.frame_rate
     figures = {
         "ranks": run.world.size,
         "devices": run.devices,

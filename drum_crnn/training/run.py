@@ -35,6 +35,7 @@ from drum_crnn.training.train_params import TrainParams, learning_rate_at
 
 __all__ = [
     "Run",
+    "TrainingData",
     "TrainingInputs",
     "TrainingOutputs",
     "TrainingParams",
@@ -42,6 +43,7 @@ __all__ = [
     "choose_shares",
     "interrupted_error",
     "load_initial_weights",
+    "open_data",
     "prepare",
     "trial_batch",
 ]
@@ -137,6 +139,18 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """What a rank reads: `loader` loads what `sampler` chooses of `dataset`; `validation` names recordings."""
+
+    store: FeatureStore
+    labels: Labels
+    validation: Sequence[str]
+    sampler: ShareSampler
+    dataset: ExcerptDataset
+    loader: "DataLoader[Any]"
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything that stays the same during training, and the learner. `devices` names the device of each rank."""
 
@@ -146,12 +160,7 @@ class Run:
     params: TrainingParams
     outputs: TrainingOutputs
     checkpoint: Path
-    store: FeatureStore
-    labels: Labels
-    validation: Sequence[str]
-    sampler: ShareSampler
-    dataset: ExcerptDataset
-    loader: "DataLoader[Any]"
+    data: TrainingData
     learner: Learner
     best_weights: dict[str, Tensor]
 
@@ -163,7 +172,7 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps in an epoch."""
-        return self.sampler.plan.n_steps(self.sampler.batch_size)
+        return self.data.sampler.plan.n_steps(self.data.sampler.batch_size)
 
     @property
     def n_steps(self) -> int:
@@ -176,10 +185,14 @@ class Run:
         return learning_rate_at(step, self.n_steps, self.params.train, scores)
 
 
-def prepare(
-    world: World, stop: StopRequest, inputs: TrainingInputs, outputs: TrainingOutputs, params: TrainingParams
-) -> Run:
-    """Open the data, and build the model and everything around it."""
+def open_data(me: World, inputs: TrainingInputs, params: TrainingParams) -> TrainingData:
+    """Open what a rank reads; the ranks need not have joined. The loader begins with equal shares.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a split is empty, a recording has no features, or a file is damaged.
+    """
     train_params = params.train
     store = FeatureStore.open(inputs.features)
     labels = Labels.read(inputs.labels)
@@ -201,13 +214,44 @@ def prepare(
     )
     augmenter = Augmenter(params.augment, store.params, n_frames=train_params.excerpt_frames)
     dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
-    sampler = ShareSampler(plan, batch_size=train_params.batch_size, rank=world.rank, shares=[1] * world.size)
+    sampler = ShareSampler(plan, batch_size=train_params.batch_size, rank=me.rank, shares=[1] * me.size)
+    return TrainingData(
+        store=store,
+        labels=labels,
+        validation=evenly_spaced(recordings_of["validation"], train_params.validation_recordings),
+        sampler=sampler,
+        dataset=dataset,
+        loader=make_loader(
+            dataset,
+            sampler,
+            n_workers=train_params.loader_workers,
+            pin_memory=train_params.pin_memory and me.device.type == "cuda",
+        ),
+    )
+
+
+def prepare(
+    world: World,
+    stop: StopRequest,
+    data: TrainingData,
+    inputs: TrainingInputs,
+    outputs: TrainingOutputs,
+    params: TrainingParams,
+) -> Run:
+    """Build the model and everything around it. All ranks call this together.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the ranks would not train the same model, or `train.init_from` does not fit.
+    """
+    train_params, store = params.train, data.store
     torch.manual_seed(train_params.seed)
     model = DrumCrnn(params.model, n_mels=store.params.n_mels)
     init_from = [] if train_params.init_from is None else [Path(train_params.init_from)]
     for file in init_from:
         load_initial_weights(model, file, store.params)
-    learner = Learner.build(world, train_params, augmenter, model)
+    learner = Learner.build(world, train_params, data.dataset.augmenter, model)
     fingerprint = fingerprint_of(
         *(section.model_dump_json() for section in (params.model, params.train, params.augment, params.peak_picking)),
         f"{world.size} ranks, {world.device.type}, {learner.autocast}",
@@ -234,17 +278,7 @@ def prepare(
         params=params,
         outputs=outputs,
         checkpoint=outputs.resume / fingerprint / "checkpoint.pt",
-        store=store,
-        labels=labels,
-        validation=evenly_spaced(recordings_of["validation"], train_params.validation_recordings),
-        sampler=sampler,
-        dataset=dataset,
-        loader=make_loader(
-            dataset,
-            sampler,
-            n_workers=train_params.loader_workers,
-            pin_memory=train_params.pin_memory and world.device.type == "cuda",
-        ),
+        data=data,
         learner=learner,
         best_weights={},
     )
@@ -267,18 +301,18 @@ def load_initial_weights(model: DrumCrnn, file: Path, features: FeatureParams) -
 
 def trial_batch(run: Run, n: int) -> Batch:
     """Read the first `n` excerpts of the first epoch in this process."""
-    return ExcerptDataset.collate([run.dataset[ExcerptKey(0, place)] for place in range(n)])
+    return ExcerptDataset.collate([run.data.dataset[ExcerptKey(0, place)] for place in range(n)])
 
 
 def trial(run: Run) -> Callable[[int], None]:
     """Make a function that computes the gradient of `n_excerpts` excerpts on this rank alone, and discards it."""
-    sample = trial_batch(run, min(_TRIAL_EXCERPTS, run.sampler.n_excerpts_of(0)))
+    sample = trial_batch(run, min(_TRIAL_EXCERPTS, run.data.sampler.n_excerpts_of(0)))
     device = run.world.device
 
     @functools.cache  # a real step finds its batch ready, so this must not be timed
     def batch_of(n_excerpts: int) -> Batch:
         batch = sample.select([index % len(sample) for index in range(n_excerpts)])
-        return batch.pin_memory() if run.loader.pin_memory else batch
+        return batch.pin_memory() if run.data.loader.pin_memory else batch
 
     def compute(n_excerpts: int) -> None:
         batch = batch_of(n_excerpts)

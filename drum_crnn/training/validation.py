@@ -27,11 +27,11 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
     """
     peaks_of_lane: list[list[LanePeaks]] = [[] for _ in LANES]
     loss, count = 0.0, 0.0
-    mine = run.validation[run.world.rank :: run.world.size]
+    mine = run.data.validation[run.world.rank :: run.world.size]
     for recording, activations, peaks in predict_recordings(
         run.learner.kept,
-        run.store,
-        run.labels,
+        run.data.store,
+        run.data.labels,
         mine,
         min_activation=_MIN_ACTIVATION,
         peak_picking=run.params.peak_picking,
@@ -62,10 +62,10 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
 def _validation_loss(run: Run, recording: str, activations: Activations) -> tuple[float, float]:
     """Sum and count of the masked cross-entropy of one recording."""
     targets = frame_targets(
-        run.labels.onsets(recording),
-        run.labels.ignored(recording),
+        run.data.labels.onsets(recording),
+        run.data.labels.ignored(recording),
         n_frames=len(activations.onset),
-        frame_rate=run.store.params.frame_rate,
+        frame_rate=run.data.store.params.frame_rate,
         widening=run.params.train.target_widening,
     )
     predicted = np.clip(activations.onset.astype(np.float64), 1e-7, 1.0 - 1e-7)
