@@ -69,7 +69,7 @@ def test_a_rank_that_dies_ends_the_other(tmp_path: Path, prepared_data: Path, ra
     assert runs.checkpoint() is not None
 
 
-# A rank that ends while the other one waits for it, at the very step that a signal names.
+# A rank that ends while the other one waits for it.
 CULPRIT = """
 import sys
 from drum_crnn.training import loop
@@ -78,11 +78,23 @@ from drum_crnn.training.loop import train
 from drum_crnn.training.run import TrainingParams
 from pathlib import Path
 
-def check(run, state, first_broken):
-    if run.world.rank == int(sys.argv[2]) and state.step == 4:
+def fail_in(rank):
+    if rank == int(sys.argv[2]):
         raise {"ours": DrumCrnnError, "other": ValueError}[sys.argv[3]]("the real cause")
 
-loop.stop_if_broken = check
+def check(run, state, first_broken):
+    if state.step == 4:
+        fail_in(run.world.rank)
+
+def open_data(me, *arguments):
+    fail_in(me.rank)
+    return opened(me, *arguments)
+
+opened = loop.open_data
+if sys.argv[5] == "at a step":
+    loop.stop_if_broken = check
+else:
+    loop.open_data = open_data
 if __name__ == "__main__":
     from training_runs import inputs_in, outputs_in
     folder = Path(sys.argv[1]).parent
@@ -93,12 +105,22 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("rank", "kind"), [(1, "ours"), (0, "other")])
-def test_the_cause_is_told_and_nothing_hangs(tmp_path: Path, prepared_data: Path, rank: int, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("rank", "kind", "place"),
+    [
+        (1, "ours", "at a step"),
+        (0, "other", "at a step"),
+        (1, "ours", "before they meet"),
+        (0, "ours", "before they meet"),
+    ],
+)
+def test_the_cause_is_told_and_nothing_hangs(
+    tmp_path: Path, prepared_data: Path, rank: int, kind: str, place: str
+) -> None:
     """Its loaders' processes are there, and ignore the signal with which Python would end them."""
     runs = StageRuns(prepared_data, tmp_path, **TWO)
     (tmp_path / "culprit.py").write_text(CULPRIT)
-    command = [sys.executable, "culprit.py", str(tmp_path / "params.yaml"), str(rank), kind, str(prepared_data)]
+    command = [sys.executable, "culprit.py", str(tmp_path / "params.yaml"), str(rank), kind, str(prepared_data), place]
     environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=AT_MOST_S
@@ -106,8 +128,9 @@ def test_the_cause_is_told_and_nothing_hangs(tmp_path: Path, prepared_data: Path
     assert done.returncode == 1
     said = {"ours": "the real cause", "other": "ValueError: the real cause"}[kind]
     assert f"error: rank {rank} stopped the training: {said}" in done.stderr
-    # Each process takes the checkpoint of the last whole epoch or step with it.
-    assert runs.checkpoint() is not None
+    # A rank that hears of nothing would be killed, or kill itself.
+    assert "while it waited" not in done.stderr
+    assert (runs.checkpoint() is not None) == (place == "at a step")
 
 
 def test_one_rank_and_two_measure_the_same(tmp_path: Path, prepared_data: Path) -> None:
