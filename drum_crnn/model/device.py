@@ -8,7 +8,7 @@ import torch
 
 from drum_crnn.foundation.errors import DrumCrnnError
 
-__all__ = ["choose_device", "device_name", "unusable_gpus", "visible_gpus"]
+__all__ = ["choose_device", "device_name", "is_idle", "unusable_gpus", "visible_gpus"]
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _GPU_FILE = Path("/dev/nvidia0")
@@ -44,6 +44,11 @@ def visible_gpus() -> int:
     if problem := unusable_gpus():
         raise DrumCrnnError(problem)
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def is_idle(device: torch.device) -> bool:
+    """Whether a device has done all work that it was given. A CPU has; a GPU is asked, and not waited for."""
+    return device.type == "cpu" or torch.cuda.current_stream(device).query()
 
 
 def unusable_gpus() -> str | None:

@@ -116,19 +116,15 @@ class IgnoreWindows:
     def __len__(self) -> int:
         return len(self.start_s)
 
-    def of_lane(self, lane: int) -> "IgnoreWindows":
-        """The windows of one lane."""
-        mask = self.lane == lane
-        return IgnoreWindows(self.start_s[mask], self.end_s[mask], self.lane[mask])
-
     def cover(self, time_s: ArrayLike, *, lane: int, margin_s: float = 0.0) -> NDArray[np.bool_]:
         """Which times lie in a window of `lane` that is `margin_s` longer at both ends; shape as `time_s`."""
         times = np.asarray(time_s, dtype=np.float64)
-        windows = self.of_lane(lane)
-        order = np.argsort(windows.start_s)
-        starts = windows.start_s[order] - margin_s
+        are_mine = self.lane == lane
+        starts, ends = self.start_s[are_mine], self.end_s[are_mine]
+        order = np.argsort(starts)
+        starts = starts[order] - margin_s
         # Of all windows that have begun, the one that ends last decides; before the first window, none does.
-        last_end = np.concatenate([[-np.inf], np.maximum.accumulate(windows.end_s[order] + margin_s)])
+        last_end = np.concatenate([[-np.inf], np.maximum.accumulate(ends[order] + margin_s)])
         covered: NDArray[np.bool_] = times <= last_end[np.searchsorted(starts, times, side="right")]
         return covered
 

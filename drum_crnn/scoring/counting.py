@@ -33,6 +33,7 @@ __all__ = [
     "LaneCounts",
     "apply_ignore_windows",
     "near_any",
+    "near_range",
     "ratio",
 ]
 
@@ -123,10 +124,18 @@ def apply_ignore_windows(
 
 def near_any(times_s: FloatArray, others_s: FloatArray, *, tolerance_s: float) -> BoolArray:
     """Which of the times have one of `others_s`, which must not decrease, within the tolerance."""
+    first, end = near_range(times_s, others_s, tolerance_s=tolerance_s)
+    return first < end
+
+
+def near_range(
+    times_s: FloatArray, others_s: FloatArray, *, tolerance_s: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which of `others_s`, which must not decrease, are within the tolerance of each time: from first to before end."""
     # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
     first = np.searchsorted(others_s, times_s - tolerance_s, side="left")
     end = np.searchsorted(others_s, times_s + tolerance_s, side="right")
-    return first < end
+    return first, end
 
 
 def ratio(part: NDArray[np.number], whole: NDArray[np.number], *, where_zero: float) -> FloatArray:

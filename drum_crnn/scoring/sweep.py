@@ -24,7 +24,7 @@ from drum_crnn.model.peak_picking import PeakPickingParams, are_peaks, pooled_to
 from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets
 from drum_crnn.music.timing import frame_to_time
-from drum_crnn.scoring.counting import LaneCounts, apply_ignore_windows
+from drum_crnn.scoring.counting import LaneCounts, apply_ignore_windows, near_range
 
 __all__ = [
     "BestPoint",
@@ -99,7 +99,8 @@ def peaks_of_lanes(
     for lane in range(N_LANES):
         peaks = np.flatnonzero(are_high[:, lane])
         times = frame_to_time(peaks, frame_rate)
-        lanes.append(LanePeaks(lane, times, activation[peaks, lane], reference.of_lane(lane).time_s, ignore))
+        reference_s = reference.time_s[reference.lane == lane]
+        lanes.append(LanePeaks(lane, times, activation[peaks, lane], reference_s, ignore))
     return lanes
 
 
@@ -160,19 +161,23 @@ def sweep_lane(recordings: Iterable[LanePeaks], *, tolerance_s: float) -> Thresh
     """
     if not tolerance_s > 0:
         raise ValueError(f"tolerance_s should be greater than 0, not {tolerance_s}")
-    activations, hits, n_references = [np.empty(0)], [np.empty(0, dtype=np.int64)], 0
+    none = np.empty(0, np.int64)
+    activations, firsts, ends, n_references = [np.empty(0)], [none], [none], 0
     for peaks in recordings:
         keep_reference, keep_peak = apply_ignore_windows(
             peaks.reference_s, peaks.time_s, peaks.ignore, lane=peaks.lane, tolerance_s=tolerance_s
         )
-        loudest_first = np.flatnonzero(keep_peak)
-        loudest_first = loudest_first[np.argsort(-peaks.activation[loudest_first], kind="stable")]
         reference_s = peaks.reference_s[keep_reference]
-        activations.append(peaks.activation[loudest_first].astype(np.float64))
-        hits.append(_matching_growth(peaks.time_s[loudest_first], reference_s, tolerance_s=tolerance_s))
+        first, end = near_range(peaks.time_s[keep_peak], reference_s, tolerance_s=tolerance_s)
+        activations.append(peaks.activation[keep_peak].astype(np.float64))
+        # The references of all recordings are numbered in one row, so that they are matched in one go.
+        firsts.append(first + n_references)
+        ends.append(end + n_references)
         n_references += len(reference_s)
-    hit = np.concatenate(hits)
-    return _curve_of_steps(np.concatenate(activations), hit, 1 - hit, n_references)
+    activation = np.concatenate(activations)
+    loudest_first = np.argsort(-activation, kind="stable")
+    hit = _matching_growth(np.concatenate(firsts)[loudest_first], np.concatenate(ends)[loudest_first], n_references)
+    return _curve_of_steps(activation[loudest_first], hit, 1 - hit, n_references)
 
 
 def merge_curves(curves: Sequence[ThresholdCurve]) -> ThresholdCurve:
@@ -217,21 +222,19 @@ def counts_at(curves: Sequence[ThresholdCurve], threshold: FloatArray) -> LaneCo
     return LaneCounts(*(np.concatenate([getattr(counts, part) for counts in of_lane]) for part in ("tp", "fp", "fn")))
 
 
-def _matching_growth(estimate_s: FloatArray, reference_s: FloatArray, *, tolerance_s: float) -> IntArray:
+def _matching_growth(firsts: IntArray, ends: IntArray, n_references: int) -> IntArray:
     """By how much (0 or 1) each estimate, added in the order given, raises the size of the maximum matching.
 
-    Shape (n_estimates,). The search for an augmenting path goes breadth first. A search that fails has reached a set of
-    references that are all matched, to estimates that can only exchange them among themselves. No later path can end in
-    that set or lead through it. So it is never searched again, and all failures together visit each edge once.
+    Shape (n_estimates,). Estimate n can be in a pair with the references `firsts[n]` to `ends[n]`. The search for an
+    augmenting path goes breadth first. A search that fails has reached a set of references that are all matched, to
+    estimates that can only exchange them among themselves. No later path can end in that set or lead through it. So it
+    is never searched again, and all failures together visit each edge once.
     """
-    # The same comparisons as in mir_eval.util.match_events, so that the two agree to the last bit.
-    firsts = np.searchsorted(reference_s, estimate_s - tolerance_s, side="left")
-    ends = np.searchsorted(reference_s, estimate_s + tolerance_s, side="right")
-    growth, is_settled = _growth_of_simple(firsts, ends, len(reference_s))
+    growth, is_settled = _growth_of_simple(firsts, ends, n_references)
     first, end = firsts.tolist(), ends.tolist()
-    estimate_of = [-1] * len(reference_s)
-    reference_of = [-1] * len(estimate_s)
-    is_closed = bytearray(len(reference_s))
+    estimate_of = [-1] * n_references
+    reference_of = [-1] * len(firsts)
+    is_closed = bytearray(n_references)
 
     def augment(start: int) -> bool:
         reached_from: dict[int, int] = {}

@@ -25,6 +25,7 @@ from drum_crnn.training.targets import TargetArrays, frame_targets
 
 __all__ = [
     "Batch",
+    "Epoch",
     "Excerpt",
     "ExcerptDataset",
     "ExcerptKey",
@@ -54,6 +55,31 @@ class ExcerptKey(NamedTuple):
     counts: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The excerpts of an epoch in their order, as arrays: E-GMD has half a million of them.
+
+    Attributes
+    ----------
+    recordings : tuple of str
+        Names of all recordings.
+    index : int array, shape (n_excerpts,)
+        Which of them each excerpt is from.
+    start : int array, shape (n_excerpts,)
+        Its first frame.
+    """
+
+    recordings: tuple[str, ...]
+    index: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, place: int) -> Excerpt:
+        return Excerpt(self.recordings[self.index[place]], int(self.start[place]))
+
+
 @dataclass(frozen=True)
 class ExcerptPlan:
     """Cuts the recordings into the excerpts of each epoch.
@@ -68,8 +94,8 @@ class ExcerptPlan:
     seed: int
     per_epoch: int | None
 
-    def epoch(self, epoch: int) -> list[Excerpt]:
-        """The excerpts of an epoch, in order."""
+    def epoch(self, epoch: int) -> Epoch:
+        """The excerpts of an epoch."""
         rng = np.random.default_rng([_ORDER_STREAM, self.seed, epoch])
         n_cuts = np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames).astype(np.int64))
         # The excerpts are longer than the recording by `spare` frames, which its two ends share at random.
@@ -78,7 +104,8 @@ class ExcerptPlan:
         which = np.repeat(np.arange(len(self.recordings)), n_cuts)
         cut = np.arange(len(which)) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
         order = rng.permutation(len(which))[: self.per_epoch]
-        return [Excerpt(self.recordings[which[i]], int(first[which[i]] + cut[i] * self.excerpt_frames)) for i in order]
+        index = which[order]
+        return Epoch(self.recordings, index, first[index] + cut[order] * self.excerpt_frames)
 
     def n_excerpts(self) -> int:
         """Number of excerpts in an epoch."""
@@ -136,8 +163,8 @@ class ShareSampler(Sampler[list[ExcerptKey]]):
 
     def recordings_of(self, step: int) -> list[str]:
         """Names of the recordings in a step of the current epoch, over all ranks, without repetition."""
-        excerpts = self.plan.epoch(self.epoch)[step * self.batch_size :][: self.batch_size]
-        return sorted({excerpt.recording for excerpt in excerpts})
+        epoch, first = self.plan.epoch(self.epoch), step * self.batch_size
+        return sorted({epoch[first + place].recording for place in range(self.n_excerpts_of(step))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +219,7 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
         self.plan = plan
         self.augmenter = augmenter
         self.widening = tuple(widening)
-        self._epoch: tuple[int, list[Excerpt]] | None = None
+        self._epoch: tuple[int, Epoch] | None = None
 
     def __getitem__(self, key: ExcerptKey) -> tuple[NDArray[np.float16], Draw, TargetArrays]:
         excerpt = self._excerpts(key.epoch)[key.place]
@@ -214,7 +241,7 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
             mask[~is_counted] = 0.0
         return self._read(excerpt), draw, targets
 
-    def _excerpts(self, epoch: int) -> list[Excerpt]:
+    def _excerpts(self, epoch: int) -> Epoch:
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, self.plan.epoch(epoch))
         return self._epoch[1]

@@ -253,7 +253,15 @@ def _meet(me: World, stop: StopRequest) -> Any:
         _wait_for_others(lambda: store.check([f"come/{word}"]), stop)
         attempt = store.get(f"come/{word}").decode()
         store.set(f"coming/{attempt}/{me.rank}", "")
-    return PrefixStore(attempt, store)
+    ours = PrefixStore(attempt, store)
+    ours.set(f"device/{me.rank}", me.device.type)
+    kinds = [ours.get(f"device/{rank}").decode() for rank in range(me.size)]
+    if len(set(kinds)) > 1:  # they would wait for each other over different backends
+        raise DrumCrnnError(
+            f"rank {kinds.index('cuda')} has a GPU, but rank {kinds.index('cpu')} has none that PyTorch can use; look "
+            "at `nvidia-smi` on its machine, or start all ranks with CUDA_VISIBLE_DEVICES= in the environment"
+        )
+    return ours
 
 
 def _wait_for_others(have_come: Callable[[], bool], stop: StopRequest) -> None:

@@ -23,6 +23,7 @@ from drum_crnn.foundation.atomic import write_text
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.lock import folder_lock
 from drum_crnn.foundation.stopping import stop_on_signals, stop_when_orphaned
+from drum_crnn.model.device import is_idle
 from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.training.distributed import is_launched, join_world, launch, lost_rank_as_error, this_rank
@@ -145,6 +146,8 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
     n_excerpts, waited_s, started = 0, 0.0, time.perf_counter()
     learner.parallel.train()
     for share, wait_s in batches(run.data.loader, run.stop):
+        # The CPU is ahead of a GPU: as long as that one has work left, nobody waits for data.
+        waited_s += wait_s if is_idle(world.device) else 0.0
         global_step = state.epoch * run.steps_per_epoch + state.step
         result = train_step(
             learner,
@@ -155,7 +158,6 @@ def train_epoch(run: Run, state: TrainingState, log: TrainingLog) -> dict[str, f
             wants_stop=bool(run.stop),
         )
         n_excerpts += run.data.sampler.n_excerpts_of(state.step)
-        waited_s += wait_s
         sums += result.sums
         state.step += 1
         first_broken = first_broken.minimum(torch.where(result.is_broken, float(state.step), math.inf))

@@ -9,7 +9,7 @@ import torch
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model import device
-from drum_crnn.model.device import choose_device, device_name, unusable_gpus, visible_gpus
+from drum_crnn.model.device import choose_device, device_name, is_idle, unusable_gpus, visible_gpus
 from drum_crnn.training.distributed import n_processes_for
 
 OLD = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n"
@@ -94,3 +94,14 @@ def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = type("Properties", (), {"name": "NVIDIA GeForce RTX 3070", "total_memory": 8_590_000_000})
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     assert device_name(torch.device("cuda", 1)) == "NVIDIA GeForce RTX 3070, 9 GB"
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_gpu_is_idle_when_its_stream_is_done(monkeypatch: pytest.MonkeyPatch, is_done: bool) -> None:
+    class Stream:
+        def query(self) -> bool:
+            return is_done
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream())
+    assert is_idle(torch.device("cuda", 1)) is is_done
+    assert is_idle(torch.device("cpu"))
