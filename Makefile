@@ -37,8 +37,8 @@ experiments: venv ## compare experiments: parameters that differ, and scores
 test: venv-dev lint ## run the linter, the formatter's check, the type checker and all tests
 	$(BIN)/python -m pytest
 
-test-unit: venv-dev ## run the tests that start no servers, browsers or pipelines; arguments: make test-unit ARGS='-k midi'
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+test-unit: venv-dev ## run the tests that start no other processes; arguments: make test-unit ARGS='-k midi'
+	$(BIN)/python -m pytest tests/unit -m 'not processes' $(ARGS)
 
 lint: venv-dev ## run the linter, the formatter's check and the type checker
 	$(BIN)/ruff check

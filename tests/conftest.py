@@ -3,10 +3,11 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 # Before torch is imported, and for every process that a test starts: all compute on the CPU, on whatever machine.
@@ -18,6 +19,10 @@ for name in [name for name in os.environ if name.startswith(_STRANGERS)]:
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 # The repository may belong to another user, as in a container.
 os.environ |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+
+# Otherwise each of the many processes would compile all of the project's modules, and pytest all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Time limits fail on a busy machine and find no bug.
 settings.register_profile("drum_crnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,12 +36,28 @@ def _same_random_numbers() -> None:
         torch.manual_seed(0)
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the workers of a run share: the first one that needs it makes it, and the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = tmp_path_factory.mktemp(name)
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of a miniature project, made as the stages before training make it; not to be written to."""
-    from miniature import prepare_data
 
-    return prepare_data(tmp_path_factory.mktemp("project"))
+    def make(folder: Path) -> None:
+        from miniature import prepare_data
+
+        prepare_data(folder)
+
+    return made_once(tmp_path_factory, "project", make) / "data"
 
 
 @pytest.fixture
@@ -57,15 +78,18 @@ def as_in_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def first_repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A miniature project in a git repository, after its first `dvc repro`; not to be written to."""
-    from miniature import copy_project
-    from pipeline import ALL_STAGES, run, stages_run
 
-    project = copy_project(tmp_path_factory.mktemp("pipeline") / "project", train={"epochs": 1})
-    run(project, "git", "init", "--quiet")
-    run(project, "git", "add", "--all")
-    run(project, "git", "commit", "--quiet", "--message", "a project")
-    assert set(stages_run(run(project, "dvc", "repro"))) == ALL_STAGES
-    return project
+    def make(folder: Path) -> None:
+        from miniature import copy_project
+        from pipeline import ALL_STAGES, run, stages_run
+
+        project = copy_project(folder / "project", train={"epochs": 1})
+        run(project, "git", "init", "--quiet")
+        run(project, "git", "add", "--all")
+        run(project, "git", "commit", "--quiet", "--message", "a project")
+        assert set(stages_run(run(project, "dvc", "repro"))) == ALL_STAGES
+
+    return made_once(tmp_path_factory, "pipeline", make) / "project"
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,6 @@ def test_an_old_python_can_parse_it_and_names_the_right_version() -> None:
     assert project["requires-python"] == ">={}.{}".format(*bootstrap.OLDEST)
 
 
-@pytest.mark.slow
 def test_an_old_python_gives_way_to_a_newer_one_unless_it_was_named(sandbox: Sandbox) -> None:
     code = (
         'import runpy, sys; sys.version_info, sys.version = (3, 8, 18), "3.8.18 (old)"; del sys.argv[0]; '
@@ -202,7 +201,6 @@ def test_the_obstacle_is_named(sandbox: Sandbox, environment: dict[str, str], me
 # --- installing -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_what_the_lock_says_is_installed_when_it_changes(sandbox: Sandbox) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", sandbox.venv], check=True)
     (sandbox.venv / "theirs").touch()
@@ -230,7 +228,6 @@ def test_what_the_lock_says_is_installed_when_it_changes(sandbox: Sandbox) -> No
     assert "bootstrap: installing" in sandbox.make("venv")
 
 
-@pytest.mark.slow
 def test_uv_installs_where_it_is_and_pip_can_take_over(sandbox: Sandbox) -> None:
     pip = f'exec \'{sys.executable}\' -m pip --python "$python" install "$@"'
     stand_in = f'python=$4; test "$1 $2 $3" = "pip install --python" && shift 4 && {pip}'
@@ -249,7 +246,6 @@ def test_uv_installs_where_it_is_and_pip_can_take_over(sandbox: Sandbox) -> None
     assert sandbox.installed() == {"tiny-1", "needed-2"}
 
 
-@pytest.mark.slow
 def test_an_installation_is_waited_for_and_made_anew_if_it_was_interrupted(sandbox: Sandbox) -> None:
     with (sandbox.root / "gate").open() as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -270,7 +266,6 @@ def test_an_installation_is_waited_for_and_made_anew_if_it_was_interrupted(sandb
     assert sandbox.make("venv") == ""
 
 
-@pytest.mark.slow
 def test_make_repro_runs_dvc_then_shows_scores(sandbox: Sandbox) -> None:
     def expected() -> str:
         return f"dvc repro with {sandbox.venv / 'bin' / 'drum-crnn'}\ndrum-crnn scores\n"
@@ -293,7 +288,6 @@ def test_make_repro_runs_dvc_then_shows_scores(sandbox: Sandbox) -> None:
 # --- DVC and git ----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("later", [Path.mkdir, Path.touch], ids=["alone", "inside another repository"])
 def test_dvc_works_without_git_and_notices_one_that_comes(tmp_path: Path, later: Callable[[Path], None]) -> None:
     archive = tmp_path / "archive"

@@ -7,11 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from first_party import ROOT
 
 
-@pytest.mark.slow
 def test_a_run_leaves_git_clean(tmp_path: Path) -> None:
     project = tmp_path / "project"
     environment = os.environ | {"DVC_SITE_CACHE_DIR": str(tmp_path / "site"), "DVC_NO_ANALYTICS": "1"}

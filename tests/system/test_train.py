@@ -1,7 +1,6 @@
 """The stage `train` in processes of its own: killed, stopped, orphaned, started twice."""
 
 import json
-import logging
 import os
 import random
 import resource
@@ -37,80 +36,52 @@ def whole(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Stag
 LONG: dict[str, Any] = {"epochs": 10, "patience": 10, "loader_workers": 1, "image_every_epochs": 3}
 
 
-def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
-    """First after a step, as only then it is certain that there is something to go on from; then at random moments."""
+def test_killed_and_stopped_again_and_again_it_ends_in_the_same_bytes(
+    tmp_path: Path, prepared_data: Path, whole: StageRuns
+) -> None:
     runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
     end(runs.hold(f"{AT_STEP}#4"), signal.SIGKILL)
-    moments, places = random.Random(), [resumed_at(runs.said())]
-    wall_s = json.loads((whole.outputs.logs / "training.json").read_text())["wall_s"]
-    for _ in range(3):
-        process = runs.start()
-        wait_until(lambda: "resuming at" in runs.said(), process, what=runs.said)
-        time.sleep(moments.uniform(0.0, wall_s / 4))
-        end(process, signal.SIGKILL)
-        places.append(resumed_at(runs.said()))
-        if runs.checkpoint() is None:  # this time it was faster: it removes them last
-            break
-    else:
-        places.append(resumed_at(finish(runs)))
-    logging.getLogger(__name__).warning("killed runs went on at (epoch, step): %s", places)
-    assert places[:2] == [None, (1, 3)]
-    assert None not in places[1:]
-    same_results(whole.folder, runs.folder)
-    assert not list(runs.outputs.resume.glob("*/*"))
+    assert resumed_at(runs.said()) is None
 
+    # In the second validation of a run; the last checkpoint is the one after the last step of the epoch.
+    end(runs.hold("drum_crnn.training.loop:validate#2"), signal.SIGKILL)
+    assert resumed_at(runs.said()) == (1, 3)
 
-def test_killed_while_it_writes_a_checkpoint(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
-    runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
+    # While it writes a checkpoint: the one before is whole.
     end(runs.hold("os:fsync#4"), signal.SIGKILL)
+    assert resumed_at(runs.said()) == (2, STEPS_PER_EPOCH)
     assert len(list(runs.outputs.resume.glob(f"*/{PARTIAL}*.pt"))) == 1
     checkpoint = runs.checkpoint()
     assert checkpoint is not None
     torch.load(checkpoint, weights_only=True)
-    assert resumed_at(finish(runs)) is not None
-    same_results(whole.folder, runs.folder)
 
-
-def test_killed_in_validation(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
-    """The last checkpoint is the one after the last step of an epoch."""
-    runs = StageRuns(prepared_data, tmp_path / "killed", **LONG)
-    end(runs.hold("drum_crnn.training.loop:validate#2"), signal.SIGKILL)
-    assert resumed_at(finish(runs)) == (2, STEPS_PER_EPOCH)
-    same_results(whole.folder, runs.folder)
-
-
-def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, prepared_data: Path, whole: StageRuns) -> None:
-    """All processes are asked, the one that loads data included, as a batch system does it."""
-    runs = StageRuns(prepared_data, tmp_path / "stopped", **LONG)
+    # Asked to stop: all processes, the one that loads data included, as a batch system does it.
     process = runs.hold(f"{AT_STEP}#4")
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(AT_MOST_S) == 75
     assert "stopped by SIGTERM at epoch" in runs.said()
     assert "and saved; run the same command again to resume" in runs.said()
     assert "Traceback" not in runs.said()
-    place = resumed_at(finish(runs))
+    said = runs.said()
+
+    # At a random moment.
+    process = runs.start()
+    wait_until(lambda: resumed_at(runs.said()) is not None, process, what=runs.said)
+    place = resumed_at(runs.said())
     assert place is not None
-    assert f"epoch {place[0]}, after its step {place[1]}, and saved" in runs.said()
+    assert f"at epoch {place[0]}, after its step {place[1]}, and saved" in said
+    wall_s = json.loads((whole.outputs.logs / "training.json").read_text())["wall_s"]
+    time.sleep(random.Random().uniform(0.0, wall_s / 4))
+    end(process, signal.SIGKILL)
+
+    if runs.checkpoint() is not None:  # otherwise it was faster: it removes them last
+        assert resumed_at(finish(runs)) is not None
     same_results(whole.folder, runs.folder)
+    assert not list(runs.outputs.resume.glob("*/*"))
 
 
-def test_checkpoints_of_other_params_are_left_alone(tmp_path: Path, prepared_data: Path) -> None:
-    runs = StageRuns(prepared_data, tmp_path, epochs=3)
-    end(runs.hold(f"{AT_STEP}#4"), signal.SIGKILL)
-    (old,) = runs.outputs.resume.glob("*/checkpoint.pt")
-    content = old.read_bytes()
-    runs.set(epochs=2)
-    said = finish(runs)
-    assert "resuming" not in said
-    assert "left alone" in said
-    assert old.read_bytes() == content
-    # Back at the params that it belongs to, it is used.
-    runs.set(epochs=3)
-    assert resumed_at(finish(runs)) is not None
-
-
-def test_no_room_for_a_checkpoint(tmp_path: Path, prepared_data: Path) -> None:
-    runs = StageRuns(prepared_data, tmp_path, epochs=2, model={"projection": 96, "gru_units": 96})
+def test_a_checkpoint_outlives_a_full_disk_and_trainings_of_other_params(tmp_path: Path, prepared_data: Path) -> None:
+    runs = StageRuns(prepared_data, tmp_path, epochs=3, model={"projection": 96, "gru_units": 96})
     end(runs.hold(f"{AT_STEP}#4"), signal.SIGKILL)
     (checkpoint,) = runs.outputs.resume.glob("*/checkpoint.pt")
     content = checkpoint.read_bytes()
@@ -123,7 +94,15 @@ def test_no_room_for_a_checkpoint(tmp_path: Path, prepared_data: Path) -> None:
     assert "checkpoint.pt: cannot be written: File too large; make room, and run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     assert checkpoint.read_bytes() == content
-    assert resumed_at(finish(runs)) is not None
+
+    runs.set(epochs=1)
+    said = finish(runs)
+    assert "resuming" not in said
+    assert "left alone" in said
+    assert checkpoint.read_bytes() == content
+    # Back at the params that it belongs to, it is used.
+    runs.set(epochs=3)
+    assert resumed_at(finish(runs)) == (1, 3)
 
 
 def test_a_training_waits_for_another_one_in_its_folder(tmp_path: Path, prepared_data: Path) -> None:

@@ -136,6 +136,7 @@ def test_what_needs_no_torch_does_without_it() -> None:
             assert not {"torch", "torchaudio"} & foreign_imports(imported), f"{path} gets torch from {imported}"
 
 
+@pytest.mark.processes
 def test_importing_what_needs_no_torch_does_not_load_it() -> None:
     """Nor does a package of others bring it in."""
     names = [".".join(path.with_suffix("").parts) for path in without_torch()]

@@ -236,6 +236,7 @@ def test_a_bad_recording_leaves_an_older_transcription_as_it_was(model: Path, tm
     assert midi.read_bytes() == b"precious"
 
 
+@pytest.mark.processes
 def test_real_process_ends_with_one_sentence(tmp_path: Path) -> None:
     recording = bad_recording(tmp_path, "text")
     model = exported(tmp_path / "model.safetensors")

@@ -38,6 +38,7 @@ class Recordings(Dataset[NDArray[np.float16]]):
         return self.store.read(list(AUDIO)[place])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("method", "n_workers"), [("fork", 2), ("spawn", 1)])
 def test_workers_read_what_the_parent_reads(store: FeatureStore, method: str, n_workers: int) -> None:
     for name in AUDIO:

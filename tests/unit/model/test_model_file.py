@@ -68,6 +68,7 @@ def test_training_file_holds_no_thresholds(weights: Path) -> None:
     assert ModelFile.load(weights).peak_picking is None
 
 
+@pytest.mark.processes
 def test_same_content_has_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     command = "import sys; from pathlib import Path; from builders import exported; exported(Path(sys.argv[1]))"
     here, there = exported(tmp_path / "here.safetensors"), tmp_path / "there.safetensors"

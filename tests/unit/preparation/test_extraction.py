@@ -56,6 +56,7 @@ def test_frames_of_every_recording_are_stored_as_half_floats(root: Path, catalog
         np.testing.assert_array_equal(store.read(name), log_mel(audio_of(name)).astype(np.float16))
 
 
+@pytest.mark.processes
 def test_bytes_do_not_depend_on_workers_nor_on_the_order_of_the_catalog(
     root: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def test_audio_that_is_not_finite_is_named(root: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "features").iterdir()) == []
 
 
+@pytest.mark.processes
 def test_error_in_a_worker_reaches_the_user(root: Path, catalog: Catalog, tmp_path: Path) -> None:
     (root / "e.wav").unlink()
     with pytest.raises(DrumCrnnError, match=r"e\.wav: there is no such file"):

@@ -110,6 +110,7 @@ def varied_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------------- the corpus
 
 
+@pytest.mark.processes
 def test_the_bytes_do_not_depend_on_the_workers(tmp_path: Path, varied_corpus: Path) -> None:
     two = render(tmp_path, n_workers=2, sessions=VARIED)
     assert len(contents(varied_corpus)) > 60

@@ -43,6 +43,7 @@ except DrumCrnnError as error:
 """
 
 
+@pytest.mark.processes
 def test_no_room_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"weights": torch.zeros(1000)})
