@@ -111,7 +111,6 @@ if __name__ == "__main__":
         (1, "ours", "at a step"),
         (0, "other", "at a step"),
         (1, "ours", "before they meet"),
-        (0, "ours", "before they meet"),
     ],
 )
 def test_the_cause_is_told_and_nothing_hangs(
@@ -188,11 +187,3 @@ def test_measured_shares_are_kept_when_it_goes_on(tmp_path: Path, prepared_data:
     # The times that were measured are part of it, and would not be the same a second time.
     assert " ms; rank 1 " in said[0]
     assert said[0] in again
-
-
-def test_a_mistake_of_the_user_is_a_sentence_with_two_ranks_as_well(tmp_path: Path, prepared_data: Path) -> None:
-    runs = StageRuns(prepared_data, tmp_path / "mistake", processes=2, rank_shares=[1, 2, 3])
-    done = runs.run()
-    assert done.returncode == 1
-    assert "stopped the training: train.rank_shares has 3 shares, but there are 2 ranks" in done.stderr
-    assert "Traceback" not in done.stderr
