@@ -19,7 +19,7 @@ from drum_crnn.foundation.params import Effect, StrictModel
 from drum_crnn.studio.equaliser import equalised, pedalboard
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Sound
 
-__all__ = ["ProductionVariation", "add_surroundings", "produce"]
+__all__ = ["ProductionVariation", "active_level", "add_surroundings", "produce"]
 
 
 class ProductionVariation(StrictModel):
@@ -67,7 +67,7 @@ def add_surroundings(
     """
     amounts = [effect.draw(rng) for effect in (params.percussion, params.leakage, params.noise)]
     streams = [np.random.default_rng(seed) for seed in rng.integers(1 << 63, size=3)]
-    peak, level = float(np.abs(mix).max(initial=0.0)), _active_level(mix)
+    peak, level = float(np.abs(mix).max(initial=0.0)), active_level(mix)
     if peak == 0.0:
         return mix
     result = mix.copy()
@@ -121,7 +121,7 @@ def _to_full_scale(audio: FloatArray) -> FloatArray:
     return audio / np.float32(peak) if peak > 0 else audio
 
 
-def _active_level(audio: FloatArray) -> float:
+def active_level(audio: FloatArray) -> float:
     """Root mean square of the louder half of 50 ms blocks, so that pauses do not count."""
     block = SAMPLE_RATE // 20
     n_blocks = audio.size // block

@@ -2,7 +2,8 @@
 
 A corpus is recorded in *sessions*. A session records the performances of some splits on the kits of one group, each
 performance once or several times (*takes*). It may cut performances into segments, and may apply a *variation*: other
-notes, a kit assembled from several, a room, a mixing desk (`playing`, `variation`, `production`).
+notes, a kit assembled from several, a band, a room, a mixing desk (`playing`, `variation`, `accompaniment`,
+`production`).
 
 Kits come in three groups. `kits`, the group heard, may play any performance. `validation_kits` play only for the
 validation split, and `unheard_kits` only for the test split. A group loses every sample that an earlier group has as
@@ -29,6 +30,7 @@ import numpy as np
 import soundfile
 from pydantic import Field, model_validator
 
+from drum_crnn.band.grid import beats_per_bar
 from drum_crnn.data.audibility import write_audibility
 from drum_crnn.data.corpus import CONDITION_COLUMN, EGMD_COLUMNS
 from drum_crnn.foundation.atomic import replace_directory
@@ -39,6 +41,7 @@ from drum_crnn.foundation.tables import write_records, write_table
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.midi import SAMPLE_EXACT_TICKS, Note, write_midi
 from drum_crnn.studio import sampler
+from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, draw_accompaniment
 from drum_crnn.studio.groove_params import GrooveParams
 from drum_crnn.studio.grooves import generate_performances
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Sound, kit_table_rows, without_notes, without_samples
@@ -116,6 +119,7 @@ class Variation(StrictModel):
 
     playing: PlayingVariation | None
     kit: KitVariation | None
+    band: BandVariation | None
     production: ProductionVariation | None
 
 
@@ -155,7 +159,7 @@ class RenderParams(ParamsSection):
         return self
 
 
-_NO_VARIATION = Variation(playing=None, kit=None, production=None)
+_NO_VARIATION = Variation(playing=None, kit=None, band=None, production=None)
 
 
 def load_variations(path: Path = VARIATIONS_FILE) -> dict[str, Variation]:
@@ -320,6 +324,9 @@ def render_corpus(
                 f"render.sessions: '{session.name}' records {' and '.join(session.splits)} performances, but there are "
                 f"none (render.performances is {params.performances}); remove it, and the kits that only it plays"
             )
+    for name in {session.variation for session in params.sessions} - {None}:
+        if (band := variations[str(name)].band) is not None and band.enabled:
+            check_band(band)
     groups = open_groups(params)
     setup = _Setup(groups, params, variations)
     with replace_directory(target) as directory:
@@ -412,6 +419,11 @@ def _render_job(job: _Job, setup: _Setup) -> _Rendered:
     if variation.playing is not None:
         notes, tempo = vary_playing(rng, notes, variation.playing)
         bpm *= tempo
+    band = None
+    if variation.band is not None:
+        notes, band = draw_accompaniment(
+            rng, notes, variation.band, bpm=bpm, n_beats=beats_per_bar(performance.time_signature)
+        )
     manner = None
     if variation.kit is not None:
         others, seconds = ([group.draw(rng, piece) for piece in PIECES] for _ in range(2))
@@ -420,6 +432,8 @@ def _render_job(job: _Job, setup: _Setup) -> _Rendered:
     if not mix.played:
         return _Rendered(kit.name, 0.0, bpm)
     audio = mix.audio
+    if variation.band is not None and band is not None:
+        audio = add_band(audio, mix.played, variation.band, band)
     if variation.production is not None:
         audio = add_surroundings(rng, audio, group.percussion, variation.production, bpm=bpm)
     audibility_db = measure_audibility(audio, mix.onsets, mix.heads)

@@ -9,7 +9,7 @@ from drum_crnn.studio.kits import Kit
 from drum_crnn.studio.one_shots import open_one_shots
 from drum_crnn.studio.soundfont import open_soundfont
 
-__all__ = ["open_kits"]
+__all__ = ["font_path", "open_kits"]
 
 
 def open_kits(reference: str) -> list[Kit]:
@@ -56,6 +56,20 @@ def open_kits(reference: str) -> list[Kit]:
     raise DrumCrnnError(
         f"kit '{reference}': unknown scheme '{scheme}'; known: pretty_midi, soundfont, hydrogen, one_shots"
     )
+
+
+def font_path(reference: str) -> Path:
+    """The file of a SoundFont, by a reference as of `open_kits`, without a part.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the reference names no SoundFont.
+    """
+    scheme, _, where = reference.partition(":")
+    if not where or "#" in where or scheme not in ("pretty_midi", "soundfont"):
+        raise DrumCrnnError(f"font '{reference}': write pretty_midi:NAME or soundfont:FILE.sf2")
+    return _inside_pretty_midi(where) if scheme == "pretty_midi" else _path_of(where, reference)
 
 
 def _path_of(where: str, reference: str) -> Path:

@@ -27,7 +27,7 @@ from drum_crnn.studio.rendering import VARIATIONS_FILE, load_variations
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("foundation",),
     ("music",),
-    ("data", "model"),
+    ("data", "model", "band"),
     ("studio", "preparation", "scoring", "transcribe"),
     ("training", "workbench"),
     ("cli", "stages", "benchmarks"),
@@ -65,7 +65,7 @@ def real(paths: Iterable[Path]) -> set[Path]:
 
 
 def without_torch() -> list[Path]:
-    below = {"foundation", "music", "data", "studio", "preparation", "workbench"}
+    below = {"foundation", "music", "data", "band", "studio", "preparation", "workbench"}
     return [path for path in MODULES if room_of(path) in below or path.relative_to(PACKAGE).as_posix() in WITHOUT_TORCH]
 
 
@@ -98,7 +98,7 @@ def test_the_studio_stands_apart() -> None:
         if room_of(path) != "studio":
             assert "studio" not in others, path
         else:
-            assert others <= {"foundation", "music", "data"}, path
+            assert others <= {"foundation", "music", "data", "band"}, path
 
 
 def test_training_knows_no_more_of_scoring_than_it_needs() -> None:

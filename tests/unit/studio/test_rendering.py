@@ -14,14 +14,16 @@ from corpus_builder import GROOVE_HEADER, write_table
 from first_party import ROOT
 from kit_builder import effects_of, hit, tone_kit, varied
 from miniature import write_params
-from yaml_files import write_yaml
+from yaml_files import read_yaml, write_yaml
 
+from drum_crnn.band.synthesizer import has_fluidsynth
 from drum_crnn.data.audibility import audibility_path, read_audibility
 from drum_crnn.data.corpus import EGMD_COLUMNS, Corpus, Recording
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANE_OF_NOTE
 from drum_crnn.music.midi import Note, read_midi, write_midi
 from drum_crnn.preparation.checking import validate
+from drum_crnn.studio.accompaniment import BandVariation
 from drum_crnn.studio.kits import Kit
 from drum_crnn.studio.performances import read_performances, select_hours
 from drum_crnn.studio.playing import PlayingVariation
@@ -214,7 +216,7 @@ def test_takes_differ_and_are_played_on_different_kits(tmp_path: Path) -> None:
 def only(folder: Path, part: str, effects: Any) -> Path:
     """A file of one variation, "one", which varies a single part."""
     values = effects.model_dump(mode="json")
-    write_yaml(folder / "one.yaml", {"one": {"playing": None, "kit": None, "production": None} | {part: values}})
+    write_yaml(folder / "one.yaml", {"one": NOTHING | {part: values}})
     return folder / "one.yaml"
 
 
@@ -295,6 +297,34 @@ def test_surroundings_lower_audibility_and_the_desk_does_not(tmp_path: Path) -> 
     clean = audibility("clean")
     assert np.array_equal(audibility("desk", room=-4.0, eq=9.0, compressor=20.0, saturation=12.0), clean)
     assert (audibility("noise", noise=-20.0) < clean - 3).all()
+
+
+@pytest.mark.skipif(not has_fluidsynth(), reason="FluidSynth is not installed")
+def test_a_band_hides_strokes_and_moves_none(tmp_path: Path) -> None:
+    performances = songs(tmp_path, one=LONG)
+    off = {"enabled": False, "probability": 0.0, "range": [0.0, 0.0]}
+    changes = {
+        "level": {"enabled": True, "probability": 1.0, "range": [12.0, 12.0]},
+        "intro": off,
+        "rest": off,
+        "eq": off,
+    }
+    found = {}
+    for name, enabled in (("alone", False), ("song", True)):
+        values = read_yaml(ROOT / "variations.yaml")["songs"]["band"] | changes | {"enabled": enabled}
+        rendered = render(
+            tmp_path / name,
+            kits=[TIMGM("Standard")],
+            performances=performances,
+            sessions=[session(variation="one")],
+            variations=only(tmp_path, "band", BandVariation.check(values, source="test")),
+        )
+        (recording,) = recordings(rendered)
+        notes = notes_of(rendered, recording)
+        found[name] = notes, np.array(read_audibility(rendered / recording.midi_path, notes))
+    assert found["song"][0] == found["alone"][0]
+    assert (found["song"][1] <= found["alone"][1] + 0.5).all()
+    assert np.median(found["alone"][1] - found["song"][1]) > 2.0
 
 
 # ------------------------------------------------------------------------------------------------------- segments
@@ -412,7 +442,8 @@ def test_an_invalid_session_is_explained(changes: dict[str, Any], message: str) 
 def test_a_session_with_an_unknown_variation(tmp_path: Path) -> None:
     sessions = [session(variation="studdio")]
     with pytest.raises(
-        DrumCrnnError, match=r"render\.sessions: 'main' needs the unknown variation 'studdio'; known: studio, stress$"
+        DrumCrnnError,
+        match=r"render\.sessions: 'main' needs the unknown variation 'studdio'; known: studio, stress, songs$",
     ):
         render(tmp_path, sessions=sessions)
     with pytest.raises(DrumCrnnError, match=r"unknown variation 'studdio'; known: none$"):
@@ -422,7 +453,7 @@ def test_a_session_with_an_unknown_variation(tmp_path: Path) -> None:
     assert not (tmp_path / "rendered").exists()
 
 
-NOTHING = {"playing": None, "kit": None, "production": None}
+NOTHING = {"playing": None, "kit": None, "band": None, "production": None}
 
 
 @pytest.mark.parametrize(
@@ -454,9 +485,15 @@ def test_a_wrong_value_of_a_variation_is_named_and_explained(
 @pytest.mark.parametrize(
     ("variations", "message"),
     [
-        ({"one": {"playing": None}}, r"own\.yaml: one\.kit: is missing\n.*own\.yaml: one\.production: is missing"),
-        ({"one": {**NOTHING, "room": None}}, r"own\.yaml: one\.room: unknown key; known: playing, kit, production"),
-        ({"one": 3}, r"own\.yaml: one: should be a group of the keys playing, kit, production"),
+        (
+            {"one": {"playing": None}},
+            r"own\.yaml: one\.kit: is missing\n.*own\.yaml: one\.band: is missing\n.*own\.yaml: one\.production: is missing",
+        ),
+        (
+            {"one": {**NOTHING, "room": None}},
+            r"own\.yaml: one\.room: unknown key; known: playing, kit, band, production",
+        ),
+        ({"one": 3}, r"own\.yaml: one: should be a group of the keys playing, kit, band, production"),
         ({"plain": NOTHING}, r"own\.yaml: 'plain' means recordings without a variation; choose another name"),
         ({"Big Room": NOTHING}, r"own\.yaml: 'Big Room': use small letters, digits and _"),
         ({1: NOTHING}, r"own\.yaml: '1': use small letters, digits and _"),
@@ -470,7 +507,7 @@ def test_a_file_of_variations_is_checked(tmp_path: Path, variations: Any, messag
 
 
 def test_there_may_be_any_number_of_variations(tmp_path: Path) -> None:
-    assert list(load_variations(ROOT / "variations.yaml")) == ["studio", "stress"]
+    assert list(load_variations(ROOT / "variations.yaml")) == ["studio", "stress", "songs"]
     write_yaml(tmp_path / "own.yaml", {"one": NOTHING, "other_2": NOTHING})
     assert list(load_variations(tmp_path / "own.yaml")) == ["one", "other_2"]
     write_yaml(tmp_path / "own.yaml", {})

@@ -1,0 +1,245 @@
+"""A band under the drums: who plays, how loud, and how it is mixed.
+
+The band is composed to the performance (`drum_crnn.band`): it keeps its tempo and bars, and its bass often sits on the
+kick. It is added to the drums before audibility is measured, so that strokes which it hides do not count. Afterwards,
+both go through the same mixing desk (`production`).
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import scipy.signal
+from pydantic import Field, model_validator
+
+from drum_crnn.band.arrangement import Section, arrange
+from drum_crnn.band.grid import Grid, strokes
+from drum_crnn.band.players import PLAYERS, play
+from drum_crnn.band.synthesizer import Synthesizer
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.params import Effect, StrictModel
+from drum_crnn.music.lanes import LANES
+from drum_crnn.music.midi import Note
+from drum_crnn.studio.equaliser import equalised
+from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray
+from drum_crnn.studio.production import active_level
+from drum_crnn.studio.sources import font_path
+
+__all__ = ["Accompaniment", "BandVariation", "add_band", "check_band", "draw_accompaniment"]
+
+_DUCK_S = 0.12  # the band is back at its level after about three times this
+
+
+class BandVariation(StrictModel):
+    """Part `band` of a variation: other instruments.
+
+    `probability` is the share of recordings that have a band at all; those of the effects apply to these. An effect
+    that is named like a player says how often the player is in the band, and how loud. The comments of
+    `variations.yaml` name the amounts and their units, and docs/studio.md explains the effects.
+    """
+
+    enabled: bool
+    probability: float = Field(ge=0, le=1)
+    fonts: tuple[str, ...] = Field(min_length=1)
+    progressions: Literal["heard", "held_out"]
+    level: Effect
+    bass: Effect
+    guitar: Effect
+    distorted_guitar: Effect
+    keys: Effect
+    strings: Effect
+    pad: Effect
+    choir: Effect
+    brass: Effect
+    lead: Effect
+    pluck: Effect
+    alone: Effect
+    intro: Effect
+    rest: Effect
+    eq: Effect
+    drive: Effect
+    duck: Effect
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("alone", "rest"):
+            if not 0 <= getattr(self, name).range[0] <= getattr(self, name).range[1] <= 1:
+                raise ValueError(f"{name}.range is a share: it must lie within [0, 1]")
+        for name, most in (("intro", 16), ("eq", 24), ("drive", 60), ("duck", 60)):
+            if not 0 <= getattr(self, name).range[0] <= getattr(self, name).range[1] <= most:
+                raise ValueError(f"{name}.range must lie within [0, {most}]")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Accompaniment:
+    """What the band of one recording will play.
+
+    Attributes
+    ----------
+    grid : Grid
+    sections : list of Section
+    gains_db : dict of str to float
+        Who is in the band, and how loud.
+    level_db : float
+        Of the band against the drums.
+    drive_db, duck_db, eq_db : float
+        0 for none.
+    seed : int
+    """
+
+    grid: Grid
+    sections: list[Section]
+    gains_db: dict[str, float]
+    level_db: float
+    drive_db: float
+    duck_db: float
+    eq_db: float
+    seed: int
+
+
+def draw_accompaniment(
+    rng: np.random.Generator,
+    notes: Sequence[Note],
+    params: BandVariation,
+    *,
+    bpm: float,
+    n_beats: int,
+) -> tuple[list[Note], Accompaniment | None]:
+    """Draw a band for a performance.
+
+    Parameters
+    ----------
+    bpm, n_beats
+        Tempo of the performance, and beats in a bar.
+
+    Returns
+    -------
+    list of Note
+        The performance, later by the bars in which the band plays alone, and without the notes of the sections in
+        which the drums rest.
+    Accompaniment or None
+        None if this recording has no band. Both cases draw equally many numbers from `rng`.
+    """
+    acts = rng.random() < params.probability and params.enabled
+    of_players = {player: getattr(params, player).draw(rng) for player in PLAYERS}
+    level, alone, intro, rest, eq, drive, duck = (
+        effect.draw(rng)
+        for effect in (params.level, params.alone, params.intro, params.rest, params.eq, params.drive, params.duck)
+    )
+    seed = int(rng.integers(1 << 63))
+    gains_db = {player: gain for player, gain in of_players.items() if gain is not None}
+    if not acts or level is None or not gains_db or not notes:
+        return list(notes), None
+    stream = np.random.default_rng([seed, 0])
+    grid = Grid.of(notes, bpm=bpm, n_beats=n_beats, end_s=notes[-1].time_s + 60.0 / bpm)
+    lead_s = round(intro or 0.0) * n_beats * grid.beat_s
+    notes = [replace(note, time_s=note.time_s + lead_s) for note in notes]
+    grid = replace(grid, end_s=grid.end_s + lead_s)  # bars begin where they did, since the shift is one of whole bars
+    sections = arrange(stream, grid, sorted(gains_db), alone=alone or 0.0, held_out=params.progressions == "held_out")
+    notes = _rested(stream, notes, grid, sections, rest or 0.0)
+    return notes, Accompaniment(grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, seed)
+
+
+def _rested(
+    rng: np.random.Generator, notes: Sequence[Note], grid: Grid, sections: Sequence[Section], share: float
+) -> list[Note]:
+    """The notes without those of some sections in which others play; the first one with drums stays."""
+    left = list(notes)
+    for section in sections:
+        rests = rng.random() < share
+        start_s = grid.time_s(section.first_bar, 0)
+        end_s = grid.time_s(section.first_bar + section.n_bars, 0)
+        remaining = [note for note in left if not start_s <= note.time_s < end_s]
+        if rests and section.players and len(remaining) > len(notes) / 2:
+            left = remaining
+    return left
+
+
+def check_band(params: BandVariation) -> None:
+    """Look whether a band could play.
+
+    Raises
+    ------
+    DrumCrnnError
+        If FluidSynth is not installed, or a SoundFont is missing or lacks an instrument.
+    """
+    programs = {program for player in PLAYERS.values() for program in player.programs}
+    for reference in params.fonts:
+        font = font_path(reference)
+        with Synthesizer(font, sample_rate=SAMPLE_RATE) as synthesizer:
+            if missing := sorted(program for program in programs if not synthesizer.has_program(program)):
+                raise DrumCrnnError(
+                    f"{font}: lacks program {missing[0]} of General MIDI, so a band cannot use it; see `fonts` in "
+                    "variations.yaml"
+                )
+
+
+def add_band(
+    drums: FloatArray, notes: Sequence[Note], params: BandVariation, accompaniment: Accompaniment
+) -> FloatArray:
+    """The drums with their band, shape (n_samples,).
+
+    Parameters
+    ----------
+    drums : float32 array, shape (n_samples,)
+    notes : sequence of Note
+        What the drums play.
+    params : BandVariation
+        Its SoundFonts are used: each player has a random one.
+
+    Raises
+    ------
+    DrumCrnnError
+        If FluidSynth is not installed, or cannot read a SoundFont.
+    """
+    of, fonts = accompaniment, [font_path(reference) for reference in params.fonts]
+    band = np.zeros(drums.size, np.float32)
+    for number, (player, gain_db) in enumerate(sorted(of.gains_db.items())):
+        rng = np.random.default_rng([of.seed, 1, number])
+        part = play(rng, player, of.grid, of.sections, notes)
+        font = fonts[int(rng.integers(len(fonts)))]
+        if not part.tones:
+            continue
+        audio = _mono(rng, _synthesizer(font).play(part, n_samples=drums.size))
+        if player == "distorted_guitar" and of.drive_db:
+            audio = np.tanh(audio / np.float32(max(active_level(audio), 1e-9)) * np.float32(10 ** (of.drive_db / 20)))
+        if of.eq_db:
+            audio = equalised(rng, audio, of.eq_db)
+        band += _levelled(audio, gain_db)
+    if of.duck_db:
+        band *= _ducking(strokes(notes, LANES.index("kick")), drums.size, of.duck_db)
+    level = active_level(drums) * 10 ** (of.level_db / 20)
+    return drums + _levelled(band, 0.0) * np.float32(level)
+
+
+@functools.cache
+def _synthesizer(font: Path) -> Synthesizer:
+    return Synthesizer(font, sample_rate=SAMPLE_RATE)
+
+
+def _mono(rng: np.random.Generator, stereo: FloatArray) -> FloatArray:
+    """One channel, from a random place between left and right."""
+    left = rng.uniform(0.0, 1.0)
+    mono: FloatArray = stereo[0] * np.float32(left) + stereo[1] * np.float32(1.0 - left)
+    return mono
+
+
+def _levelled(audio: FloatArray, level_db: float) -> FloatArray:
+    """The audio at a level, where it sounds; silence stays silent."""
+    level = active_level(audio[np.abs(audio) > 1e-5])
+    return audio * np.float32(10 ** (level_db / 20) / level) if level > 0 else audio
+
+
+def _ducking(kicks: Sequence[Note], n_samples: int, amount_db: float) -> FloatArray:
+    """The gain of a compressor that the kick steers: down by `amount_db` at a full stroke, then back."""
+    strength = np.zeros(n_samples)
+    for kick in kicks:
+        if (start := round(kick.time_s * SAMPLE_RATE)) < n_samples:
+            strength[start] = kick.velocity / 127
+    decay = np.exp(-1.0 / (_DUCK_S * SAMPLE_RATE))
+    envelope = np.minimum(scipy.signal.lfilter([1.0], [1.0, -decay], strength), 1.0)
+    return np.asarray(10 ** (-amount_db * envelope / 20), dtype=np.float32)

@@ -1,0 +1,120 @@
+"""The band under the drums: its level, and what it does to the performance."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from first_party import ROOT
+
+from drum_crnn.band.grid import Grid
+from drum_crnn.band.players import PLAYERS
+from drum_crnn.band.synthesizer import has_fluidsynth
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.midi import Note
+from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, draw_accompaniment
+from drum_crnn.studio.kits import SAMPLE_RATE
+from drum_crnn.studio.production import active_level
+from drum_crnn.studio.rendering import load_variations
+
+needs_fluidsynth = pytest.mark.skipif(not has_fluidsynth(), reason="FluidSynth is not installed")
+NOTES = [Note(0.2 + 0.25 * n, 36 if n % 8 == 0 else 38 if n % 8 == 4 else 42, 90) for n in range(128)]
+OFF, ON = {"enabled": False, "probability": 0.0, "range": [0.0, 0.0]}, {"enabled": True, "probability": 1.0}
+
+
+def band(**changes: Any) -> BandVariation:
+    """The project's own, with a bass and nothing else but `changes`."""
+    known = load_variations(ROOT / "variations.yaml")["songs"].band
+    assert known is not None
+    values = known.model_dump() | dict.fromkeys((*PLAYERS, "alone", "intro", "rest", "eq", "drive", "duck"), OFF)
+    values |= {"level": {**ON, "range": [0.0, 0.0]}, "bass": {**ON, "range": [0.0, 0.0]}} | changes
+    return BandVariation.check(values, source="test")
+
+
+def drawn(params: BandVariation, seed: int = 0, notes: list[Note] = NOTES) -> Any:
+    return draw_accompaniment(np.random.default_rng(seed), notes, params, bpm=120.0, n_beats=4)
+
+
+def test_without_a_band_the_notes_are_as_they_were() -> None:
+    for params in (band(enabled=False), band(probability=0.0), band(bass=OFF)):
+        notes, accompaniment = drawn(params)
+        assert (notes, accompaniment) == (NOTES, None)
+    assert drawn(band(), notes=[]) == ([], None)
+
+
+def test_a_band_or_none_draws_the_same_numbers() -> None:
+    left = []
+    for params in (band(), band(enabled=False), band(intro={**ON, "range": [2.0, 2.0]})):
+        rng = np.random.default_rng(5)
+        draw_accompaniment(rng, NOTES, params, bpm=120.0, n_beats=4)
+        left.append(rng.random())
+    assert len(set(left)) == 1
+
+
+def test_an_intro_lasts_whole_bars() -> None:
+    notes, accompaniment = drawn(band(intro={**ON, "range": [3.0, 3.0]}))
+    assert [note.time_s for note in notes] == pytest.approx([note.time_s + 6.0 for note in NOTES])
+    before = Grid.of(NOTES, bpm=120.0, n_beats=4, end_s=1.0)
+    bars = (accompaniment.grid.origin_s - before.origin_s) / 2.0
+    assert bars == pytest.approx(round(bars))
+
+
+def test_drums_rest_in_whole_sections_and_not_in_most() -> None:
+    n_left = []
+    for seed in range(20):
+        notes, accompaniment = drawn(band(rest={**ON, "range": [1.0, 1.0]}), seed)
+        n_left.append(len(notes))
+        assert set(notes) <= set(NOTES)
+        for section in accompaniment.sections:
+            start_s, end_s = (accompaniment.grid.time_s(section.first_bar + n, 0) for n in (0, section.n_bars))
+            inside = [note for note in NOTES if start_s <= note.time_s < end_s]
+            assert not inside or set(inside) <= set(notes) or not set(inside) & set(notes)
+    assert min(n_left) > len(NOTES) / 2
+    assert max(n_left) < len(NOTES)
+
+
+@needs_fluidsynth
+@pytest.mark.parametrize("level_db", [-9.0, 0.0, 12.0])
+@pytest.mark.parametrize("effects", [{}, {"eq": {**ON, "range": [6.0, 6.0]}, "duck": {**ON, "range": [6.0, 6.0]}}])
+def test_the_band_has_its_level(level_db: float, effects: dict[str, Any]) -> None:
+    everyone: dict[str, Any] = {player: {**ON, "range": [-3.0, 3.0]} for player in PLAYERS}
+    params = band(level={**ON, "range": [level_db, level_db]}, **everyone, **effects)
+    notes, accompaniment = drawn(params)
+    drums = np.random.default_rng(0).normal(0.0, 0.1, 30 * SAMPLE_RATE).astype(np.float32)
+    mixed = add_band(drums, notes, params, accompaniment)
+    assert mixed.shape == drums.shape
+    assert mixed.dtype == np.float32
+    level = 20 * np.log10(active_level(mixed - drums) / active_level(drums))
+    assert level == pytest.approx(level_db, abs=1.5)
+    np.testing.assert_array_equal(mixed, add_band(drums, notes, params, accompaniment))
+
+
+@needs_fluidsynth
+def test_a_kick_ducks_the_band() -> None:
+    params = band(duck={**ON, "range": [20.0, 20.0]}, bass=OFF, pad={**ON, "range": [0.0, 0.0]})
+    notes, accompaniment = drawn(params)
+    steady = np.full(round(NOTES[-1].time_s * SAMPLE_RATE), 0.1, np.float32)
+    only_band = add_band(steady, notes, params, accompaniment) - steady
+    ratios = []
+    for kick in (note for note in notes if note.note == 36 and 4.0 < note.time_s < 28.0):
+        start = round(kick.time_s * SAMPLE_RATE)
+        just_after, later = (only_band[start + round(at * SAMPLE_RATE) :][:2000] for at in (0.01, 0.8))
+        ratios.append(np.square(just_after).mean() / max(np.square(later).mean(), 1e-12))
+    assert np.median(ratios) < 0.3
+
+
+@needs_fluidsynth
+def test_a_font_that_is_missing_is_told() -> None:
+    with pytest.raises(DrumCrnnError, match="the package holds no such SoundFont"):
+        check_band(band(fonts=["pretty_midi:Nothing"]))
+    with pytest.raises(DrumCrnnError, match=r"font 'hydrogen:kit': write pretty_midi:NAME or soundfont:FILE\.sf2"):
+        check_band(band(fonts=["hydrogen:kit"]))
+    check_band(band())
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [("alone", "alone.range is a share"), ("intro", "intro.range must lie within"), ("duck", "duck.range must lie")],
+)
+def test_amounts_out_of_range_are_told(part: str, words: str) -> None:
+    with pytest.raises(DrumCrnnError, match=words):
+        band(**{part: {**ON, "range": [-1.0, 0.5]}})
