@@ -487,7 +487,7 @@ def test_a_wrong_value_of_a_variation_is_named_and_explained(
     [
         (
             {"one": {"playing": None}},
-            r"own\.yaml: one\.kit: is missing\n.*own\.yaml: one\.band: is missing\n.*own\.yaml: one\.production: is missing",
+            r"own\.yaml: one\.kit: is missing\n.*one\.band: is missing\n.*own\.yaml: one\.production: is missing",
         ),
         (
             {"one": {**NOTHING, "room": None}},
