@@ -320,5 +320,7 @@ PLAYERS: dict[str, _Player] = {
     "choir": _Player((52, 53, 54), (48, 62), (_chords_long, _melody)),
     "brass": _Player((56, 57, 60, 61, 62, 63), (50, 62), (_chords_motif, _chords_with_drums, _melody)),
     "lead": _Player((*range(64, 76), *range(80, 88)), (58, 70), (_melody,)),
+    # Sung by `voice`; the program stands for it in a MIDI file.
+    "voice": _Player((54,), (45, 62), (_melody,)),
     "pluck": _Player((*range(8, 16), 45, 46, *range(104, 109)), (55, 72), (_arpeggio, _melody, _chords_motif)),
 }

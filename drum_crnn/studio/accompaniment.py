@@ -6,6 +6,7 @@ both go through the same mixing desk (`production`).
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +20,15 @@ from drum_crnn.band.arrangement import Section, arrange
 from drum_crnn.band.grid import Grid, strokes
 from drum_crnn.band.players import PLAYERS, play
 from drum_crnn.band.synthesizer import Synthesizer
+from drum_crnn.band.voice import sing
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import Effect, StrictModel
+from drum_crnn.music.audio import load_audio
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.midi import Note
 from drum_crnn.studio.equaliser import equalised
-from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray
+from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, resample
+from drum_crnn.studio.one_shots import AUDIO_SUFFIXES
 from drum_crnn.studio.production import active_level
 from drum_crnn.studio.sources import font_path
 
@@ -45,6 +49,7 @@ class BandVariation(StrictModel):
     probability: float = Field(ge=0, le=1)
     fonts: tuple[str, ...] = Field(min_length=1)
     progressions: Literal["heard", "held_out"]
+    recordings: str | None
     level: Effect
     bass: Effect
     guitar: Effect
@@ -55,6 +60,7 @@ class BandVariation(StrictModel):
     choir: Effect
     brass: Effect
     lead: Effect
+    voice: Effect
     pluck: Effect
     alone: Effect
     intro: Effect
@@ -62,6 +68,7 @@ class BandVariation(StrictModel):
     eq: Effect
     drive: Effect
     duck: Effect
+    recorded: Effect
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -71,6 +78,10 @@ class BandVariation(StrictModel):
         for name, most in (("intro", 16), ("eq", 24), ("drive", 60), ("duck", 60)):
             if not 0 <= getattr(self, name).range[0] <= getattr(self, name).range[1] <= most:
                 raise ValueError(f"{name}.range must lie within [0, {most}]")
+        if not -24 <= self.recorded.range[0] <= self.recorded.range[1] <= 24:
+            raise ValueError("recorded.range is in semitones: it must lie within [-24, 24]")
+        if self.recorded.enabled and self.recorded.probability > 0 and self.recordings is None:
+            raise ValueError("recorded is enabled, but recordings names no folder")
         return self
 
 
@@ -88,6 +99,8 @@ class Accompaniment:
         Of the band against the drums.
     drive_db, duck_db, eq_db : float
         0 for none.
+    semitones : float or None
+        A recording, tuned by this, takes the place of the players; None if they play.
     seed : int
     """
 
@@ -98,6 +111,7 @@ class Accompaniment:
     drive_db: float
     duck_db: float
     eq_db: float
+    semitones: float | None
     seed: int
 
 
@@ -130,6 +144,7 @@ def draw_accompaniment(
         effect.draw(rng)
         for effect in (params.level, params.alone, params.intro, params.rest, params.eq, params.drive, params.duck)
     )
+    recorded = params.recorded.draw(rng)
     seed = int(rng.integers(1 << 63))
     gains_db = {player: gain for player, gain in of_players.items() if gain is not None}
     if not acts or level is None or not gains_db or not notes:
@@ -141,7 +156,7 @@ def draw_accompaniment(
     grid = replace(grid, end_s=grid.end_s + lead_s)  # bars begin where they did, since the shift is one of whole bars
     sections = arrange(stream, grid, sorted(gains_db), alone=alone or 0.0, held_out=params.progressions == "held_out")
     notes = _rested(stream, notes, grid, sections, rest or 0.0)
-    return notes, Accompaniment(grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, seed)
+    return notes, Accompaniment(grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, recorded, seed)
 
 
 def _rested(
@@ -165,8 +180,10 @@ def check_band(params: BandVariation) -> None:
     Raises
     ------
     DrumCrnnError
-        If FluidSynth is not installed, or a SoundFont is missing or lacks an instrument.
+        If FluidSynth is not installed, a SoundFont is missing or lacks an instrument, or there are no recordings.
     """
+    if params.recordings is not None:
+        _files_of(Path(params.recordings))
     programs = {program for player in PLAYERS.values() for program in player.programs}
     for reference in params.fonts:
         font = font_path(reference)
@@ -189,31 +206,67 @@ def add_band(
     notes : sequence of Note
         What the drums play.
     params : BandVariation
-        Its SoundFonts are used: each player has a random one.
+        Its SoundFonts are used, of which each player has a random one, and its recordings.
 
     Raises
     ------
     DrumCrnnError
         If FluidSynth is not installed, or cannot read a SoundFont.
     """
-    of, fonts = accompaniment, [font_path(reference) for reference in params.fonts]
-    band = np.zeros(drums.size, np.float32)
+    of = accompaniment
+    if of.semitones is not None and params.recordings is not None:
+        rng = np.random.default_rng([of.seed, 2])
+        band = _recording(rng, Path(params.recordings), drums.size, of.semitones)
+    else:
+        band = _played(notes, [font_path(reference) for reference in params.fonts], of, n_samples=drums.size)
+    if of.duck_db:
+        band *= _ducking(strokes(notes, LANES.index("kick")), drums.size, of.duck_db)
+    level = active_level(drums) * 10 ** (of.level_db / 20)
+    return drums + _levelled(band, 0.0) * np.float32(level)
+
+
+def _played(notes: Sequence[Note], fonts: Sequence[Path], of: Accompaniment, *, n_samples: int) -> FloatArray:
+    """All players together."""
+    band = np.zeros(n_samples, np.float32)
     for number, (player, gain_db) in enumerate(sorted(of.gains_db.items())):
         rng = np.random.default_rng([of.seed, 1, number])
         part = play(rng, player, of.grid, of.sections, notes)
         font = fonts[int(rng.integers(len(fonts)))]
         if not part.tones:
             continue
-        audio = _mono(rng, _synthesizer(font).play(part, n_samples=drums.size))
+        if player == "voice":
+            audio = sing(rng, part, n_samples=n_samples, sample_rate=SAMPLE_RATE)
+        else:
+            audio = _mono(rng, _synthesizer(font).play(part, n_samples=n_samples))
         if player == "distorted_guitar" and of.drive_db:
             audio = np.tanh(audio / np.float32(max(active_level(audio), 1e-9)) * np.float32(10 ** (of.drive_db / 20)))
         if of.eq_db:
             audio = equalised(rng, audio, of.eq_db)
         band += _levelled(audio, gain_db)
-    if of.duck_db:
-        band *= _ducking(strokes(notes, LANES.index("kick")), drums.size, of.duck_db)
-    level = active_level(drums) * 10 ** (of.level_db / 20)
-    return drums + _levelled(band, 0.0) * np.float32(level)
+    return band
+
+
+def _files_of(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise DrumCrnnError(f"{folder}: holds no recording; see `recordings` in variations.yaml")
+    return files
+
+
+def _recording(rng: np.random.Generator, folder: Path, n_samples: int, semitones: float) -> FloatArray:
+    """A random stretch of a random recording, tuned as on tape; again from its beginning where it ends."""
+    files = _files_of(folder)
+    audio = _loaded(files[int(rng.integers(len(files)))])
+    faster = 2 ** (semitones / 12)
+    needed = math.ceil(n_samples * faster) + 1
+    start = int(rng.integers(max(1, audio.size - needed + 1)))
+    cut = np.resize(audio[start:], needed) if audio.size else np.zeros(needed, np.float32)
+    return np.resize(resample(cut, sample_rate=SAMPLE_RATE * faster), n_samples)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(file: Path) -> FloatArray:
+    return load_audio(file, sample_rate=SAMPLE_RATE)
 
 
 @functools.cache

@@ -18,9 +18,9 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes
 
-__all__ = ["open_one_shots"]
+__all__ = ["AUDIO_SUFFIXES", "open_one_shots"]
 
-_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3"})
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3"})
 _STRENGTHS = ("soft", "medium", "hard")
 _VELOCITY_SUFFIX = re.compile(rf"[ _-](?:v(\d+)|(\d+)-(\d+)|({'|'.join(_STRENGTHS)}))$", re.IGNORECASE)
 
@@ -48,7 +48,7 @@ def open_one_shots(folder: Path, *, pattern: str = "*") -> Kit:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES
+        if path.suffix.lower() in AUDIO_SUFFIXES
         and fnmatchcase(path.relative_to(folder).parts[0], pattern)
         and path.is_file()
     )

@@ -57,7 +57,7 @@ USERS_OF_FILE: dict[str, set[str]] = {
     "drum_crnn/training/__init__.py": set(),
     "stages/__init__.py": set(),
     "drum_crnn/foundation/params.py": ALL_STAGES,
-    "drum_crnn/music/audio.py": {"catalog", "extract"},
+    "drum_crnn/music/audio.py": {"render", "catalog", "extract"},
     "drum_crnn/music/onsets.py": {"label", "train", "tune-thresholds", "evaluate"},
     "drum_crnn/data/corpus.py": {"render", "catalog"},
     "drum_crnn/data/labels.py": {"label", "train", "tune-thresholds", "evaluate"},

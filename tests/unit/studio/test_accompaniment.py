@@ -1,9 +1,11 @@
 """The band under the drums: its level, and what it does to the performance."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from first_party import ROOT
 
 from drum_crnn.band.grid import Grid
@@ -25,7 +27,9 @@ def band(**changes: Any) -> BandVariation:
     """The project's own, with a bass and nothing else but `changes`."""
     known = load_variations(ROOT / "variations.yaml")["songs"].band
     assert known is not None
-    values = known.model_dump() | dict.fromkeys((*PLAYERS, "alone", "intro", "rest", "eq", "drive", "duck"), OFF)
+    values = known.model_dump() | dict.fromkeys(
+        (*PLAYERS, "alone", "intro", "rest", "eq", "drive", "duck", "recorded"), OFF
+    )
     values |= {"level": {**ON, "range": [0.0, 0.0]}, "bass": {**ON, "range": [0.0, 0.0]}} | changes
     return BandVariation.check(values, source="test")
 
@@ -113,8 +117,41 @@ def test_a_font_that_is_missing_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("part", "words"),
-    [("alone", "alone.range is a share"), ("intro", "intro.range must lie within"), ("duck", "duck.range must lie")],
+    [
+        ("alone", "alone.range is a share"),
+        ("intro", "intro.range must lie within"),
+        ("duck", "duck.range must lie"),
+        ("recorded", "recorded is enabled, but recordings names no folder"),
+    ],
 )
 def test_amounts_out_of_range_are_told(part: str, words: str) -> None:
     with pytest.raises(DrumCrnnError, match=words):
         band(**{part: {**ON, "range": [-1.0, 0.5]}})
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    """A folder with two seconds of 441 Hz, in a subfolder and in stereo, and with what is no recording."""
+    times = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    tone = 0.5 * np.sin(2 * np.pi * 441.0 * times)
+    (tmp_path / "music" / "one").mkdir(parents=True)
+    soundfile.write(tmp_path / "music" / "one" / "tone.flac", np.stack([tone, tone], axis=1), SAMPLE_RATE)
+    (tmp_path / "music" / "notes.txt").write_text("no recording")
+    return tmp_path / "music"
+
+
+@pytest.mark.parametrize(("semitones", "expected_hz"), [(0.0, 441.0), (12.0, 882.0), (-12.0, 220.5)])
+def test_a_recording_takes_the_place_of_the_players(music: Path, semitones: float, expected_hz: float) -> None:
+    params = band(recordings=str(music), recorded={**ON, "range": [semitones, semitones]})
+    notes, accompaniment = drawn(params)
+    drums = np.full(10 * SAMPLE_RATE, 0.1, np.float32)  # longer than the recording, which begins again
+    added = add_band(drums, notes, params, accompaniment) - drums
+    assert added.shape == drums.shape
+    for second in range(10):
+        part = added[second * SAMPLE_RATE :][:SAMPLE_RATE]
+        assert np.abs(np.fft.rfft(part * np.hanning(part.size))).argmax() == pytest.approx(expected_hz, abs=1.0)
+
+
+def test_a_folder_without_recordings_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DrumCrnnError, match=r"holds no recording; see `recordings` in variations\.yaml"):
+        check_band(band(recordings=str(tmp_path)))
