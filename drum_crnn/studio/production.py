@@ -2,7 +2,7 @@
 
 Each effect has a switch, a probability and a range in `ProductionVariation`, and is drawn once for a recording. First,
 percussion, leakage and noise are added to the mix; they count as the rest when audibility is measured. Then follow
-equaliser, room, low and high cut, compressor, saturation, MP3. No effect moves an onset.
+equaliser, room, comb, low and high cut, compressor, saturation, clipping, sample rate, MP3. No effect moves an onset.
 
 Equaliser, compressor and MP3 come from `pedalboard`, which is needed only if one of them is enabled.
 """
@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import scipy.fft
 import scipy.signal
+import soxr
 from pydantic import model_validator
 
 from drum_crnn.foundation.params import Effect, StrictModel
@@ -20,6 +21,8 @@ from drum_crnn.studio.equaliser import equalised, pedalboard
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Sound
 
 __all__ = ["ProductionVariation", "active_level", "add_surroundings", "produce"]
+
+_LATER = np.float32(0.8)  # gain of the second of two channels
 
 
 class ProductionVariation(StrictModel):
@@ -38,6 +41,9 @@ class ProductionVariation(StrictModel):
     high_cut: Effect
     compressor: Effect
     saturation: Effect
+    clip: Effect
+    comb: Effect
+    sample_rate: Effect
     mp3: Effect
 
     @model_validator(mode="after")
@@ -48,6 +54,9 @@ class ProductionVariation(StrictModel):
             low, high = getattr(self, name).range
             if not 10 <= low <= high <= 20_000:
                 raise ValueError(f"{name}.range is in Hz: it must lie within [10, 20000]")
+        for name, low, high in (("clip", 0, 60), ("comb", 0, 50), ("sample_rate", 4000, SAMPLE_RATE)):
+            if not low <= getattr(self, name).range[0] <= getattr(self, name).range[1] <= high:
+                raise ValueError(f"{name}.range must lie within [{low}, {high}]")
         if not 0 <= self.mp3.range[0] <= self.mp3.range[1] <= 9:
             raise ValueError("mp3.range must lie within [0, 9]")
         return self
@@ -96,11 +105,14 @@ def produce(rng: np.random.Generator, audio: FloatArray, params: ProductionVaria
     )  # fmt: skip
     decay_s = rng.uniform(*params.room_decay_s)
     streams = [np.random.default_rng(seed) for seed in rng.integers(1 << 63, size=3)]
+    clip, comb, sample_rate = (effect.draw(rng) for effect in (params.clip, params.comb, params.sample_rate))
     audio = _to_full_scale(audio)
     if equalise is not None:
         audio = equalised(streams[0], audio, equalise)
     if room is not None:
         audio = _in_room(streams[1], audio, room, decay_s)
+    if comb is not None:
+        audio = _with_echo(audio, comb)
     for kind, cutoff in (("highpass", low_cut), ("lowpass", high_cut)):
         if cutoff is not None:
             sections = scipy.signal.butter(2, cutoff, kind, fs=SAMPLE_RATE, output="sos")
@@ -110,10 +122,33 @@ def produce(rng: np.random.Generator, audio: FloatArray, params: ProductionVaria
         audio = _to_full_scale(_compressed(streams[2], audio, compress))
     if saturate is not None:
         audio = np.tanh(audio * np.float32(10 ** (saturate / 20)))
+    if clip is not None:
+        audio = np.clip(_to_full_scale(audio) * np.float32(10 ** (clip / 20)), -1.0, 1.0)
+    if sample_rate is not None:
+        audio = _at_rate(audio, round(sample_rate))
     if mp3 is not None:
         # Not at full scale: the decoder would clip what coding adds to the peaks.
         audio = pedalboard().MP3Compressor(vbr_quality=mp3)(_to_full_scale(audio) * np.float32(0.7), SAMPLE_RATE)
     return audio
+
+
+def _with_echo(audio: FloatArray, milliseconds: float) -> FloatArray:
+    """The sum of two channels of which one is later and softer: peaks and notches, like a comb's teeth."""
+    lag = round(milliseconds / 1000 * SAMPLE_RATE)
+    result = audio.copy()
+    result[lag:] += _LATER * audio[: max(0, audio.size - lag)]
+    return result
+
+
+def _at_rate(audio: FloatArray, sample_rate: int) -> FloatArray:
+    """The audio as a recording of a lower sample rate has it: nothing above half of it."""
+    if sample_rate == SAMPLE_RATE or not audio.size:
+        return audio
+    there = soxr.resample(audio, SAMPLE_RATE, sample_rate)
+    back = np.zeros_like(audio)
+    result = soxr.resample(there, sample_rate, SAMPLE_RATE)[: audio.size]
+    back[: result.size] = result
+    return back
 
 
 def _to_full_scale(audio: FloatArray) -> FloatArray:

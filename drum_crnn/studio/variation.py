@@ -29,6 +29,8 @@ _PIECE_OF_NOTE = {note: "toms" if LANES[lane].endswith("_tom") else LANES[lane] 
 # Modes of an ideal circular membrane, as multiples of the lowest: zeros of Bessel functions over the first (2.405).
 _MODES = (1.0, 1.594, 2.136, 2.296, 2.653, 2.918)
 _GATED = ("snare", "toms")  # the pieces that may get a gated reverb
+_SKINS = ("kick", "snare", "toms")
+_DULL_HZ = 1500.0
 
 
 class KitVariation(StrictModel):
@@ -50,6 +52,9 @@ class KitVariation(StrictModel):
     decay_s: Effect
     ring: Effect
     gated_reverb: Effect
+    dull: Effect
+    boom: Effect
+    brush: Effect
     velocity_power: Effect
     hit_gain: Effect
     hit_layer: Effect
@@ -63,6 +68,7 @@ class KitVariation(StrictModel):
             ("pitch", -24, 24),
             ("tom_pitch", -24, 24),
             ("decay_s", 0.02, math.inf),
+            ("dull", 0, 80),
             ("velocity_power", 0.1, 10),
             ("hit_gain", 0, 40),
             ("hit_layer", 0, 127),
@@ -82,7 +88,10 @@ class PieceShape:
     decay_s: float | None = None
     ring_db: float | None = None
     gated_reverb_db: float | None = None
-    seed: int = 0  # of equaliser, ring and reverb
+    dull_db: float | None = None
+    boom_db: float | None = None
+    brush_db: float | None = None
+    seed: int = 0  # of equaliser, ring, reverb, boom and brush
 
     def __call__(self, hit: FloatArray) -> FloatArray:
         """Change one hit, shape (n_samples,); its attack stays at index 0."""
@@ -90,12 +99,18 @@ class PieceShape:
             hit = resample(hit, sample_rate=SAMPLE_RATE * 2 ** (self.semitones / 12))
         if self.eq_db is not None:
             hit = equalised(np.random.default_rng([self.seed, 0]), hit, self.eq_db)
+        if self.dull_db is not None:
+            hit = _dulled(hit, self.dull_db)
         if self.decay_s is not None:
             hit = hit * np.exp(np.arange(hit.size) * (-np.log(1000.0) / (self.decay_s * SAMPLE_RATE)))
         if self.ring_db is not None:
             hit = _with_ring(np.random.default_rng([self.seed, 2]), hit, self.ring_db)
         if self.gated_reverb_db is not None:
             hit = _with_gated_reverb(np.random.default_rng([self.seed, 1]), hit, self.gated_reverb_db)
+        if self.boom_db is not None:
+            hit = _with_boom(np.random.default_rng([self.seed, 3]), hit, self.boom_db)
+        if self.brush_db is not None:
+            hit = _with_brush(np.random.default_rng([self.seed, 4]), hit, self.brush_db)
         return np.asarray(hit * 10 ** (self.gain_db / 20), dtype=np.float32)
 
 
@@ -173,13 +188,23 @@ def vary_kit(
             gated_reverb_db=gate if piece in _GATED else None,
             seed=int(rng.integers(1 << 31)),
         )
+        # From a stream of their own, since the effects above are older: recordings keep what they had.
+        extra = np.random.default_rng([shapes[piece].seed, 5])
+        dull, boom = params.dull.draw(extra), params.boom.draw(extra)
+        shapes[piece] = replace(
+            shapes[piece],
+            dull_db=dull if piece in _SKINS else None,
+            boom_db=boom if piece == "kick" else None,
+        )
         sounds.update(chosen)
     sounds.update(_one_tom_a_lane(rng, sounds, params.one_tom.draw(rng) or 0.0))
     power = params.velocity_power.draw(rng) or 2.0
     hit_gain, hit_layer = params.hit_gain.draw(rng) or 0.0, params.hit_layer.draw(rng) or 0.0
-    seed = rng.integers(1 << 63)
+    seed = int(rng.integers(1 << 63))
     if not acts:
         return main, None
+    if (brush := params.brush.draw(np.random.default_rng([seed, 1]))) is not None:  # a drummer has two of them, or none
+        shapes |= {piece: replace(shape, brush_db=brush) for piece, shape in shapes.items() if piece != "kick"}
     manner = VariedManner(shapes, power, hit_gain, hit_layer, np.random.default_rng(seed))
     return Kit(main.name, dict(sorted(sounds.items()))), manner
 
@@ -247,6 +272,33 @@ def _with_gated_reverb(rng: np.random.Generator, hit: FloatArray, level_db: floa
     fade = SAMPLE_RATE // 100
     wet[-fade:] *= np.linspace(1.0, 0.0, fade)
     return _with_added(hit, wet, level_db, n_compared=n_gate)
+
+
+def _dulled(hit: FloatArray, amount_db: float) -> FloatArray:
+    """The hit with less above 1.5 kHz: felt beaters, cloth on the skin, a snare without its wires."""
+    low = scipy.signal.sosfilt(scipy.signal.butter(1, _DULL_HZ, fs=SAMPLE_RATE, output="sos"), hit)
+    return np.asarray(low + (hit - low) * 10 ** (-amount_db / 20), dtype=np.float32)
+
+
+def _with_boom(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:
+    """The hit with the long, deep tone of a bass drum that nothing damps."""
+    deep_hz, decay_s = rng.uniform(45.0, 110.0), rng.uniform(0.25, 0.9)
+    time_s = np.arange(round(decay_s * SAMPLE_RATE)) / SAMPLE_RATE
+    # The skin is tighter while it moves far.
+    phase = deep_hz * (time_s + 0.01 * rng.uniform(0.0, 1.0) * (1.0 - np.exp(-time_s / 0.03)))
+    tone = np.sin(2 * np.pi * phase) * np.exp(time_s * (-np.log(1000.0) / decay_s)) * np.minimum(1.0, time_s / 0.002)
+    return _with_added(hit, tone, level_db, n_compared=SAMPLE_RATE // 10)
+
+
+def _with_brush(rng: np.random.Generator, hit: FloatArray, level_db: float) -> FloatArray:
+    """The hit with the swish of wires that land one after the other."""
+    seconds = rng.uniform(0.05, 0.14)
+    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    low, high = rng.uniform(700.0, 2500.0), rng.uniform(6000.0, 12_000.0)
+    sections = scipy.signal.butter(1, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos")
+    swish = scipy.signal.sosfilt(sections, rng.standard_normal(time_s.size))
+    swish *= np.minimum(1.0, time_s / rng.uniform(0.001, 0.008)) * np.exp(time_s * (-6.9 / seconds))
+    return _with_added(hit, swish, level_db, n_compared=time_s.size)
 
 
 def _with_added(hit: FloatArray, added: NDArray[np.floating], level_db: float, *, n_compared: int) -> FloatArray:

@@ -200,11 +200,11 @@ def test_an_experiment_may_change_a_variation(project: Path) -> None:
     done = run(project, "dvc", "exp", "run", "--temp", "--name", "ringing", "-S", setting, "render")
     assert stages_run(done) == ["render"]
     diff = run(project, "dvc", "params", "diff", "HEAD", "ringing").splitlines()
-    assert diff[-1].split() == ["variations.yaml", "studio.kit.ring.enabled", "False", "True"]
+    assert ["variations.yaml", "studio.kit.ring.enabled", "False", "True"] in [line.split() for line in diff]
     before = (project / "variations.yaml").read_text()
     run(project, "dvc", "exp", "apply", "ringing")
     after = (project / "variations.yaml").read_text()
-    assert parse_yaml(after) == parse_yaml(before.replace("ring: {enabled: false", "ring: {enabled: true"))
+    assert parse_yaml(after) == parse_yaml(before.replace("ring: {enabled: false", "ring: {enabled: true", 1))
     assert re.findall("#.*", after) == re.findall("#.*", before)
     run(project, "git", "checkout", "--quiet", ".")
     run(project, "dvc", "checkout")

@@ -14,7 +14,7 @@ from drum_crnn.studio.production import ProductionVariation, add_surroundings, p
 
 VALUES = {name: value for name, value in effects_of("production").items() if isinstance(value, dict)}
 SURROUNDINGS = ("percussion", "leakage", "noise")
-DESK = ("eq", "room", "low_cut", "high_cut", "compressor", "saturation", "mp3")
+DESK = ("eq", "room", "comb", "low_cut", "high_cut", "compressor", "saturation", "clip", "sample_rate", "mp3")
 PEDALBOARD = ("eq", "compressor", "mp3")
 CLICK_S = 0.25
 PERCUSSION = list(tone_kit({39: hit(1500.0, seconds=0.1), 54: hit(4000.0, seconds=0.1)}).sounds.values())
@@ -350,6 +350,34 @@ def test_saturation_is_a_soft_limit(drive_db):
     assert np.allclose(made, np.tanh(driven), atol=1e-6)
 
 
+@pytest.mark.parametrize("over_db", [3.0, 12.0])
+def test_clipping_is_flat_at_full_scale(over_db):
+    audio = tones()
+    made = desk(audio, clip=over_db)
+    expected = np.clip(audio / np.abs(audio).max() * 10 ** (over_db / 20), -1.0, 1.0)
+    assert np.allclose(made, expected, atol=1e-6)
+    assert (np.abs(made) == 1.0).sum() > 10
+
+
+@pytest.mark.parametrize("milliseconds", [0.5, 12.0])
+def test_a_comb_has_its_notches_where_the_delay_says(milliseconds):
+    made = desk(impulse(), comb=milliseconds)
+    lag_s = round(milliseconds / 1000 * SAMPLE_RATE) / SAMPLE_RATE
+    for tooth in range(3):
+        assert response_db(made, (tooth + 0.5) / lag_s) == pytest.approx(db(0.2), abs=0.1)
+        assert response_db(made, tooth / lag_s) == pytest.approx(db(1.8), abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [12_000, 16_000, 32_000])
+def test_a_low_sample_rate_has_nothing_above_its_half(rate):
+    made = desk(burst(0.5), sample_rate=rate)
+    power, hz = np.square(np.abs(np.fft.rfft(made))), np.fft.rfftfreq(made.size, 1 / SAMPLE_RATE)
+    assert power[hz > 0.52 * rate].sum() < 1e-3 * power.sum()
+    before = np.square(np.abs(np.fft.rfft(burst(0.5) / np.abs(burst(0.5)).max())))
+    inside = hz < 0.4 * rate
+    assert power[inside].sum() == pytest.approx(before[inside].sum(), rel=0.02)
+
+
 @pytest.mark.parametrize("quality", [0.0, 4.5, 9.0])
 def test_mp3_is_like_the_original_the_more_the_better(quality):
     audio = hits((0.1, 0.4, 0.7))
@@ -395,6 +423,9 @@ def test_pedalboard_is_needed_only_where_it_works(monkeypatch, effect):
         ({"room_decay_s": [2.0, 1.0]}, "room_decay_s must be"),
         ({"low_cut": [5.0, 100.0]}, "low_cut.range is in Hz"),
         ({"high_cut": [5000.0, 30_000.0]}, "high_cut.range is in Hz"),
+        ({"clip": [-3.0, 3.0]}, r"clip.range must lie within \[0, 60\]"),
+        ({"comb": [0.0, 100.0]}, r"comb.range must lie within \[0, 50\]"),
+        ({"sample_rate": [1000.0, 8000.0]}, r"sample_rate.range must lie within \[4000, 44100\]"),
         ({"mp3": [0.0, 10.0]}, r"mp3.range must lie within \[0, 9\]"),
     ],
 )

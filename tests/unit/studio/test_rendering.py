@@ -3,6 +3,7 @@
 import csv
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from corpus_builder import GROOVE_HEADER, write_table
 from first_party import ROOT
 from kit_builder import effects_of, hit, tone_kit, varied
 from miniature import write_params
+from ruamel.yaml import YAML
 from yaml_files import read_yaml, write_yaml
 
 from drum_crnn.band.synthesizer import has_fluidsynth
@@ -99,6 +101,9 @@ VARIED = [
     session("plain"),
     session("varied", takes=2, segment_s=2.0, variation="studio"),
     session("stress", splits=["test"], kits="unheard", variation="stress"),
+    session("soft", splits=["test"], variation="soft"),
+    session("rough", splits=["test"], variation="rough"),
+    *([session("songs", splits=["test"], variation="songs_low")] if has_fluidsynth() else []),
 ]
 
 
@@ -142,12 +147,12 @@ def test_it_is_a_corpus_without_a_fault(tmp_path: Path, varied_corpus: Path, var
 
 def test_the_table_says_how_each_was_made(varied_corpus: Path) -> None:
     conditions = Counter(recording.condition for recording in recordings(varied_corpus))
-    assert conditions.keys() == {"plain", "studio", "stress"}
+    sessions = {one["variation"] or "plain": one["name"] for one in VARIED}
+    assert conditions.keys() == sessions.keys()
     assert conditions["plain"] == 8
     assert conditions["studio"] >= 2 * 8
     for recording in recordings(varied_corpus):
-        name = {"plain": "plain", "studio": "varied", "stress": "stress"}[recording.condition]
-        assert f"_{name}_" in recording.audio_path
+        assert f"_{sessions[recording.condition]}_" in recording.audio_path
     with (varied_corpus / "corpus.csv").open(newline="") as file:
         assert next(csv.reader(file)) == [*EGMD_COLUMNS, "condition"]
 
@@ -443,7 +448,7 @@ def test_a_session_with_an_unknown_variation(tmp_path: Path) -> None:
     sessions = [session(variation="studdio")]
     with pytest.raises(
         DrumCrnnError,
-        match=r"render\.sessions: 'main' needs the unknown variation 'studdio'; known: studio, stress, songs$",
+        match=r"render\.sessions: 'main' needs the unknown variation 'studdio'; known: studio, stress, songs,",
     ):
         render(tmp_path, sessions=sessions)
     with pytest.raises(DrumCrnnError, match=r"unknown variation 'studdio'; known: none$"):
@@ -506,8 +511,24 @@ def test_a_file_of_variations_is_checked(tmp_path: Path, variations: Any, messag
         load_variations(tmp_path / "own.yaml")
 
 
+def test_the_projects_files_have_no_anchors() -> None:
+    """With one, `dvc exp run -S` changes nothing, without a word (DVC 3.67)."""
+    for name in ("variations.yaml", "params.yaml"):
+        document = YAML().load(ROOT / name)
+        assert not any(hasattr(value, "anchor") and value.anchor.value for value in nodes_of(document)), name
+
+
+def nodes_of(value: Any) -> Iterator[Any]:
+    yield value
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inside:
+        yield from nodes_of(one)
+
+
 def test_there_may_be_any_number_of_variations(tmp_path: Path) -> None:
-    assert list(load_variations(ROOT / "variations.yaml")) == ["studio", "stress", "songs"]
+    assert list(load_variations(ROOT / "variations.yaml")) == [
+        "studio", "stress", "songs", "songs_loud", "songs_even", "songs_low", "songs_lowest", "soft", "rough",
+    ]  # fmt: skip
     write_yaml(tmp_path / "own.yaml", {"one": NOTHING, "other_2": NOTHING})
     assert list(load_variations(tmp_path / "own.yaml")) == ["one", "other_2"]
     write_yaml(tmp_path / "own.yaml", {})

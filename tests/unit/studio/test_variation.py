@@ -29,6 +29,9 @@ NEUTRAL = {
     "decay_s": 1e9,
     "ring": -300.0,
     "gated_reverb": -300.0,
+    "dull": 0.0,
+    "boom": -300.0,
+    "brush": -300.0,
     "velocity_power": 2.0,
     "hit_gain": 0.0,
     "hit_layer": 0.0,
@@ -338,11 +341,49 @@ def test_a_ring_is_a_falling_tone_as_loud_as_it_says(level_db, seed):
     assert spectrum.max() > 200 * np.median(spectrum[frequency < 1400])  # a tone and no noise
 
 
+@pytest.mark.parametrize("amount_db", [6.0, 20.0])
+def test_a_dull_drum_lacks_highs(amount_db):
+    click = np.zeros(8192, np.float32)
+    click[0] = 1.0
+    response = 20 * np.log10(np.abs(np.fft.rfft(PieceShape(dull_db=amount_db)(click))))
+    hz = np.fft.rfftfreq(click.size, 1 / SAMPLE_RATE)
+    assert response[(hz > 20) & (hz < 150)] == pytest.approx(0.0, abs=0.5)
+    assert response[hz > 15_000] == pytest.approx(-amount_db, abs=1.5)
+    assert np.all(np.diff(response[hz < 15_000]) < 1e-3)
+
+
+@pytest.mark.parametrize("level_db", [-10.0, 0.0, 6.0])
+def test_a_boom_is_a_deep_tone_as_loud_as_it_says(level_db):
+    snap = hit(3000.0, seconds=0.02)
+    for seed in range(5):
+        tone = PieceShape(boom_db=level_db, seed=seed)(snap).astype(np.float64)
+        tone[: snap.size] -= snap
+        assert 40 < frequency_of(tone.astype(np.float32)) < 115
+        energy, of_hit = (np.square(sound[: SAMPLE_RATE // 10]).sum() for sound in (tone, snap.astype(np.float64)))
+        # The amount compares whole tones with hits; here the tone goes on after a tenth of a second.
+        assert 10 * np.log10(energy / of_hit) == pytest.approx(level_db, abs=0.1)
+
+
+def test_a_brush_is_a_swish_that_begins_with_the_hit_and_soon_ends():
+    snap = hit(200.0, seconds=0.02)
+    for seed in range(5):
+        swish = PieceShape(brush_db=12.0, seed=seed)(snap).astype(np.float64)
+        swish[: snap.size] -= snap
+        envelope = np.cumsum(np.square(swish)) / np.square(swish).sum()
+        assert envelope[round(0.001 * SAMPLE_RATE)] < 0.1
+        assert envelope[round(0.06 * SAMPLE_RATE)] > 0.9
+        power, hz = np.square(np.abs(np.fft.rfft(swish))), np.fft.rfftfreq(swish.size, 1 / SAMPLE_RATE)
+        assert power[(hz > 500) & (hz < 16_000)].sum() > 0.8 * power.sum()
+
+
 @pytest.mark.parametrize(
     ("effect", "amount", "pieces"),
     [
         ("gated_reverb", 0.0, {"snare", "toms"}),
         ("ring", 0.0, {"snare"}),
+        ("dull", 12.0, {"kick", "snare", "toms"}),
+        ("boom", 0.0, {"kick"}),
+        ("brush", 0.0, set(PIECES) - {"kick"}),
         ("tom_pitch", 2.0, {"toms"}),
         ("pitch", 2.0, set(PIECES) - {"toms"}),
     ],
@@ -444,6 +485,7 @@ def test_loudness_does_not_follow_the_choice_of_the_sample():
         ({"eq": [-3.0, 3.0]}, r"eq.range must lie within \[0, 24\]"),
         ({"mix_kits": [20.0, 90.0]}, r"mix_kits.range must lie within \[0, 1\]"),
         ({"velocity_power": [-1.0, 1.0]}, r"velocity_power.range must lie within"),
+        ({"dull": [-3.0, 3.0]}, r"dull.range must lie within \[0, 80\]"),
         ({"gain": [3.0, 1.0]}, r"range must be \[low, high\]"),
     ],
 )
