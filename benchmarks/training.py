@@ -13,6 +13,7 @@ Both are medians of the ratios of single steps over all rounds. In each round, t
 batches.
 """
 
+import contextlib
 import logging
 import statistics
 import tempfile
@@ -38,7 +39,7 @@ from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.training.dataset import Batch, ExcerptDataset
 from drum_crnn.training.distributed import join_world, this_rank
 from drum_crnn.training.learner import share_of_loss
-from drum_crnn.training.loading import start_loader
+from drum_crnn.training.loading import end_loader, start_loader
 from drum_crnn.training.loss import loss_sums
 from drum_crnn.training.resume import begin
 from drum_crnn.training.run import Run, open_data
@@ -62,8 +63,10 @@ def main() -> None:
         params = training_params(n_steps=STEPS_GPU if me.device.type == "cuda" else STEPS)
         inputs = training_inputs(folder)
         data = open_data(me, inputs, params)
-        start_loader(data.loader)
-        with join_world(me, StopRequest()) as world:
+        with contextlib.ExitStack() as stack:
+            stack.callback(end_loader, data.loader)  # its processes outlive an error otherwise
+            start_loader(data.loader)
+            world = stack.enter_context(join_world(me, StopRequest()))
             run = prepare_run(world, inputs, params, folder, data)
             state = begin(run)
             in_memory = resident(run)

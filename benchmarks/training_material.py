@@ -86,8 +86,14 @@ def between(ended: Sequence[float]) -> list[float]:
     return [after - before for before, after in itertools.pairwise(ended)][_SILENT_STEPS:-1]
 
 
+class _InMemory(list[Any]):
+    """Batches in place of a loader without processes."""
+
+    num_workers = 0
+
+
 def resident(run: Run) -> Run:
     """The same run, with all batches in memory."""
     run.data.sampler.epoch, run.data.sampler.first_step = 0, 0
-    in_memory: Any = list(run.data.loader)  # any iterable of batches does
+    in_memory: Any = _InMemory(run.data.loader)
     return dataclasses.replace(run, data=dataclasses.replace(run.data, loader=in_memory))
