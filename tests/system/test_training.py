@@ -16,14 +16,17 @@ from miniature import miniature_params, write_params
 from PIL import Image
 from training_runs import inputs_in, outputs_in
 
+from benchmarks.training_material import prepare_run, resident, step_times
 from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
+from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.inference import activations_of_all
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.music.lanes import LANES
 from drum_crnn.training import loop, resume, validation
 from drum_crnn.training.dataset import ExcerptDataset
+from drum_crnn.training.distributed import join_world, this_rank
 from drum_crnn.training.loop import train
 from drum_crnn.training.run import TrainingInputs, TrainingParams, evenly_spaced
 
@@ -68,6 +71,15 @@ def test_a_loader_forks_before_the_ranks_join(
     assert len(before) == 2
     assert len(later) == 2
     assert all({process.pid for process in after} == {process.pid for process in before} for after in later)
+
+
+def test_benchmarks_can_train_on_batches_in_memory(tmp_path: Path, inputs: TrainingInputs) -> None:
+    """Nothing else runs them, since they take minutes."""
+    params = params_of(tmp_path, train={"excerpts_per_epoch": 8, "batch_size": 1})
+    with join_world(this_rank(), StopRequest()) as world:
+        run = prepare_run(world, inputs, params, tmp_path)
+        state = resume.begin(run)
+        assert len(step_times(resident(run), state)) == len(step_times(run, state)) > 0
 
 
 def read_series(metrics: Path, name: str) -> list[float]:
