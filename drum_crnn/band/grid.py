@@ -12,7 +12,8 @@ from drum_crnn.music.midi import Note
 
 __all__ = ["Grid", "beats_per_bar", "strokes"]
 
-_KICK, _SNARE, _CRASH = (LANES.index(lane) for lane in ("kick", "snare", "crash"))
+# How much a stroke speaks for a bar that begins there, by lane.
+_WEIGHTS = {LANES.index(lane): weight for lane, weight in (("kick", 1.0), ("snare", -0.5), ("crash", 2.0))}
 
 
 def strokes(notes: Sequence[Note], lane: int) -> list[Note]:
@@ -49,18 +50,12 @@ class Grid:
         # Twice the phase, so that strokes between two beats do not cancel those on the beat.
         turns = np.exp(4j * np.pi * times / beat_s) * np.array([float(note.velocity) for note in notes])
         half = float(np.angle(turns.sum())) / (4 * np.pi) if len(notes) else 0.0
-        best, phase = -math.inf, 0.0
-        for shift in range(2 * n_beats):
-            start = (half + shift / 2) * beat_s
-            places = (times - start) / (beat_s * n_beats)
-            score = 0.0
-            for note, place in zip(notes, places, strict=True):
-                weight = {_KICK: 1.0, _CRASH: 2.0, _SNARE: -0.5}.get(LANE_OF_NOTE.get(note.note, -1), 0.0)
-                is_first = abs(place - round(place)) * n_beats < 0.15
-                score += weight * is_first
-            if score > best:
-                best, phase = score, start
         bar_s = beat_s * n_beats
+        weights = np.array([_WEIGHTS.get(LANE_OF_NOTE.get(note.note, -1), 0.0) for note in notes])
+        starts = [(half + shift / 2) * beat_s for shift in range(2 * n_beats)]
+        places = (times - np.array(starts)[:, None]) / bar_s
+        are_first = np.abs(places - np.rint(places)) * n_beats < 0.15
+        phase = starts[int(np.argmax((weights * are_first).sum(axis=1)))] if len(notes) else 0.0
         return cls(bpm, n_beats, phase - math.ceil(phase / bar_s) * bar_s, end_s)
 
     @property

@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -114,10 +114,10 @@ class Synthesizer:
             self._library.delete_fluid_settings(self._settings)
             self._keeper = None
 
-    def has_program(self, program: int) -> bool:
-        """Whether the SoundFont has this program of General MIDI."""
+    def missing(self, programs: Iterable[int]) -> list[int]:
+        """Those of some programs of General MIDI that the SoundFont lacks."""
         with self._fresh() as (synth, font):
-            return self._select(synth, font, program)
+            return [program for program in programs if not self._select(synth, font, program)]
 
     def play(self, part: Part, *, n_samples: int) -> NDArray[np.float32]:
         """The audio of a part, float32, shape (2, n_samples): left and right. Equal calls give equal samples.

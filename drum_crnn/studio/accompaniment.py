@@ -188,7 +188,7 @@ def check_band(params: BandVariation) -> None:
     for reference in params.fonts:
         font = font_path(reference)
         with Synthesizer(font, sample_rate=SAMPLE_RATE) as synthesizer:
-            if missing := sorted(program for program in programs if not synthesizer.has_program(program)):
+            if missing := synthesizer.missing(sorted(programs)):
                 raise DrumCrnnError(
                     f"{font}: lacks program {missing[0]} of General MIDI, so a band cannot use it; see `fonts` in "
                     "variations.yaml"
@@ -246,6 +246,7 @@ def _played(notes: Sequence[Note], fonts: Sequence[Path], of: Accompaniment, *, 
     return band
 
 
+@functools.cache
 def _files_of(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not files:

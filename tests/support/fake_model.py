@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from builders import HOP, exported, make_store, noise, small_features
 
 from drum_crnn.data.feature_store import FeatureStore
@@ -46,3 +47,10 @@ class FakeModel:
             onset[round(time_s * 100), lane] = activation
             velocity[round(time_s * 100), lane] = loudness
         return Activations(onset, velocity)
+
+
+def asked_devices(monkeypatch: pytest.MonkeyPatch, module: str) -> list[str]:
+    """The names of devices for which `module` asks from now on; it always gets the CPU."""
+    asked: list[str] = []
+    monkeypatch.setattr(f"{module}.choose_device", lambda name: asked.append(name) or torch.device("cpu"))
+    return asked

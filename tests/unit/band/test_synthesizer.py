@@ -1,20 +1,20 @@
 """FluidSynth plays what a part says, when it says it."""
 
 import ctypes.util
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fluidsynth import needs_fluidsynth
 
 from drum_crnn.band import synthesizer
 from drum_crnn.band.players import Part, Tone
 from drum_crnn.band.synthesizer import Synthesizer, has_fluidsynth
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.studio.sources import font_path
 
 RATE = 44_100
-FONT = Path(str(importlib.util.find_spec("pretty_midi").origin)).with_name("TimGM6mb.sf2")  # type: ignore[union-attr]
-needs_fluidsynth = pytest.mark.skipif(not has_fluidsynth(), reason="FluidSynth is not installed")
+FONT = font_path("pretty_midi:TimGM6mb")
 
 
 def played(*tones: Tone, program: int = 73, n_samples: int = 2 * RATE) -> np.ndarray:

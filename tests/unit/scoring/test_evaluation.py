@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from builders import exported, ignore, make_labels, onsets, section, small_features, untrained
 from corpus_builder import catalog_entry
-from fake_model import FakeModel, Peak
+from fake_model import FakeModel, Peak, asked_devices
 from PIL import Image
 
 from drum_crnn.data.catalog import Catalog
@@ -96,10 +95,7 @@ def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
 
 
 def test_it_runs_on_a_gpu_if_there_is_one(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(
-        "drum_crnn.scoring.evaluation.choose_device", lambda name: asked.append(name) or torch.device("cpu")
-    )
+    asked = asked_devices(monkeypatch, "drum_crnn.scoring.evaluation")
     evaluation.run()
     assert asked == ["auto"]
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from builders import ignore, make_labels, onsets, section
-from fake_model import FakeModel, Peak
+from fake_model import FakeModel, Peak, asked_devices
 
 from drum_crnn.data.splits import SplitRow, Splits
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -82,10 +81,7 @@ def tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tuning:
 
 
 def test_it_runs_on_a_gpu_if_there_is_one(tuning: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(
-        "drum_crnn.scoring.tuning.choose_device", lambda name: asked.append(name) or torch.device("cpu")
-    )
+    asked = asked_devices(monkeypatch, "drum_crnn.scoring.tuning")
     tuning.run()
     assert asked == ["auto"]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 from first_party import ROOT
+from fluidsynth import needs_fluidsynth
 
 from drum_crnn.band.grid import Grid
 from drum_crnn.band.players import PLAYERS
-from drum_crnn.band.synthesizer import has_fluidsynth
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.midi import Note
 from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, draw_accompaniment
@@ -18,7 +18,6 @@ from drum_crnn.studio.kits import SAMPLE_RATE
 from drum_crnn.studio.production import active_level
 from drum_crnn.studio.rendering import load_variations
 
-needs_fluidsynth = pytest.mark.skipif(not has_fluidsynth(), reason="FluidSynth is not installed")
 NOTES = [Note(0.2 + 0.25 * n, 36 if n % 8 == 0 else 38 if n % 8 == 4 else 42, 90) for n in range(128)]
 OFF, ON = {"enabled": False, "probability": 0.0, "range": [0.0, 0.0]}, {"enabled": True, "probability": 1.0}
 

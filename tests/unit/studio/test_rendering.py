@@ -13,6 +13,7 @@ import soundfile
 from builders import section
 from corpus_builder import GROOVE_HEADER, write_table
 from first_party import ROOT
+from fluidsynth import needs_fluidsynth
 from kit_builder import effects_of, hit, tone_kit, varied
 from miniature import write_params
 from ruamel.yaml import YAML
@@ -304,7 +305,7 @@ def test_surroundings_lower_audibility_and_the_desk_does_not(tmp_path: Path) -> 
     assert (audibility("noise", noise=-20.0) < clean - 3).all()
 
 
-@pytest.mark.skipif(not has_fluidsynth(), reason="FluidSynth is not installed")
+@needs_fluidsynth
 def test_a_band_hides_strokes_and_moves_none(tmp_path: Path) -> None:
     performances = songs(tmp_path, one=LONG)
     off = {"enabled": False, "probability": 0.0, "range": [0.0, 0.0]}
