@@ -91,7 +91,15 @@ class Synthesizer:
         self._settings = self._library.new_fluid_settings()
         for key, number in ((b"synth.sample-rate", float(sample_rate)), (b"synth.gain", _GAIN)):
             self._library.fluid_settings_setnum(self._settings, key, number)
-        for key, value in ((b"synth.reverb.active", 0), (b"synth.chorus.active", 0), (b"synth.polyphony", _POLYPHONY)):
+        integers = {
+            b"synth.reverb.active": 0,
+            b"synth.chorus.active": 0,
+            b"synth.polyphony": _POLYPHONY,
+            # Samples are read as programs are chosen. All at once are read by OpenMP, which stands still for ever in a
+            # process that was forked after it had been used; it also takes a font's size in memory, in each worker.
+            b"synth.dynamic-sample-loading": 1,
+        }
+        for key, value in integers.items():
             self._library.fluid_settings_setint(self._settings, key, value)
         # It only keeps the SoundFont. A synthesizer that has played before sounds a little different.
         self._keeper: int | None = self._library.new_fluid_synth(self._settings)

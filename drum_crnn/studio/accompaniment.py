@@ -47,8 +47,7 @@ class BandVariation(StrictModel):
 
     enabled: bool
     probability: float = Field(ge=0, le=1)
-    fonts: tuple[str, ...] = Field(min_length=1)
-    progressions: Literal["heard", "held_out"]
+    material: Literal["heard", "unheard"]
     recordings: str | None
     level: Effect
     bass: Effect
@@ -154,7 +153,7 @@ def draw_accompaniment(
     lead_s = round(intro or 0.0) * n_beats * grid.beat_s
     notes = [replace(note, time_s=note.time_s + lead_s) for note in notes]
     grid = replace(grid, end_s=grid.end_s + lead_s)  # bars begin where they did, since the shift is one of whole bars
-    sections = arrange(stream, grid, sorted(gains_db), alone=alone or 0.0, held_out=params.progressions == "held_out")
+    sections = arrange(stream, grid, sorted(gains_db), alone=alone or 0.0, held_out=params.material == "unheard")
     notes = _rested(stream, notes, grid, sections, rest or 0.0)
     return notes, Accompaniment(grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, recorded, seed)
 
@@ -174,8 +173,13 @@ def _rested(
     return left
 
 
-def check_band(params: BandVariation) -> None:
+def check_band(params: BandVariation, fonts: Sequence[str]) -> None:
     """Look whether a band could play.
+
+    Parameters
+    ----------
+    fonts : sequence of str
+        References of SoundFonts, as `font_path` reads them.
 
     Raises
     ------
@@ -185,18 +189,22 @@ def check_band(params: BandVariation) -> None:
     if params.recordings is not None:
         _files_of(Path(params.recordings))
     programs = {program for player in PLAYERS.values() for program in player.programs}
-    for reference in params.fonts:
+    for reference in fonts:
         font = font_path(reference)
         with Synthesizer(font, sample_rate=SAMPLE_RATE) as synthesizer:
             if missing := synthesizer.missing(sorted(programs)):
                 raise DrumCrnnError(
-                    f"{font}: lacks program {missing[0]} of General MIDI, so a band cannot use it; see `fonts` in "
-                    "variations.yaml"
+                    f"{font}: lacks program {missing[0]} of General MIDI, so a band cannot use it; see render.fonts"
                 )
 
 
 def add_band(
-    drums: FloatArray, notes: Sequence[Note], params: BandVariation, accompaniment: Accompaniment
+    drums: FloatArray,
+    notes: Sequence[Note],
+    params: BandVariation,
+    accompaniment: Accompaniment,
+    *,
+    fonts: Sequence[str],
 ) -> FloatArray:
     """The drums with their band, shape (n_samples,).
 
@@ -206,7 +214,9 @@ def add_band(
     notes : sequence of Note
         What the drums play.
     params : BandVariation
-        Its SoundFonts are used, of which each player has a random one, and its recordings.
+        Its recordings are used.
+    fonts : sequence of str
+        References of SoundFonts, as `font_path` reads them; each player has a random one.
 
     Raises
     ------
@@ -218,7 +228,7 @@ def add_band(
         rng = np.random.default_rng([of.seed, 2])
         band = _recording(rng, Path(params.recordings), drums.size, of.semitones)
     else:
-        band = _played(notes, [font_path(reference) for reference in params.fonts], of, n_samples=drums.size)
+        band = _played(notes, [font_path(reference) for reference in fonts], of, n_samples=drums.size)
     if of.duck_db:
         band *= _ducking(strokes(notes, LANES.index("kick")), drums.size, of.duck_db)
     level = active_level(drums) * 10 ** (of.level_db / 20)

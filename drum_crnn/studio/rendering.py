@@ -135,6 +135,8 @@ class RenderParams(ParamsSection):
     kits: tuple[str, ...] = Field(min_length=1)
     validation_kits: tuple[str, ...]
     unheard_kits: tuple[str, ...]
+    fonts: tuple[str, ...] = Field(min_length=1)
+    unheard_fonts: tuple[str, ...]
     withheld_notes: tuple[Annotated[int, Field(ge=0, le=127)], ...]
     peak_dbfs: tuple[float, float]
     sessions: tuple[Session, ...] = Field(min_length=1)
@@ -157,6 +159,10 @@ class RenderParams(ParamsSection):
                 other = "validation" if session.kits == "unheard" else "test"
                 raise ValueError(f"sessions: '{session.name}' would use {session.kits} kits in the {other} split")
         return self
+
+    def fonts_of(self, band: BandVariation) -> tuple[str, ...]:
+        """The SoundFonts of a band: those that training hears, or the unheard ones, where there are any."""
+        return self.unheard_fonts if band.material == "unheard" and self.unheard_fonts else self.fonts
 
 
 _NO_VARIATION = Variation(playing=None, kit=None, band=None, production=None)
@@ -326,7 +332,7 @@ def render_corpus(
             )
     for name in {session.variation for session in params.sessions} - {None}:
         if (band := variations[str(name)].band) is not None and band.enabled:
-            check_band(band)
+            check_band(band, params.fonts_of(band))
     groups = open_groups(params)
     setup = _Setup(groups, params, variations)
     with replace_directory(target) as directory:
@@ -433,7 +439,7 @@ def _render_job(job: _Job, setup: _Setup) -> _Rendered:
         return _Rendered(kit.name, 0.0, bpm)
     audio = mix.audio
     if variation.band is not None and band is not None:
-        audio = add_band(audio, mix.played, variation.band, band)
+        audio = add_band(audio, mix.played, variation.band, band, fonts=params.fonts_of(variation.band))
     if variation.production is not None:
         audio = add_surroundings(rng, audio, group.percussion, variation.production, bpm=bpm)
     audibility_db = measure_audibility(audio, mix.onsets, mix.heads)

@@ -1,6 +1,8 @@
 """FluidSynth plays what a part says, when it says it."""
 
 import ctypes.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +79,22 @@ def test_without_fluidsynth_it_is_told_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(DrumCrnnError, match="the band needs FluidSynth; install it"):
         Synthesizer(FONT, sample_rate=RATE)
     synthesizer._library.cache_clear()
+
+
+@needs_fluidsynth
+@pytest.mark.processes
+def test_a_process_that_is_forked_after_a_font_was_opened_can_open_it_too() -> None:
+    """As the workers of `render` do, whose parent has looked at the fonts."""
+    script = (
+        "import multiprocessing, pathlib\n"
+        "from drum_crnn.band.synthesizer import Synthesizer\n"
+        "def look(font):\n"
+        "    with Synthesizer(font, sample_rate=44100) as synthesizer:\n"
+        "        return synthesizer.missing([0])\n"
+        f"font = pathlib.Path({str(FONT)!r})\n"
+        "look(font)\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    print(pool.map(look, [font]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[[]]\n"

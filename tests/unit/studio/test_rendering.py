@@ -126,6 +126,18 @@ def test_the_bytes_do_not_depend_on_the_workers(tmp_path: Path, varied_corpus: P
     assert (varied_corpus.parent / "kits.csv").read_bytes() == (tmp_path / "kits.csv").read_bytes()
 
 
+def test_bands_of_unheard_material_have_the_unheard_fonts_where_there_are_any(tmp_path: Path) -> None:
+    variations = load_variations(ROOT / "variations.yaml")
+    heard, unheard = variations["songs"].band, variations["songs_even"].band
+    assert heard is not None
+    assert unheard is not None
+    for fonts, expected in ((["u"], ("u",)), ([], ("h",))):
+        file = write_params(tmp_path / "params.yaml", render={"fonts": ["h"], "unheard_fonts": fonts})
+        params = RenderParams.load(file)
+        assert params.fonts_of(heard) == ("h",)
+        assert params.fonts_of(unheard) == expected
+
+
 def test_another_seed_gives_another_corpus(tmp_path: Path) -> None:
     performances = songs(tmp_path, one=BEATS)
     rendered = [
