@@ -204,7 +204,10 @@ def note_panels(params: PlayingVariation) -> Figure:
     panels: list[tuple[str, list[Note]]] = [("as played", rock())]
     for shown in OF_PLAYING:
         panels.append(
-            (shown.title, vary_playing(np.random.default_rng(shown.seed), rock(), alone(params, shown)).notes)
+            (
+                shown.title,
+                vary_playing(np.random.default_rng(shown.seed), rock(), alone(params, shown), bpm=120.0).notes,
+            )
         )
     figure = Figure(figsize=(9.0, 4.2), dpi=DPI, layout="constrained")
     grid = figure.subplots(2, 3, sharex=True, sharey=True)

@@ -21,7 +21,11 @@ __all__ = ["Played", "PlayingVariation", "cut", "vary_playing"]
 _HIHAT, _KICK, _SNARE, _RIDE = (LANES.index(lane) for lane in ("hihat", "kick", "snare", "ride"))
 _NOTE_OF_TOM = (50, 47, 43)
 _DROPS = {_HIHAT: "drop_hats", _KICK: "drop_kicks", _SNARE: "drop_snares"}
-_CROSS_STICK = 37
+_CROSS_STICK, _SNARE_NOTE = 37, 38
+# Fast playing of the feet. Of steps of a quarter note, one is drawn that gives so many strokes a second.
+_STEPS_PER_BEAT = (2, 3, 4, 6, 8)
+_STROKES_PER_S = (7.0, 15.0)
+_RUN_STEPS = (4, 33)
 _RIDE_BOW, _RIDE_BELL, _CRASHES, _OPEN_HAT, _CLOSED_HAT, _PEDAL = 51, 53, (49, 57), 46, 42, 44
 
 
@@ -52,6 +56,8 @@ class PlayingVariation(StrictModel):
     shuffle_toms: Effect
     added_crashes: Effect
     drop_ghosts: Effect
+    double_kicks: Effect
+    blast_beats: Effect
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -77,8 +83,8 @@ class Played(NamedTuple):
     tempo: float
 
 
-def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: PlayingVariation) -> Played:
-    """Vary the notes of a performance.
+def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: PlayingVariation, *, bpm: float) -> Played:
+    """Vary the notes of a performance, whose tempo is `bpm`.
 
     Every variation draws equally many numbers from `rng` whether it acts or not, in a fixed order. So a switch does not
     change the other variations. Of two notes with one number at one time, the louder stays.
@@ -87,9 +93,10 @@ def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: Playin
     amounts = {
         name: params_of.draw(rng)
         for name in PlayingVariation.model_fields
-        if isinstance(params_of := getattr(params, name), Effect)
+        if isinstance(params_of := getattr(params, name), Effect) and name not in ("double_kicks", "blast_beats")
     }
-    chance = np.random.default_rng(rng.integers(1 << 63))
+    seed = int(rng.integers(1 << 63))
+    chance = np.random.default_rng(seed)
     crash = _CRASHES[int(chance.integers(2))]
     tom_order = chance.permutation(3)
     toms = [_NOTE_OF_TOM[int(index)] for index in chance.permutation(3)]
@@ -131,12 +138,51 @@ def vary_playing(rng: np.random.Generator, notes: Sequence[Note], params: Playin
         played.append(Note(time_s, number, velocity))
         if lane == _KICK and note.velocity >= 40 and numbers[2] < share("added_crashes"):
             played.append(Note(time_s, crash, int(np.clip(velocity + 20 * (numbers[3] - 0.5), 1, 127))))
+    runs = np.random.default_rng([seed, 1])  # a stream of their own: these came later than the others
+    double_kicks, blast_beats = (effect.draw(runs) or 0.0 for effect in (params.double_kicks, params.blast_beats))
+    played = _with_runs(runs, sorted(played), double_kicks, blast_beats, bpm=bpm * tempo)
     loudest: dict[tuple[float, int], Note] = {}
     for note in played:
         place = note.time_s, note.note
         if place not in loudest or loudest[place].velocity < note.velocity:
             loudest[place] = note
     return Played(sorted(loudest.values()), tempo)
+
+
+def _with_runs(
+    rng: np.random.Generator, notes: list[Note], double_kicks: float, blast_beats: float, *, bpm: float
+) -> list[Note]:
+    """The notes with runs of even strokes, which take the place of the kicks, and in blast beats of the snares."""
+    fewest, most = _STROKES_PER_S
+    steps_s = [60.0 / bpm / steps for steps in _STEPS_PER_BEAT if fewest <= steps * bpm / 60.0 <= most]
+    if not double_kicks or not steps_s:
+        return notes
+    step_s = float(rng.choice(steps_s))
+    level = rng.uniform(70.0, 120.0)
+    last_s = notes[-1].time_s if notes else 0.0
+    made: list[Note] = []
+    spans: dict[int, list[tuple[float, float]]] = {_KICK: [], _SNARE: []}  # from which the other strokes are removed
+    until = 0.0
+    for note in notes:
+        if LANE_OF_NOTE.get(note.note) != _KICK or note.time_s < until or rng.random() >= double_kicks:
+            continue
+        blast = rng.random() < blast_beats
+        n = min(int(rng.integers(*_RUN_STEPS)), int((last_s - note.time_s) / step_s) + 1)
+        until = note.time_s + n * step_s
+        for index, (jitter, force) in enumerate(rng.standard_normal((n, 2))):
+            time_s = note.time_s + max(0.0, index * step_s + 0.003 * jitter)
+            weaker = 6.0 * (index % 2)  # the left foot
+            velocity = int(np.clip(level - weaker + 6.0 * force, 1, 127))
+            made.append(Note(time_s, _SNARE_NOTE if blast and index % 2 else note.note, velocity))
+        around = note.time_s - step_s / 2, until - step_s / 2
+        for lane in (_KICK, _SNARE) if blast else (_KICK,):
+            spans[lane].append(around)
+    kept = [
+        note
+        for note in notes
+        if not any(start <= note.time_s < end for start, end in spans.get(LANE_OF_NOTE.get(note.note, -1), ()))
+    ]
+    return sorted(kept + made)
 
 
 def _hat(number: int, which: float, opening: float, share: Callable[[str], float], crash: int) -> int:

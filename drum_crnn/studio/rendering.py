@@ -423,7 +423,7 @@ def _render_job(job: _Job, setup: _Setup) -> _Rendered:
     variation = _NO_VARIATION if session.variation is None else setup.variations[session.variation]
     bpm = performance.bpm
     if variation.playing is not None:
-        notes, tempo = vary_playing(rng, notes, variation.playing)
+        notes, tempo = vary_playing(rng, notes, variation.playing, bpm=bpm)
         bpm *= tempo
     band = None
     if variation.band is not None:

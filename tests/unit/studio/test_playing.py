@@ -28,7 +28,7 @@ def params(**changes):
 
 
 def play(notes, seed=0, **changes):
-    return vary_playing(np.random.default_rng(seed), notes, params(**changes)).notes
+    return vary_playing(np.random.default_rng(seed), notes, params(**changes), bpm=120.0).notes
 
 
 def steady(note: int, n: int = 2000, *, velocity: int = 90) -> list[Note]:
@@ -125,12 +125,51 @@ def test_toms_change_places():
     assert orders == set(itertools.permutations((50, 47, 43)))
 
 
+# ------------------------------------------------------------------------------------------------------- fast runs
+
+
+@pytest.mark.parametrize("bpm", [60.0, 93.0, 120.0, 200.0])
+def test_double_kicks_are_even_steps_of_the_beat(bpm):
+    notes = sorted(steady(36, 200) + [Note(0.1 * index + 0.05, 42, 60) for index in range(200)])
+    n_steps = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        played = vary_playing(rng, notes, params(double_kicks=1.0), bpm=bpm).notes
+        assert [note for note in played if note.note == 42] == [note for note in notes if note.note == 42]
+        kicks = np.array([note.time_s for note in played if note.note == 36])
+        step_s = np.median(np.diff(kicks))
+        assert 1 / 15.5 < step_s < 1 / 6.5
+        n_steps.add(60 / bpm / step_s)
+        assert kicks[-1] <= notes[-1].time_s + 0.05
+    assert all(n == pytest.approx(round(n), rel=0.03) for n in n_steps)
+    assert {round(n) for n in n_steps} <= {2, 3, 4, 6, 8}
+
+
+def test_some_kicks_begin_runs_and_the_others_stay():
+    notes = [Note(1.0 * index, 36, 90) for index in range(300)]
+    played = play(notes, double_kicks=0.05)
+    kept = [note for note in played if note in notes]
+    assert 100 < len(kept) < 290
+    assert len(played) > 330
+
+
+def test_in_blast_beats_kick_and_snare_take_turns():
+    notes = sorted(
+        [Note(0.5 * index, 36, 90) for index in range(40)] + [Note(0.25 + index, 38, 90) for index in range(20)]
+    )
+    played = play(notes, double_kicks=1.0, blast_beats=1.0)
+    numbers = [note.note for note in played]
+    turns = sum(one != other for one, other in itertools.pairwise(numbers))
+    assert turns > 0.85 * len(numbers)  # a run may end with a kick, and the next one begins with one
+    assert play(notes, blast_beats=1.0) == notes
+
+
 # ------------------------------------------------------------------------------------------------------- time, force
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 2.0])
 def test_tempo_is_a_factor_of_speed(factor):
-    played, tempo = vary_playing(np.random.default_rng(0), SONG, params(tempo=factor))
+    played, tempo = vary_playing(np.random.default_rng(0), SONG, params(tempo=factor), bpm=120.0)
     assert tempo == factor
     assert [(note.note, note.velocity) for note in played] == [(note.note, note.velocity) for note in SONG]
     assert [note.time_s for note in played] == pytest.approx([note.time_s / factor for note in SONG])
@@ -148,7 +187,7 @@ def test_velocities_are_drawn_towards_110():
 # ------------------------------------------------------------------------------------------------------- switches
 
 
-@pytest.mark.parametrize("effect", EFFECTS)
+@pytest.mark.parametrize("effect", sorted({*EFFECTS} - {"blast_beats"}))  # which needs double_kicks
 def test_an_effect_alone_changes_something_and_switched_off_nothing(effect):
     amount = 0.8
     assert play(SONG, seed=1, **{effect: amount}) != SONG
@@ -173,9 +212,10 @@ def test_a_switch_leaves_what_the_others_do(effect):
 def test_the_main_switch_and_its_probability():
     everything = dict.fromkeys(EFFECTS, 0.7)
     for off in ({"enabled": False}, {"probability": 0.0}):
-        assert vary_playing(np.random.default_rng(0), SONG, params(**everything, **off)) == (SONG, 1.0)
+        assert vary_playing(np.random.default_rng(0), SONG, params(**everything, **off), bpm=120.0) == (SONG, 1.0)
     sometimes = params(**everything, probability=0.3)
-    varied_ones = sum(vary_playing(np.random.default_rng(seed), BAR, sometimes).notes != BAR for seed in range(400))
+    drawn = [vary_playing(np.random.default_rng(seed), BAR, sometimes, bpm=120.0).notes for seed in range(400)]
+    varied_ones = sum(notes != BAR for notes in drawn)
     assert varied_ones == pytest.approx(120, abs=4 * np.sqrt(400 * 0.3 * 0.7))
 
 
@@ -184,7 +224,7 @@ def test_as_many_numbers_are_drawn_whatever_is_switched():
     following = set()
     for changes in ({}, dict.fromkeys(EFFECTS, 0.7), {"enabled": False}, {"probability": 0.0}, {"drop_hats": 1.0}):
         rng = np.random.default_rng(5)
-        vary_playing(rng, SONG, params(**changes))
+        vary_playing(rng, SONG, params(**changes), bpm=120.0)
         following.add(rng.random())
     assert len(following) == 1
 
@@ -217,7 +257,8 @@ def test_played_notes_are_in_order_possible_and_no_two_the_same(notes, shares, t
     places = [(note.time_s, note.note) for note in played]
     assert len(set(places)) == len(places)
     assert all(1 <= note.velocity <= 127 and type(note.velocity) is int for note in played)
-    assert {note.time_s for note in played} <= {note.time_s / tempo for note in notes}
+    if not shares.get("double_kicks"):
+        assert {note.time_s for note in played} <= {note.time_s / tempo for note in notes}
     assert {note.note for note in played} <= LANE_OF_NOTE.keys() | UNMAPPED_NOTES.keys()
     unmapped = [{note.note for note in some if note.note in UNMAPPED_NOTES} for some in (notes, played)]
     assert unmapped[0] == unmapped[1]
@@ -233,7 +274,7 @@ def test_an_effect_keeps_to_its_drums(notes, effect, seed):
         "ride" if effect in ("crash_ride", "ride_bell", "ride_hats") else "",
         "crash" if "crash" in effect else "",
         "snare" if "snares" in effect or effect in ("drop_ghosts", "cross_sticks") else "",
-        "kick" if effect == "drop_kicks" else "",
+        "kick" if effect in ("drop_kicks", "double_kicks", "blast_beats") else "",
         *(("high_tom", "mid_tom", "low_tom") if effect in ("shuffle_toms", "tom_snares", "tom_hats") else ()),
     }
     unique = {(note.time_s, note.note): note for note in sorted(notes)}
