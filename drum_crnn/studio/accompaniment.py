@@ -7,7 +7,7 @@ both go through the same mixing desk (`production`).
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from drum_crnn.band.arrangement import Section, arrange
 from drum_crnn.band.grid import Grid, strokes
-from drum_crnn.band.players import PLAYERS, play
+from drum_crnn.band.players import PLAYERS, Part, play
 from drum_crnn.band.synthesizer import Synthesizer
 from drum_crnn.band.voice import sing
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -34,6 +34,7 @@ from drum_crnn.studio.sources import font_path
 
 __all__ = ["Accompaniment", "BandVariation", "add_band", "check_band", "draw_accompaniment"]
 
+_DISTORTED = (29, 30)  # overdriven and distortion guitar of General MIDI
 _DUCK_S = 0.12  # the band is back at its level after about three times this
 
 
@@ -68,13 +69,14 @@ class BandVariation(StrictModel):
     drive: Effect
     duck: Effect
     recorded: Effect
+    written: Effect
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name in ("alone", "rest"):
             if not 0 <= getattr(self, name).range[0] <= getattr(self, name).range[1] <= 1:
                 raise ValueError(f"{name}.range is a share: it must lie within [0, 1]")
-        for name, most in (("intro", 16), ("eq", 24), ("drive", 60), ("duck", 60)):
+        for name, most in (("intro", 16), ("eq", 24), ("drive", 60), ("duck", 60), ("written", 24)):
             if not 0 <= getattr(self, name).range[0] <= getattr(self, name).range[1] <= most:
                 raise ValueError(f"{name}.range must lie within [0, {most}]")
         if not -24 <= self.recorded.range[0] <= self.recorded.range[1] <= 24:
@@ -101,6 +103,8 @@ class Accompaniment:
     semitones : float or None
         A recording, tuned by this, takes the place of the players; None if they play.
     seed : int
+    written : sequence of Part
+        The parts of a song, which take the place of the players; `gains_db` has them, too.
     """
 
     grid: Grid
@@ -112,6 +116,7 @@ class Accompaniment:
     eq_db: float
     semitones: float | None
     seed: int
+    written: Sequence[Part] = ()
 
 
 def draw_accompaniment(
@@ -121,6 +126,7 @@ def draw_accompaniment(
     *,
     bpm: float,
     n_beats: int,
+    parts: Sequence[Part] = (),
 ) -> tuple[list[Note], Accompaniment | None]:
     """Draw a band for a performance.
 
@@ -128,6 +134,8 @@ def draw_accompaniment(
     ----------
     bpm, n_beats
         Tempo of the performance, and beats in a bar.
+    parts : sequence of Part
+        What others play, if it is a song.
 
     Returns
     -------
@@ -146,9 +154,24 @@ def draw_accompaniment(
     recorded = params.recorded.draw(rng)
     seed = int(rng.integers(1 << 63))
     gains_db = {player: gain for player, gain in of_players.items() if gain is not None}
-    if not acts or level is None or not gains_db or not notes:
+    most = params.written.draw(np.random.default_rng([seed, 3])) if parts else None
+    if not acts or level is None or not (gains_db or most is not None) or not notes:
         return list(notes), None
     stream = np.random.default_rng([seed, 0])
+    if most is not None:
+        gains_db = {part.player: float(stream.uniform(-most, most)) for part in parts}
+        return list(notes), Accompaniment(
+            grid=Grid.of(notes, bpm=bpm, n_beats=n_beats, end_s=notes[-1].time_s),
+            sections=[],
+            gains_db=gains_db,
+            level_db=level,
+            drive_db=drive or 0.0,
+            duck_db=duck or 0.0,
+            eq_db=eq or 0.0,
+            semitones=recorded,
+            seed=seed,
+            written=parts,
+        )
     grid = Grid.of(notes, bpm=bpm, n_beats=n_beats, end_s=notes[-1].time_s + 60.0 / bpm)
     lead_s = round(intro or 0.0) * n_beats * grid.beat_s
     notes = [replace(note, time_s=note.time_s + lead_s) for note in notes]
@@ -173,8 +196,8 @@ def _rested(
     return left
 
 
-def check_band(params: BandVariation, fonts: Sequence[str]) -> None:
-    """Look whether a band could play.
+def check_band(params: BandVariation, fonts: Sequence[str], programs: Iterable[int] = ()) -> None:
+    """Look whether a band could play, and these programs of General MIDI besides.
 
     Parameters
     ----------
@@ -188,11 +211,11 @@ def check_band(params: BandVariation, fonts: Sequence[str]) -> None:
     """
     if params.recordings is not None:
         _files_of(Path(params.recordings))
-    programs = {program for player in PLAYERS.values() for program in player.programs}
+    needed = {*programs, *(program for player in PLAYERS.values() for program in player.programs)}
     for reference in fonts:
         font = font_path(reference)
         with Synthesizer(font, sample_rate=SAMPLE_RATE) as synthesizer:
-            if missing := synthesizer.missing(sorted(programs)):
+            if missing := synthesizer.missing(sorted(needed)):
                 raise DrumCrnnError(
                     f"{font}: lacks program {missing[0]} of General MIDI, so a band cannot use it; see render.fonts"
                 )
@@ -238,9 +261,10 @@ def add_band(
 def _played(notes: Sequence[Note], fonts: Sequence[Path], of: Accompaniment, *, n_samples: int) -> FloatArray:
     """All players together."""
     band = np.zeros(n_samples, np.float32)
+    written = {part.player: part for part in of.written}
     for number, (player, gain_db) in enumerate(sorted(of.gains_db.items())):
         rng = np.random.default_rng([of.seed, 1, number])
-        part = play(rng, player, of.grid, of.sections, notes)
+        part = written[player] if written else play(rng, player, of.grid, of.sections, notes)
         font = fonts[int(rng.integers(len(fonts)))]
         if not part.tones:
             continue
@@ -248,7 +272,7 @@ def _played(notes: Sequence[Note], fonts: Sequence[Path], of: Accompaniment, *, 
             audio = sing(rng, part, n_samples=n_samples, sample_rate=SAMPLE_RATE)
         else:
             audio = _mono(rng, _synthesizer(font).play(part, n_samples=n_samples))
-        if player == "distorted_guitar" and of.drive_db:
+        if (player == "distorted_guitar" or part.program in _DISTORTED) and of.drive_db:
             audio = np.tanh(audio / np.float32(max(active_level(audio), 1e-9)) * np.float32(10 ** (of.drive_db / 20)))
         if of.eq_db:
             audio = equalised(rng, audio, of.eq_db)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from drum_crnn.band.players import Part
 from drum_crnn.data.corpus import Corpus, Recording
 from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
 
-__all__ = ["Performance", "read_performances", "select_hours"]
+__all__ = ["Performance", "midi_files", "read_performances", "select_hours"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Performance:
         "train", "validation" or "test"; empty if it is not decided.
     notes : tuple of Note
         Sorted by time.
+    parts : tuple of Part
+        What other instruments play with it, in a song (`drum_crnn.studio.songs`).
     """
 
     id: str
@@ -38,6 +41,7 @@ class Performance:
     time_signature: str
     split: str
     notes: tuple[Note, ...]
+    parts: tuple[Part, ...] = ()
 
     @property
     def last_onset_s(self) -> float:
@@ -56,13 +60,8 @@ def read_performances(root: Path) -> list[Performance]:
     """
     if any(root.glob("*.csv")):
         return _read_table(Corpus.open(root))
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
-    if not paths:
-        raise DrumCrnnError(
-            f"{root}: holds no table and no .mid or .midi file; set render.performances to a folder that holds one"
-        )
     performances = []
-    for path in paths:
+    for path in midi_files(root):
         name = path.relative_to(root).with_suffix("").as_posix()
         group = path.parent.name if path.parent != root else "midi"
         performances.append(
@@ -79,6 +78,23 @@ def read_performances(root: Path) -> list[Performance]:
             )
         )
     return performances
+
+
+def midi_files(root: Path) -> list[Path]:
+    """The MIDI files below a folder, in order of their paths.
+
+    Raises
+    ------
+    DrumCrnnError
+        If there is none.
+    """
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    if not paths:
+        raise DrumCrnnError(
+            f"{root}: holds no table and no .mid or .midi file; set render.performances, or render.songs, to a folder "
+            "that holds one"
+        )
+    return paths
 
 
 def _read_table(corpus: Corpus) -> list[Performance]:

@@ -31,6 +31,7 @@ import soundfile
 from pydantic import Field, model_validator
 
 from drum_crnn.band.grid import beats_per_bar
+from drum_crnn.band.players import Part
 from drum_crnn.data.audibility import write_audibility
 from drum_crnn.data.corpus import CONDITION_COLUMN, EGMD_COLUMNS
 from drum_crnn.foundation.atomic import replace_directory
@@ -49,6 +50,7 @@ from drum_crnn.studio.masking import measure_audibility
 from drum_crnn.studio.performances import Performance, read_performances, select_hours
 from drum_crnn.studio.playing import PlayingVariation, cut, vary_playing
 from drum_crnn.studio.production import ProductionVariation, add_surroundings, produce
+from drum_crnn.studio.songs import cut_parts, faster_parts, read_songs
 from drum_crnn.studio.sources import open_kits
 from drum_crnn.studio.variation import PIECES, KitVariation, has_piece, vary_kit
 
@@ -131,6 +133,7 @@ class RenderParams(ParamsSection):
     seed: int = Field(ge=0)
     performances: str
     grooves: GrooveParams
+    songs: str | None
     hours: Hours
     kits: tuple[str, ...] = Field(min_length=1)
     validation_kits: tuple[str, ...]
@@ -321,6 +324,8 @@ def render_corpus(
         performances = generate_performances(params.grooves, seed=params.seed)
     else:
         performances = read_performances(Path(params.performances))
+    if params.songs is not None:
+        performances += read_songs(Path(params.songs))
     performances = [p for p in select_hours(performances, params.hours.model_dump(), seed=params.seed) if p.notes]
     if not performances:
         raise DrumCrnnError(f"{params.performances}: holds no performance with notes; see render.performances")
@@ -332,7 +337,8 @@ def render_corpus(
             )
     for name in {session.variation for session in params.sessions} - {None}:
         if (band := variations[str(name)].band) is not None and band.enabled:
-            check_band(band, params.fonts_of(band))
+            programs = {part.program for performance in performances for part in performance.parts}
+            check_band(band, params.fonts_of(band), programs)
     groups = open_groups(params)
     setup = _Setup(groups, params, variations)
     with replace_directory(target) as directory:
@@ -413,8 +419,11 @@ def _render_job(job: _Job, setup: _Setup) -> _Rendered:
     rng = np.random.default_rng([*seeds, job.take, job.segment])
     peak_dbfs = rng.uniform(*params.peak_dbfs)
     notes: Sequence[Note] = performance.notes
+    parts: Sequence[Part] = performance.parts
     if job.stretch_s is not None:
-        notes = cut(notes, *job.stretch_s, lead_s=rng.uniform(*_LEAD_S))
+        lead_s = rng.uniform(*_LEAD_S)
+        notes = cut(notes, *job.stretch_s, lead_s=lead_s)
+        parts = cut_parts(parts, *job.stretch_s, lead_s=lead_s)
         if len(notes) < _MIN_SEGMENT_NOTES:
             return _Rendered("", 0.0, performance.bpm)
     entries = of_performance.permutation(len(group.entries))
@@ -425,10 +434,11 @@ def _render_job(job: _Job, setup: _Setup) -> _Rendered:
     if variation.playing is not None:
         notes, tempo = vary_playing(rng, notes, variation.playing, bpm=bpm)
         bpm *= tempo
+        parts = faster_parts(parts, tempo)
     band = None
     if variation.band is not None:
         notes, band = draw_accompaniment(
-            rng, notes, variation.band, bpm=bpm, n_beats=beats_per_bar(performance.time_signature)
+            rng, notes, variation.band, bpm=bpm, n_beats=beats_per_bar(performance.time_signature), parts=parts
         )
     manner = None
     if variation.kit is not None:

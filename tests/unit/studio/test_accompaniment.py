@@ -28,7 +28,7 @@ def band(**changes: Any) -> BandVariation:
     known = load_variations(ROOT / "variations.yaml")["songs"].band
     assert known is not None
     values = known.model_dump() | dict.fromkeys(
-        (*PLAYERS, "alone", "intro", "rest", "eq", "drive", "duck", "recorded"), OFF
+        (*PLAYERS, "alone", "intro", "rest", "eq", "drive", "duck", "recorded", "written"), OFF
     )
     values |= {"level": {**ON, "range": [0.0, 0.0]}, "bass": {**ON, "range": [0.0, 0.0]}} | changes
     return BandVariation.check(values, source="test")
