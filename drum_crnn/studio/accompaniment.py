@@ -30,11 +30,13 @@ from drum_crnn.studio.equaliser import equalised
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, resample
 from drum_crnn.studio.one_shots import AUDIO_SUFFIXES
 from drum_crnn.studio.production import active_level
+from drum_crnn.studio.soundfont import samples_of_soundfont
 from drum_crnn.studio.sources import font_path
 
-__all__ = ["Accompaniment", "BandVariation", "add_band", "check_band", "draw_accompaniment"]
+__all__ = ["Accompaniment", "BandVariation", "add_band", "check_band", "check_unheard", "draw_accompaniment"]
 
 _DISTORTED = (29, 30)  # overdriven and distortion guitar of General MIDI
+_MOST_SHARED = 0.05
 _DUCK_S = 0.12  # the band is back at its level after about three times this
 
 
@@ -218,6 +220,26 @@ def check_band(params: BandVariation, fonts: Sequence[str], programs: Iterable[i
             if missing := synthesizer.missing(sorted(needed)):
                 raise DrumCrnnError(
                     f"{font}: lacks program {missing[0]} of General MIDI, so a band cannot use it; see render.fonts"
+                )
+
+
+def check_unheard(fonts: Sequence[str], heard: Sequence[str]) -> None:
+    """Look whether training hears fonts that are to be unheard, under other names.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a heard font has more than a twentieth of the samples of an unheard one, or a font cannot be read. Fonts that
+        have nothing to do with each other may share a few.
+    """
+    for reference in fonts:
+        samples = samples_of_soundfont(font_path(reference))
+        for other in heard:
+            shared = len(samples & samples_of_soundfont(font_path(other)))
+            if shared > len(samples) * _MOST_SHARED:
+                raise DrumCrnnError(
+                    f"render.unheard_fonts: {shared} of {len(samples)} samples of {reference} are in {other}, which "
+                    "training hears; leave one of the two out"
                 )
 
 

@@ -42,7 +42,7 @@ from drum_crnn.foundation.tables import write_records, write_table
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.midi import SAMPLE_EXACT_TICKS, Note, write_midi
 from drum_crnn.studio import sampler
-from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, draw_accompaniment
+from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, check_unheard, draw_accompaniment
 from drum_crnn.studio.groove_params import GrooveParams
 from drum_crnn.studio.grooves import generate_performances
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Sound, kit_table_rows, without_notes, without_samples
@@ -339,6 +339,7 @@ def render_corpus(
         if (band := variations[str(name)].band) is not None and band.enabled:
             programs = {part.program for performance in performances for part in performance.parts}
             check_band(band, params.fonts_of(band), programs)
+            check_unheard(params.unheard_fonts, params.fonts)
     groups = open_groups(params)
     setup = _Setup(groups, params, variations)
     with replace_directory(target) as directory:

@@ -42,7 +42,7 @@ from drum_crnn.studio.kits import (
 )
 from drum_crnn.studio.names import is_attack_noise, may_be_lane
 
-__all__ = ["open_soundfont"]
+__all__ = ["open_soundfont", "samples_of_soundfont"]
 
 _DRUM_BANK = 128
 _NEEDED_LANES = frozenset({"kick", "snare", "hihat"})
@@ -173,6 +173,23 @@ def open_soundfont(path: Path, *, preset: str | None = None) -> list[Kit]:
     return kits
 
 
+def samples_of_soundfont(path: Path) -> set[str]:
+    """SHA-256 of each sample of a SoundFont, of drums and of other instruments.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the file cannot be read, or is no SoundFont.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Font(file, path).sample_checksums()
+    except FileNotFoundError:
+        raise DrumCrnnError(f"{path}: there is no such SoundFont") from None
+    except OSError as error:
+        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
 class _Font:
     """The tables of a SoundFont, and its samples while the file is open."""
 
@@ -210,6 +227,17 @@ class _Font:
                 name = f"{name} ({program})"
             found.append((name, int(index), notes))
         return found
+
+    def sample_checksums(self) -> set[str]:
+        """SHA-256 of each sample's data."""
+        try:
+            return {
+                hashlib.sha256(self._raw(header)).hexdigest()
+                for header in self.tables[b"shdr"][:-1]
+                if not int(header["type"]) & _ROM and header["end"] > header["start"]
+            }
+        except ValueError as error:
+            raise DrumCrnnError(f"{self.path}: is damaged ({error})") from None
 
     def kit(self, name: str, preset: int, notes: dict[int, int]) -> Kit:
         """One preset as a kit."""

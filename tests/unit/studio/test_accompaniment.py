@@ -13,10 +13,11 @@ from drum_crnn.band.grid import Grid
 from drum_crnn.band.players import PLAYERS
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.midi import Note
-from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, draw_accompaniment
+from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, check_unheard, draw_accompaniment
 from drum_crnn.studio.kits import SAMPLE_RATE
 from drum_crnn.studio.production import active_level
 from drum_crnn.studio.rendering import load_variations
+from drum_crnn.studio.sources import font_path
 
 NOTES = [Note(0.2 + 0.25 * n, 36 if n % 8 == 0 else 38 if n % 8 == 4 else 42, 90) for n in range(128)]
 FONTS = ["pretty_midi:TimGM6mb"]
@@ -113,6 +114,17 @@ def test_a_font_that_is_missing_is_told() -> None:
     with pytest.raises(DrumCrnnError, match=r"font 'hydrogen:kit': write pretty_midi:NAME or soundfont:FILE\.sf2"):
         check_band(band(), ["hydrogen:kit"])
     check_band(band(), FONTS)
+
+
+def test_a_font_that_is_heard_under_another_name_is_not_unheard(tmp_path: Path) -> None:
+    copied = tmp_path / "other.sf2"
+    copied.write_bytes(font_path(FONTS[0]).read_bytes())
+    with pytest.raises(
+        DrumCrnnError, match=r"(\d+) of \1 samples of soundfont:.*other\.sf2 are in pretty_midi:TimGM6mb"
+    ):
+        check_unheard([f"soundfont:{copied}"], FONTS)
+    check_unheard([], FONTS)
+    check_unheard(FONTS, [])
 
 
 @pytest.mark.parametrize(
