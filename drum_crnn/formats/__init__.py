@@ -1,0 +1,1 @@
+"""Formats: from a transcription to the files that other programs read."""

@@ -1,0 +1,92 @@
+"""Ticks: the time of MIDI files and charts, which count whole fractions of a beat at tempos of a limited precision.
+
+Rounding happens here alone. A tempo change is moved to the nearest tick, and a tempo is rounded to what the format can
+hold. Onsets are placed on the timeline that results, so each keeps its time to half a tick however long the song is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drum_crnn.music.tempo_map import TempoMap
+
+__all__ = ["Timeline", "resolution_for"]
+
+_LONGEST_TICK_S = 0.001  # half a tick is the largest error of an onset
+_RESOLUTIONS = tuple(480 * factor for factor in (1, 2, 4, 8, 16, 32, 64))  # the last is below MIDI's limit, 32,767
+
+
+def resolution_for(tempo_map: TempoMap) -> int:
+    """Ticks a quarter note: 480, or a multiple, so that no tick is longer than a millisecond at 2 bpm or more."""
+    slowest = min(tempo.bpm for tempo in tempo_map.tempos)
+    fitting = [ticks for ticks in _RESOLUTIONS if 60.0 / slowest / ticks <= _LONGEST_TICK_S]
+    return fitting[0] if fitting else _RESOLUTIONS[-1]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A tempo map as a format can hold it.
+
+    Parameters
+    ----------
+    resolution : int
+        Ticks a quarter note.
+    tempos : tuple of (tick, seconds a beat)
+        In order of ticks; the first at tick 0.
+    signatures : tuple of (tick, numerator, denominator)
+        In order of ticks; the first at tick 0.
+    """
+
+    resolution: int
+    tempos: tuple[tuple[int, Fraction], ...]
+    signatures: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(cls, tempo_map: TempoMap, *, resolution: int, rounded: Callable[[float], Fraction]) -> "Timeline":
+        """Round a tempo map.
+
+        Parameters
+        ----------
+        rounded : callable
+            From beats a minute to the nearest seconds a beat that the format can hold.
+        """
+
+        def ticks_of(times_s: list[float]) -> list[int]:
+            return [round(beats * resolution) for beats in tempo_map.beats_of(times_s).tolist()]
+
+        # The first of each kind holds from the start. Of several that meet at one tick, the last one holds.
+        tempos = dict(
+            zip(
+                [0, *ticks_of([tempo.time_s for tempo in tempo_map.tempos[1:]])],
+                [rounded(tempo.bpm) for tempo in tempo_map.tempos],
+                strict=True,
+            )
+        )
+        signatures = dict(
+            zip(
+                [0, *ticks_of([signature.time_s for signature in tempo_map.signatures[1:]])],
+                [(signature.numerator, signature.denominator) for signature in tempo_map.signatures],
+                strict=True,
+            )
+        )
+        return cls(
+            resolution,
+            tuple(sorted(tempos.items())),
+            tuple((tick, *signature) for tick, signature in sorted(signatures.items())),
+        )
+
+    def ticks_of(self, time_s: ArrayLike) -> NDArray[np.int64]:
+        """The nearest tick of each time in seconds; shape as `time_s`."""
+        times = np.asarray(time_s, dtype=np.float64)
+        starts = np.array([tick for tick, _ in self.tempos], dtype=np.float64)
+        tick_s = [duration / self.resolution for _, duration in self.tempos]
+        elapsed = [Fraction(0)]
+        for index in range(1, len(self.tempos)):
+            elapsed.append(elapsed[-1] + (self.tempos[index][0] - self.tempos[index - 1][0]) * tick_s[index - 1])
+        starts_s = np.array([float(value) for value in elapsed])
+        at = np.maximum(np.searchsorted(starts_s, times, side="right") - 1, 0)
+        ticks = starts[at] + (times - starts_s[at]) / np.array([float(value) for value in tick_s])[at]
+        return np.rint(ticks).astype(np.int64)
