@@ -57,7 +57,8 @@ class Timeline:
         def ticks_of(times_s: list[float]) -> list[int]:
             return [round(beats * resolution) for beats in tempo_map.beats_of(times_s).tolist()]
 
-        # The first of each kind holds from the start. Of several that meet at one tick, the last one holds.
+        # The first of each kind holds from the start. Of several that meet at one tick, the last one holds. A first
+        # signature that comes late is written again at its own tick, since a bar begins there.
         tempos = dict(
             zip(
                 [0, *ticks_of([tempo.time_s for tempo in tempo_map.tempos[1:]])],
@@ -67,8 +68,11 @@ class Timeline:
         )
         signatures = dict(
             zip(
-                [0, *ticks_of([signature.time_s for signature in tempo_map.signatures[1:]])],
-                [(signature.numerator, signature.denominator) for signature in tempo_map.signatures],
+                [0, *ticks_of([signature.time_s for signature in tempo_map.signatures])],
+                [
+                    (signature.numerator, signature.denominator)
+                    for signature in (tempo_map.signatures[0], *tempo_map.signatures)
+                ],
                 strict=True,
             )
         )
@@ -89,4 +93,4 @@ class Timeline:
         starts_s = np.array([float(value) for value in elapsed])
         at = np.maximum(np.searchsorted(starts_s, times, side="right") - 1, 0)
         ticks = starts[at] + (times - starts_s[at]) / np.array([float(value) for value in tick_s])[at]
-        return np.rint(ticks).astype(np.int64)
+        return np.asarray(np.rint(ticks), dtype=np.int64)

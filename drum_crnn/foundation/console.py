@@ -15,7 +15,7 @@ from drum_crnn.foundation.errors import DrumCrnnError
 
 T = TypeVar("T")
 
-__all__ = ["default_workers", "errors_as_messages", "progress_bar", "say", "track", "warn"]
+__all__ = ["default_workers", "errors_as_messages", "printable", "progress_bar", "say", "tell_error", "track", "warn"]
 
 
 def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
@@ -26,20 +26,38 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except DrumCrnnError as error:
-            typer.echo(f"error: {error}", err=True)
+            tell_error(error)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            typer.echo(f"error: {error.strerror}; make room, and run the same command again", err=True)
+            tell_error(f"{error.strerror}; make room, and run the same command again")
             raise typer.Exit(1) from None
 
     return wrapper
 
 
+def printable(text: object, encoding: str | None = "utf-8") -> str:
+    """Text that can be written in `encoding`: what cannot is escaped, such as `caf\\xe9.wav`.
+
+    A file name may hold any bytes, and a console may know few characters. Neither is a reason to fail after the work.
+    """
+    try:
+        whole = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a pair of surrogates, which Windows allows in names
+        whole = str(text)
+    encoding = encoding or "utf-8"
+    return whole.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def tell_error(message: object) -> None:
+    """Print an error on standard error."""
+    typer.echo(f"error: {printable(message, sys.stderr.encoding)}", err=True)
+
+
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    typer.echo(f"warning: {message}", err=True)
+    typer.echo(f"warning: {printable(message, sys.stderr.encoding)}", err=True)
 
 
 def progress_bar() -> Progress:
@@ -73,9 +91,9 @@ def track(items: Iterable[T], *, description: str, total: int | None = None) -> 
             progress.advance(task)
 
 
-def say(message: str) -> None:
-    """Print one line on standard output."""
-    typer.echo(message)
+def say(message: str, *, err: bool = False) -> None:
+    """Print one line on standard output, or on standard error."""
+    typer.echo(printable(message, (sys.stderr if err else sys.stdout).encoding), err=err)
 
 
 def default_workers() -> int:

@@ -1,7 +1,7 @@
 """Seconds and beats: tempo changes and time signatures of one recording.
 
 A beat is a quarter note, whatever the time signature, as in MIDI files and charts. Beat 0 is the start of the
-recording. The first tempo also holds before its own time, and the last one for ever.
+recording. The first tempo and the first time signature also hold before their own time, and the last ones for ever.
 """
 
 import math

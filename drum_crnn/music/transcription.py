@@ -52,7 +52,7 @@ class Transcription:
     activation: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        checked = Onsets(_numbers(self.time_s), _numbers(self.lane), _numbers(self.velocity))
+        checked = Onsets(np.asarray(self.time_s), _integers(self.lane), _integers(self.velocity))
         confidence = np.array(self.confidence, dtype=np.float64)
         if confidence.shape != checked.time_s.shape:
             raise ValueError(f"there are {len(checked)} onsets, but confidences of shape {confidence.shape}")
@@ -108,6 +108,7 @@ class Transcription:
         return dict(zip(LANES, np.bincount(self.lane, minlength=len(LANES)).tolist(), strict=True))
 
 
-def _numbers(values: ArrayLike) -> NDArray[np.generic]:
-    array = np.asarray(values)
-    return array.astype(np.int64) if array.size == 0 and array.dtype.kind == "f" and array.ndim == 1 else array
+def _integers(values: ArrayLike) -> NDArray[np.int64]:
+    """An empty list becomes floats otherwise; `Onsets` refuses what else is no integer."""
+    array: NDArray[np.int64] = np.asarray(values)
+    return array if array.size else array.astype(np.int64)

@@ -1,0 +1,27 @@
+"""CSV: one line for each onset, for spreadsheets and scripts."""
+
+import csv
+import io
+
+from drum_crnn.music.lanes import LANES
+from drum_crnn.music.transcription import Transcription
+
+__all__ = ["COLUMNS", "csv_text"]
+
+COLUMNS = ("time_s", "lane", "velocity", "confidence")
+
+
+def csv_text(transcription: Transcription) -> str:
+    """A header and a line for each onset: seconds to the microsecond, lane, velocity 1 to 127, confidence 0 to 1."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for time_s, lane, velocity, confidence in zip(
+        transcription.time_s.tolist(),
+        transcription.lane.tolist(),
+        transcription.velocity.tolist(),
+        transcription.confidence.tolist(),
+        strict=True,
+    ):
+        writer.writerow([f"{time_s:.6f}", LANES[lane], velocity, f"{confidence:.4f}"])
+    return text.getvalue()
