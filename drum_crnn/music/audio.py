@@ -1,6 +1,8 @@
 """Decoding recordings: any format, any rate, any channel count, as mono float32 in blocks of bounded size."""
 
+import os
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +110,8 @@ def _open(path: Path) -> soundfile.SoundFile:
     if path.stat().st_size == 0:
         raise DrumCrnnError(f"{path}: is empty (0 bytes)")
     try:
-        file = soundfile.SoundFile(path)
+        # As bytes, since a file name need not be UTF-8; Windows has names of characters.
+        file = soundfile.SoundFile(path if sys.platform == "win32" else os.fsencode(path))
     except TypeError:
         # soundfile treats ".raw" as samples without a header, and asks for their rate.
         raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
