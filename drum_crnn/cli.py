@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +11,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from drum_crnn.foundation.console import errors_as_messages, say
+from drum_crnn.formats.names import FORMATS
+from drum_crnn.foundation.console import errors_as_messages, say, tell_error
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.params import PARAMS_FILE
-from drum_crnn.music.lanes import LANES
 
 __all__ = ["app", "main"]
 
 # Heavy modules are imported by the commands that need them: `drum-crnn scores` should not wait for torch.
 
 MODEL = Path("models/drum_crnn.safetensors")
+# As in drum_crnn.foundation.params, which imports numpy and pydantic; `--help` should not wait for them.
+PARAMS_FILE = Path("params.yaml")
 
 app = typer.Typer(
     add_completion=False,
@@ -32,11 +33,62 @@ corpus_app = typer.Typer(no_args_is_help=True, help="Scan or check a corpus that
 app.add_typer(corpus_app, name="corpus")
 
 
+class Taste(StrEnum):
+    """What thresholds may be changed in favour of."""
+
+    RECALL = "recall"
+    PRECISION = "precision"
+    GAME = "game"
+
+
+# Some recordings were transcribed and others were not.
+EXIT_PARTLY = 3
+
+
 @app.command()
 @errors_as_messages
 def transcribe(
-    recording: Annotated[Path, typer.Argument(help="A WAV, FLAC, MP3 or OGG file, of any rate and channel count.")],
-    midi: Annotated[Path, typer.Argument(help="The MIDI file to write.")],
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RECORDING... [OUTPUT]",
+            help="Files, folders or patterns; - is standard input. One recording may be followed by the file to write, "
+            "whose suffix says the format; - is standard output.",
+        ),
+    ],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Formats to write: {', '.join(FORMATS)}. Several with commas; repeatable. Defaults to midi."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write to. Defaults to the folder of each recording.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing outputs, but never a recording.")] = False,
+    notes: Annotated[
+        str,
+        typer.Option(
+            help="MIDI notes of the lanes: gm, roland-td, ezdrummer, superior, addictive-drums, logic, studio-one, or "
+            "a YAML or JSON file with a note for each lane."
+        ),
+    ] = "gm",
+    favour: Annotated[
+        Taste | None,
+        typer.Option(help="More onsets (recall), surer onsets (precision), or no kick or snare missing (game)."),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Override a lane's threshold, such as crash=0.5; repeatable.")
+    ] = None,
+    minimum_velocity: Annotated[
+        int, typer.Option(min=1, max=127, help="Leave out onsets that are softer than this.")
+    ] = 1,
+    bpm: Annotated[
+        float | None,
+        typer.Option(
+            min=4, max=1000, help="Tempo for bars and beats, 120 if not given. The notes' times stay the same."
+        ),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -44,31 +96,58 @@ def transcribe(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Run on cpu or cuda; auto uses a GPU if there is one.")] = "auto",
-    threshold: Annotated[
-        list[str] | None, typer.Option(help="Override a lane's threshold, such as crash=0.5; repeatable.")
-    ] = None,
-    bpm: Annotated[
-        float, typer.Option(min=4, max=1000, help="Tempo for the bars in an editor. The notes' times stay the same.")
-    ] = 120.0,
 ) -> None:
-    """Transcribe a recording to MIDI.
+    """Transcribe recordings to MIDI and other formats.
 
-    The notes are on channel 10, the drum channel. A table shows the number of onsets per lane.
+    Exit codes: 0 if all recordings were transcribed, 3 if some were, 1 if none was, 2 for options that make no sense.
     """
-    from drum_crnn.music.midi import write_midi
-    from drum_crnn.transcribe import Transcriber, notes_of, released_model
+    from drum_crnn.formats.batch import run_batch
+    from drum_crnn.formats.note_maps import load_note_map
+    from drum_crnn.formats.plan import STREAM, plan
+    from drum_crnn.formats.writing import Style
+    from drum_crnn.music.tempo_map import TempoMap
 
+    formats = [name.strip().lower() for text in to or [] for name in text.split(",")]
+    jobs = plan(recordings, formats=formats, out=out, force=force)
     overrides = dict(_parse_threshold(text) for text in threshold or [])
+    style = Style(None if bpm is None else TempoMap.constant(bpm), load_note_map(notes))
+    if len(jobs) == 1 and jobs[0].problem:
+        raise DrumCrnnError(jobs[0].problem)  # before torch is loaded
+    from drum_crnn.transcribe import Transcriber, released_model
+
     if model is None:
         model = MODEL if MODEL.is_file() else released_model()
-    onsets = Transcriber(model, thresholds=overrides, device=device)(recording)
-    write_midi(midi, notes_of(onsets), bpm=bpm)
-    counts = Counter(onsets.lane.tolist())
-    table = Table("lane", "onsets")
-    for index, lane in enumerate(LANES):
-        table.add_row(lane, str(counts[index]))
-    Console().print(table)
-    say(f"{len(onsets)} onsets written to {midi}; model: {model}")
+    transcriber = Transcriber(model, thresholds=overrides, favour=favour and favour.value, device=device)
+    done, problems = run_batch(
+        jobs,
+        lambda recording, progress: transcriber.transcribe_file(recording, progress=progress).louder_than(
+            minimum_velocity
+        ),
+        style=style,
+        model=model.name,
+    )
+    to_stderr = any(output.path == STREAM for job in jobs for output in job.outputs)
+    if len(jobs) == 1:
+        if problems:
+            raise DrumCrnnError(problems[0])
+        [only] = done
+        table = Table("lane", "onsets")
+        for lane, count in only.transcription.counts().items():
+            table.add_row(lane, str(count))
+        Console(stderr=to_stderr).print(table)
+        paths = ", ".join(
+            "standard output" if output.path == STREAM else str(output.path) for output in only.job.outputs
+        )
+        say(f"{len(only.transcription)} onsets written to {paths}; model: {model}", err=to_stderr)
+        return
+    for one in done:
+        paths = ", ".join(str(output.path) for output in one.job.outputs)
+        say(f"{one.job.recording}: {len(one.transcription)} onsets written to {paths}", err=to_stderr)
+    say(f"{len(done)} of {len(jobs)} recordings transcribed; model: {model}", err=to_stderr)
+    for problem in problems:
+        tell_error(problem)
+    if problems:
+        raise typer.Exit(EXIT_PARTLY if done else 1)
 
 
 def _parse_threshold(text: str) -> tuple[str, float]:

@@ -92,12 +92,13 @@ def _rows(
         return dict.fromkeys(ROWS, "-" * n_steps), n_steps
     candidates = []
     for division in _DIVISIONS:
-        n_steps = bar.length * division
-        if abs(n_steps - round(n_steps)) < 1e-3 and round(n_steps) >= 1:
-            steps = np.clip(np.rint((beats - bar.start) * division), 0, round(n_steps) - 1).astype(int)
+        exact = bar.length * division
+        n_steps = round(exact)
+        if abs(exact - n_steps) < 1e-3 and n_steps >= 1:
+            steps = np.clip(np.rint((beats - bar.start) * division), 0, n_steps - 1).astype(int)
             errors = np.abs(beats - bar.start - steps / division)
             n_lost = len(steps) - len(set(zip(lanes.tolist(), steps.tolist(), strict=True)))
-            candidates.append((n_lost, float(errors.max(initial=0.0)), round(n_steps), steps))
+            candidates.append((n_lost, float(errors.max(initial=0.0)), n_steps, steps))
     if not candidates:  # a bar cut short at no step
         n_steps = max(1, round(bar.length * _DIVISIONS[0]))
         steps = np.clip(np.rint((beats - bar.start) / bar.length * n_steps), 0, n_steps - 1).astype(int)

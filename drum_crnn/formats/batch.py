@@ -1,0 +1,128 @@
+"""Transcribing many recordings in one go: progress, and what went wrong, told at the end."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.progress import Progress as RichProgress
+from rich.progress import TaskID
+
+from drum_crnn.formats.plan import STREAM, Job
+from drum_crnn.formats.song import Song
+from drum_crnn.formats.writing import Style, content_of, write
+from drum_crnn.foundation.console import printable, progress_bar
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.audio import probe
+from drum_crnn.music.transcription import Transcription
+
+__all__ = ["Done", "Progress", "run_batch"]
+
+Progress = Callable[[float], None]  # called with the seconds of the recording that are done
+_STREAM_NAME = "standard input"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A recording that was transcribed and written."""
+
+    job: Job
+    transcription: Transcription
+
+
+def run_batch(
+    jobs: Sequence[Job], transcribe: Callable[[Path, Progress], Transcription], *, style: Style, model: str = ""
+) -> tuple[list[Done], list[str]]:
+    """Do the jobs one after the other. One that fails does not keep the others from being done.
+
+    Parameters
+    ----------
+    transcribe : callable
+        From a recording to its transcription. What it raises as DrumCrnnError or OSError is the problem of that
+        recording.
+
+    Returns
+    -------
+    list of Done, list of str
+        What was done, and a sentence for each recording that was not.
+    """
+    done: list[Done] = []
+    problems: list[str] = []
+    with progress_bar() as bar:
+        durations = [0.0 if job.problem else _duration_s(job.recording) for job in jobs]
+        task = bar.add_task("seconds", total=round(sum(durations)) or None, note="")
+        before = 0.0
+        for number, (job, duration_s) in enumerate(zip(jobs, durations, strict=True), start=1):
+            note = printable(f"file {number} of {len(jobs)}: {job.recording.name}", bar.console.encoding)
+            bar.update(task, note=note, completed=round(before))
+            try:
+                if job.problem:
+                    raise DrumCrnnError(job.problem)
+                made = _do(job, transcribe, partial(_show, bar, task, before), style, model)
+                done.append(Done(job, made))
+            except DrumCrnnError as error:
+                problems.append(str(error))
+            except OSError as error:
+                if error.filename is None and STREAM in [output.path for output in job.outputs]:
+                    raise  # the reader of standard output is gone
+                problems.append(f"{error.filename or job.recording}: {error.strerror or error}")
+            before += duration_s
+    return done, problems
+
+
+def _show(bar: RichProgress, task: TaskID, before_s: float, seconds: float) -> None:
+    bar.update(task, completed=round(before_s + seconds))
+
+
+def _duration_s(recording: Path) -> float:
+    """For the progress bar; what cannot be read will be told when its turn comes."""
+    if recording == STREAM:
+        return 0.0
+    try:
+        return probe(recording).duration_s
+    except (DrumCrnnError, OSError):
+        return 0.0
+
+
+def _do(
+    job: Job, transcribe: Callable[[Path, Progress], Transcription], progress: Progress, style: Style, model: str
+) -> Transcription:
+    with ExitStack() as stack:
+        recording = job.recording
+        if recording == STREAM:
+            recording = _save_stream(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        try:
+            made = transcribe(recording, progress)
+        except DrumCrnnError as error:
+            if job.recording == STREAM:
+                raise DrumCrnnError(str(error).replace(str(recording), _STREAM_NAME)) from None
+            raise
+        for output in job.outputs:
+            named = output.path if job.recording == STREAM and output.path != STREAM else job.recording
+            song = Song.of(Path(_STREAM_NAME) if named == STREAM else named, model=model)
+            if output.path == STREAM:
+                _write_stream(content_of(output.format, made, song=song, style=style))
+            else:
+                write(output.format, output.path, made, song=song, style=style, recording=recording)
+    return made
+
+
+def _save_stream(folder: Path) -> Path:
+    """Standard input as a file, since decoders go back and forth in it."""
+    if sys.stdin.isatty():
+        raise DrumCrnnError(f"{_STREAM_NAME}: is a terminal; pipe a recording into it")
+    path = folder / "recording"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return path
+
+
+def _write_stream(content: bytes) -> None:
+    if sys.stdout.isatty() and not content.isascii():
+        raise DrumCrnnError("standard output: is a terminal; redirect it into a file or a program")
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()

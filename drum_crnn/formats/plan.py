@@ -1,0 +1,170 @@
+"""What a command line asks for: which recordings, and where each format of each one goes. Nothing is written here.
+
+Nothing is ever planned over a recording, and nothing over an existing file unless that is wanted.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from drum_crnn.formats.names import CHART, FORMAT_OF_SUFFIX, FORMATS
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.recordings import find_recordings, has_audio_suffix
+
+__all__ = ["STREAM", "Job", "Output", "plan"]
+
+STREAM = Path("-")  # standard input, or standard output
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One format, and its file or folder, or STREAM."""
+
+    format: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording, or STREAM, and its outputs. With a `problem`, it cannot be done."""
+
+    recording: Path
+    outputs: tuple[Output, ...]
+    problem: str = ""
+
+
+def plan(
+    arguments: Sequence[Path], *, formats: Sequence[str], out: Path | None = None, force: bool = False
+) -> list[Job]:
+    """The jobs of a command line.
+
+    Parameters
+    ----------
+    arguments : sequence of Path
+        Recordings: files, folders, patterns, or `-`. The last of several is the output if it is `-`, if its suffix is
+        that of a format, or if it does not exist and its suffix is none of a recording.
+    formats : sequence of str
+        Names in `FORMATS`. Empty means what the output's suffix says, or MIDI.
+    out : Path, optional
+        The folder for outputs. By default each lies beside its recording.
+    force : bool
+        Whether outputs may replace existing files.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the arguments contradict each other. What concerns one recording of several is the `problem` of its job.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise DrumCrnnError(f"--to {name}: there is no such format; the formats are {', '.join(FORMATS)}")
+    *_, last = arguments
+    named, output = (arguments[:-1], last) if len(arguments) > 1 and _is_output(last) else (arguments, None)
+    if len(named) == 2 and _is_same(*named):
+        raise DrumCrnnError(
+            f"{named[1]}: is the recording itself; name another file to write, such as {_example(named[0])}"
+        )
+    recordings = _recordings(named)
+    formats = tuple(dict.fromkeys(formats)) or (_format_of(output),)
+    if output is not None:
+        if out is not None:
+            raise DrumCrnnError(f"{output}: is an output, and so is --out {out}; name one of them")
+        if len(recordings) > 1:
+            raise DrumCrnnError(f"{output}: is one output for {len(recordings)} recordings; name a folder with --out")
+        if len(formats) > 1:
+            raise DrumCrnnError(f"{output}: is one output for {len(formats)} formats; name a folder with --out")
+    jobs = []
+    outputs: tuple[Output, ...]
+    for recording, relative in recordings:
+        if output is not None:
+            outputs = (Output(formats[0], output),)
+        elif recording == STREAM and out is None:
+            outputs = tuple(Output(name, STREAM) for name in formats)
+        else:
+            stem = Path("recording" if recording == STREAM else relative)
+            base = (out if out is not None else recording.parent) / (relative.parent if out is not None else "")
+            outputs = tuple(Output(name, base / f"{stem.stem}{FORMATS[name]}") for name in formats)
+        jobs.append(Job(recording, outputs))
+    _check_streams(jobs)
+    return _with_problems(jobs, force=force)
+
+
+def _is_output(path: Path) -> bool:
+    if path == STREAM or path.suffix.lower() in FORMAT_OF_SUFFIX:
+        return True
+    return not path.exists() and not has_audio_suffix(path) and not any(sign in str(path) for sign in "*?[")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
+def _example(recording: Path) -> str:
+    return str(recording.with_suffix(FORMATS["midi"])) if recording.name else f"song{FORMATS['midi']}"
+
+
+def _recordings(arguments: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Each recording once, and its path below the folder that was named."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for argument in arguments:
+        for path, relative in [(STREAM, STREAM)] if argument == STREAM else find_recordings(argument):
+            found.setdefault("-" if path == STREAM else _absolute(path), (path, relative))
+    return list(found.values())
+
+
+def _format_of(output: Path | None) -> str:
+    if output is None or output == STREAM:
+        return "midi"
+    if output.suffix.lower() not in FORMAT_OF_SUFFIX:
+        raise DrumCrnnError(
+            f"{output}: is neither a recording nor the name of an output; outputs end in "
+            f"{', '.join(FORMAT_OF_SUFFIX)}, or --to names their format"
+        )
+    return FORMAT_OF_SUFFIX[output.suffix.lower()]
+
+
+def _check_streams(jobs: Sequence[Job]) -> None:
+    streams = [output for job in jobs for output in job.outputs if output.path == STREAM]
+    if any(output.format == CHART for output in streams):
+        raise DrumCrnnError("a chart is a folder, which standard output cannot hold; name a folder with --out")
+    if len(streams) > 1:
+        raise DrumCrnnError("standard output holds one file; choose one format, or name a folder with --out")
+
+
+def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
+    recordings = [job.recording for job in jobs if job.recording != STREAM]
+    sources = {identity for path in recordings if (identity := _identity(path)) is not None}
+    owners: dict[str, Path] = {}
+    checked = []
+    for job in jobs:
+        problem = ""
+        for output in job.outputs:
+            if output.path == STREAM:
+                continue
+            # Where letter case makes no difference, names that differ in nothing else are one file.
+            owner = owners.setdefault(_absolute(output.path).casefold(), job.recording)
+            if owner != job.recording:
+                problem = f"{job.recording}: would be written to {output.path}, as {owner} is; use another --out for it"
+            elif _identity(output.path) in sources:
+                problem = f"{output.path}: is a recording, which is never overwritten; name another output"
+            elif not force and os.path.lexists(output.path):
+                problem = f"{output.path}: exists already; --force overwrites it"
+        checked.append(Job(job.recording, job.outputs, problem))
+    return checked
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  # Path.resolve fails where links go in circles
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What is equal for all names and links of one file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,72 @@
+"""Finding recordings: files, folders and patterns, as people name them on a command line."""
+
+import glob
+from pathlib import Path
+
+from drum_crnn.foundation.errors import DrumCrnnError
+
+__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix"]
+
+# Of a folder, files with these suffixes are taken. A file that is named itself may have any.
+AUDIO_SUFFIXES = frozenset(
+    {
+        ".wav",
+        ".wave",
+        ".w64",
+        ".rf64",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".caf",
+        ".au",
+    }
+    | {".m4a", ".aac", ".mp4", ".mov", ".mkv", ".webm"}
+)
+
+
+def has_audio_suffix(path: Path) -> bool:
+    """Whether a file's name is that of a recording."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def find_recordings(argument: Path) -> list[tuple[Path, Path]]:
+    """The recordings that an argument means, in order of their names.
+
+    A folder means all recordings in it and in its folders, hidden ones aside. A pattern such as `songs/*.wav` means
+    what it matches, for shells that do not resolve it. Anything else means itself, whether it exists or not.
+
+    Returns
+    -------
+    list of (path, relative path)
+        The relative path is below the folder that was named, or the file's name alone.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a folder holds no recording, or a pattern matches none.
+    """
+    if argument.is_dir():
+        found = sorted(path for path in argument.rglob("*") if has_audio_suffix(path) and path.is_file())
+        visible = [(path, path.relative_to(argument)) for path in found]
+        visible = [(path, name) for path, name in visible if not any(_is_hidden(part) for part in name.parts)]
+        if not visible:
+            raise DrumCrnnError(
+                f"{argument}: is a folder without recordings; a recording's name ends in .wav, .flac, .mp3, .ogg …"
+            )
+        return visible
+    if glob.has_magic(str(argument)) and not argument.exists():
+        matches = [Path(match) for match in sorted(glob.glob(str(argument), recursive=True))]  # noqa: PTH207  # may be absolute
+        if not matches:
+            raise DrumCrnnError(f"{argument}: no file matches this pattern")
+        return [one for match in matches for one in find_recordings(match)]
+    return [(argument, Path(argument.name))]
+
+
+def _is_hidden(name: str) -> bool:
+    """Hidden, or what a Mac leaves in archives beside the real files."""
+    return name.startswith(".") or name == "__MACOSX"

@@ -1,0 +1,465 @@
+"""`drum-crnn transcribe` as people call it: many recordings, many formats, streams, and what must never happen.
+
+A fake takes the place of the model, so that calls take milliseconds. `test_transcribe.py` has the real one.
+"""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+from builders import RATE, exported, noise
+from chart_reader import Chart
+from click.testing import Result
+from first_party import ROOT
+from transcriptions import rock_beat
+from typer.testing import CliRunner
+
+import drum_crnn.transcribe
+from drum_crnn.cli import app
+from drum_crnn.formats.names import FORMATS
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.audio import load_audio
+from drum_crnn.music.lanes import LANE_OF_NOTE
+from drum_crnn.music.midi import read_midi
+from drum_crnn.music.transcription import Transcription
+
+RUNNER = CliRunner()
+BEAT = rock_beat(2)
+
+
+class FakeTranscriber:
+    """Decodes the recording, so that bad ones fail as they do, and hears the same beat in all of them."""
+
+    asked: dict[str, object]
+
+    def __init__(self, model: Path, **options: object) -> None:
+        FakeTranscriber.asked = {"model": model, **options}
+
+    def transcribe_file(self, recording: Path, *, progress: Callable[[float], None]) -> Transcription:
+        progress(len(load_audio(recording, sample_rate=RATE)) / RATE)
+        return BEAT
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(drum_crnn.transcribe, "Transcriber", FakeTranscriber)
+    monkeypatch.chdir(tmp_path)
+
+
+def record(path: str | Path, *, rate: int = RATE, n_channels: int = 1) -> bytes:
+    """Write half a second of noise; its bytes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(
+        os.fsencode(path), "w", rate, n_channels, format={".mp3": "MP3", ".flac": "FLAC"}.get(path.suffix, "WAV")
+    ) as file:
+        file.write(np.repeat(noise(rate // 2)[:, None], n_channels, axis=1))
+    return path.read_bytes()
+
+
+def call(*arguments: str | Path, stdin: bytes | None = None, code: int = 0) -> Result:
+    result = RUNNER.invoke(app, ["transcribe", *map(str, arguments)], input=stdin)
+    assert result.exit_code == code, (result.exit_code, result.output, result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def check_sentence(result: Result, words: str) -> None:
+    [line] = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def files() -> set[str]:
+    return {path.as_posix() for path in Path().rglob("*") if path.is_file()}
+
+
+# ------------------------------------------------------------------------------------------------ where outputs go
+
+
+def test_today_form_still_works() -> None:
+    record("song.wav")
+    result = call("song.wav", "song.mid")
+    assert f"{len(BEAT)} onsets written to song.mid; model:" in result.stdout
+    assert len(read_midi(Path("song.mid"))) == len(BEAT)
+
+
+def test_one_recording_alone_gets_midi_beside_it() -> None:
+    record("songs/song.wav")
+    call("songs/song.wav")
+    assert files() == {"songs/song.wav", "songs/song.mid"}
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("x.mid", b"MThd"),
+        ("x.MIDI", b"MThd"),
+        ("x.csv", b"time_s"),
+        ("x.json", b"{"),
+        ("x.jams", b"{"),
+        ("x.txt", b"so"),
+    ],
+)
+def test_suffix_of_the_output_says_the_format(name: str, start: bytes) -> None:
+    record("song.wav")
+    call("song.wav", name)
+    assert Path(name).read_bytes().startswith(start)
+
+
+def test_all_formats_at_once_in_a_folder() -> None:
+    original = record("in/The Band - Song.wav")
+    call("in/The Band - Song.wav", "--to", "midi,csv", "--to", "json,jams, tab", "--to", "chart", "--out", "new/out")
+    stem = "new/out/The Band - Song"
+    suffixes = [suffix for name, suffix in FORMATS.items() if name != "chart"]
+    chart = {f"{stem} (chart)/{name}" for name in ("notes.chart", "song.ini", "song.wav")}
+    assert files() == {"in/The Band - Song.wav", *(stem + suffix for suffix in suffixes), *chart}
+    rows = list(csv.DictReader(io.StringIO(Path(f"{stem}.csv").read_text(encoding="utf-8"))))
+    assert [float(row["time_s"]) for row in rows] == BEAT.time_s.tolist()
+    assert json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))["recording"] == "The Band - Song.wav"
+    read = Chart(Path(f"{stem} (chart)/notes.chart").read_text(encoding="utf-8"))
+    assert read.song["MusicStream"] == '"song.wav"'
+    assert read.song["Artist"] == '"The Band"'
+    assert Path(f"{stem} (chart)/song.wav").read_bytes() == original
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3])
+def test_audio_that_games_do_not_read_becomes_ogg(n_channels: int) -> None:
+    record("song.flac", rate=48_000, n_channels=n_channels)
+    call("song.flac", "--to", "chart")
+    info = soundfile.info("song (chart)/song.ogg")
+    assert (info.format, info.subtype) == ("OGG", "VORBIS")
+    assert info.duration == pytest.approx(0.5, abs=0.01)
+    assert info.channels == (n_channels if n_channels < 3 else 1)
+    assert Chart(Path("song (chart)/notes.chart").read_text(encoding="utf-8")).song["MusicStream"] == '"song.ogg"'
+
+
+def test_a_folder_means_its_recordings_and_keeps_its_shape() -> None:
+    for name in ("album/b.wav", "album/cd 2/a.flac", "album/cd 2/a.wav.txt", "album/._b.wav", "album/__MACOSX/c.wav"):
+        record(name)
+    record("album/.hidden/d.wav")
+    result = call("album", "--out", "out")
+    assert {name for name in files() if name.startswith("out")} == {"out/b.mid", "out/cd 2/a.mid"}
+    assert "2 of 2 recordings transcribed" in result.stdout
+
+
+def test_several_recordings_and_a_pattern() -> None:
+    for name in ("a.wav", "b.wav", "x/c.wav", "x/d.wav"):
+        record(name)
+    call("a.wav", "b.wav", "x/*.wav", "a.wav")
+    assert {name for name in files() if name.endswith(".mid")} == {"a.mid", "b.mid", "x/c.mid", "x/d.mid"}
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
+    record("take [1].wav")
+    call("take [1].wav")
+    assert "take [1].mid" in files()
+
+
+# --------------------------------------------------------------------------------------------------------- streams
+
+
+def test_from_standard_input_to_standard_output() -> None:
+    recording = record("song.wav")
+    result = call("-", "-", stdin=recording)
+    assert result.stdout_bytes.startswith(b"MThd")
+    Path("got.mid").write_bytes(result.stdout_bytes)
+    assert len(read_midi(Path("got.mid"))) == len(BEAT)
+    assert f"{len(BEAT)} onsets written to standard output" in result.stderr
+
+
+def test_standard_input_alone_goes_to_standard_output() -> None:
+    assert call("-", "--to", "csv", stdin=record("song.wav")).stdout.startswith("time_s,lane,velocity,confidence\n")
+
+
+def test_standard_input_into_files() -> None:
+    recording = record("song.flac")
+    call("-", "out.json", stdin=recording)
+    call("-", "--to", "chart,tab", "--out", "here", stdin=recording)
+    assert json.loads(Path("out.json").read_text(encoding="utf-8"))["onsets"]
+    assert {name for name in files() if name.startswith("here")} == {
+        "here/recording.tab",
+        *(f"here/recording (chart)/{name}" for name in ("notes.chart", "song.ini", "song.ogg")),
+    }
+
+
+def test_bad_standard_input_is_named_so() -> None:
+    result = call("-", "-", stdin=b"no recording at all", code=1)
+    check_sentence(result, "standard input: not a readable recording")
+    assert result.stdout_bytes == b""
+    check_sentence(call("-", "-", stdin=b"", code=1), "standard input: is empty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["song.wav", "-", "--to", "chart"], "a chart is a folder"),
+        (["song.wav", "-", "--to", "csv,json"], "is one output for 2 formats"),
+        (["-", "--to", "csv,json"], "standard output holds one file"),
+        (["song.wav", "other.wav", "out.mid"], "out.mid: is one output for 2 recordings"),
+        (["song.wav", "out.mid", "--to", "midi,csv"], "out.mid: is one output for 2 formats"),
+        (["song.wav", "out.mid", "--out", "folder"], "is an output, and so is --out folder"),
+        (["song.wav", "--to", "mp3"], "--to mp3: there is no such format; the formats are midi, csv"),
+        (["song.wav", "out.pdf"], "out.pdf: is neither a recording nor the name of an output"),
+        (["song.wav", "--notes", "gmm"], "--notes gmm: there is no such map or file"),
+        (["nothing"], "nothing: there is no such file"),
+        (["no*.wav"], "no*.wav: no file matches"),
+        (["empty"], "empty: is a folder without recordings"),
+    ],
+)
+def test_contradictions_are_one_sentence_and_write_nothing(arguments: list[str], words: str) -> None:
+    record("song.wav")
+    record("other.wav")
+    Path("empty").mkdir()
+    before = files()
+    check_sentence(call(*arguments, code=1), words)
+    assert files() == before
+
+
+# -------------------------------------------------------------------------------------------------- what must never be
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("kind", ["same path", "other spelling", "symlink", "hard link", "midi link", "--to"])
+def test_a_recording_is_never_overwritten(kind: str, force: list[str]) -> None:
+    original = record("take.wav")
+    outputs = {"same path": "take.wav", "other spelling": "./take.wav", "midi link": "take.mid"}
+    output = outputs.get(kind, "link.wav")
+    if kind in ("symlink", "midi link"):
+        Path(output).symlink_to("take.wav")
+    elif kind != "same path" and kind != "other spelling":
+        Path(output).hardlink_to("take.wav")
+    options = ["--to", "midi"] if kind == "--to" else []
+    before = files()
+    result = call("take.wav", output, *options, *force, code=1)
+    check_sentence(result, "is the recording itself" if output.endswith("wav") else "is a recording")
+    assert Path("take.wav").read_bytes() == original
+    assert files() == before
+
+
+def test_an_existing_output_stays_without_force() -> None:
+    record("song.wav")
+    Path("song.mid").write_bytes(b"precious")
+    check_sentence(call("song.wav", code=1), "song.mid: exists already; --force overwrites it")
+    check_sentence(call("song.wav", "song.mid", code=1), "song.mid: exists already")
+    assert Path("song.mid").read_bytes() == b"precious"
+    call("song.wav", "--force")
+    assert len(read_midi(Path("song.mid"))) == len(BEAT)
+
+
+def test_if_one_of_several_outputs_exists_none_is_written() -> None:
+    record("song.wav")
+    Path("song.csv").write_bytes(b"precious")
+    check_sentence(call("song.wav", "--to", "midi,csv", code=1), "song.csv: exists already")
+    assert files() == {"song.wav", "song.csv"}
+
+
+def test_force_replaces_a_link_and_not_what_it_leads_to() -> None:
+    record("song.wav")
+    other = record("other.wav")
+    Path("song.mid").symlink_to("other.wav")
+    call("song.wav", "song.mid", "--force")
+    assert Path("other.wav").read_bytes() == other
+    assert not Path("song.mid").is_symlink()
+
+
+def test_force_keeps_what_else_is_in_a_charts_folder() -> None:
+    record("song.wav")
+    folder = Path("song (chart)")
+    folder.mkdir()
+    (folder / "album.png").write_bytes(b"picture")
+    (folder / "song.ini").write_text("old", encoding="utf-8")
+    check_sentence(call("song.wav", "--to", "chart", code=1), "exists already")
+    call("song.wav", "--to", "chart", "--force")
+    assert (folder / "album.png").read_bytes() == b"picture"
+    assert (folder / "song.ini").read_text(encoding="utf-8").startswith("[song]\nname = song\n")
+
+
+def test_two_recordings_of_one_name_do_not_overwrite_each_other() -> None:
+    record("x/song.wav")
+    record("x/song.flac")
+    result = call("x", "--out", "out", code=3)
+    assert "1 of 2 recordings transcribed" in result.stdout
+    check_sentence(result, "x/song.wav: would be written to out/song.mid, as x/song.flac is")
+
+
+def test_a_folder_in_the_place_of_an_output_is_a_sentence() -> None:
+    record("song.wav")
+    Path("song.mid").mkdir()
+    check_sentence(call("song.wav", "--force", code=1), "song.mid: is a folder, but should be a file")
+
+
+def test_a_failing_chart_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise DrumCrnnError("the chart fails")
+
+    monkeypatch.setattr("drum_crnn.formats.writing.song_ini_text", fail)
+    record("song.wav")
+    check_sentence(call("song.wav", "--to", "chart", code=1), "the chart fails")
+    assert files() == {"song.wav"}
+    assert not Path("song (chart)").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ batches
+
+
+def test_one_bad_file_is_told_at_the_end_and_the_others_are_done() -> None:
+    record("a.wav")
+    Path("b.wav").write_text("no recording", encoding="utf-8")
+    record("c.wav")
+    result = call("a.wav", "b.wav", "c.wav", "missing.wav", code=3)
+    assert {name for name in files() if name.endswith(".mid")} == {"a.mid", "c.mid"}
+    assert "2 of 4 recordings transcribed" in result.stdout
+    bad, missing = result.stderr.strip().splitlines()
+    assert bad.startswith("error: b.wav: not a readable recording")
+    assert missing == "error: missing.wav: there is no such file"
+
+
+def test_if_all_fail_the_exit_code_says_so() -> None:
+    for name in ("a.wav", "b.wav"):
+        Path(name).write_text("no recording", encoding="utf-8")
+    assert len(call("a.wav", "b.wav", code=1).stderr.strip().splitlines()) == 2
+
+
+def test_system_errors_of_one_recording_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, recording: Path, **_: object) -> Transcription:
+        if recording.name == "a.wav":
+            raise PermissionError(13, "Permission denied", str(recording))
+        return BEAT
+
+    monkeypatch.setattr(FakeTranscriber, "transcribe_file", refuse)
+    record("a.wav")
+    record("b.wav")
+    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: Permission denied")
+
+
+# ------------------------------------------------------------------------------------------------------------- options
+
+
+def test_options_reach_the_transcriber_and_the_notes() -> None:
+    record("song.wav")
+    call("song.wav", "--favour", "game", "--threshold", "crash=0.7", "--notes", "addictive-drums", "--bpm", "97.5")
+    assert FakeTranscriber.asked["favour"] == "game"
+    assert FakeTranscriber.asked["thresholds"] == {"crash": 0.7}
+    notes = {note.note for note in read_midi(Path("song.mid"))}
+    assert notes == {36, 38, 49, 77}
+    track = mido.MidiFile("song.mid").tracks[0]
+    assert [round(60e6 / m.tempo, 1) for m in track if m.type == "set_tempo"] == [97.5]
+
+
+def test_minimum_velocity_leaves_soft_onsets_out() -> None:
+    record("song.wav")
+    call("song.wav", "--minimum-velocity", "80")
+    notes = read_midi(Path("song.mid"))
+    assert len(notes) == int((BEAT.velocity >= 80).sum()) < len(BEAT)
+    assert min(note.velocity for note in notes) >= 80
+
+
+def test_notes_from_a_file() -> None:
+    record("song.wav")
+    Path("mine.yaml").write_text(
+        "kick: 1\nsnare: 2\nhihat: null\nhigh_tom: 3\nmid_tom: 4\nlow_tom: 5\ncrash: 6\nride: 7\n", encoding="utf-8"
+    )
+    call("song.wav", "--notes", "mine.yaml")
+    assert {note.note for note in read_midi(Path("song.mid"))} == {1, 2, 6}
+
+
+@pytest.mark.parametrize("bpm", [4, 60, 97, 1000])
+def test_times_stay_within_a_millisecond_at_every_tempo(bpm: int) -> None:
+    record("song.wav")
+    call("song.wav", "--bpm", str(bpm))
+    found = sorted((LANE_OF_NOTE[note.note], note.time_s) for note in read_midi(Path("song.mid")))
+    wanted = sorted(zip(BEAT.lane.tolist(), BEAT.time_s.tolist(), strict=True))
+    np.testing.assert_allclose([time for _, time in found], [time for _, time in wanted], atol=0.001)
+
+
+@pytest.mark.parametrize(
+    "options", [["--favour", "speed"], ["--minimum-velocity", "0"], ["--minimum-velocity", "x"], ["--bpm", "1"]]
+)
+def test_options_out_of_range_are_usage_errors(options: list[str]) -> None:
+    record("song.wav")
+    call("song.wav", *options, code=2)
+    assert files() == {"song.wav"}
+
+
+# --------------------------------------------------------------------------------------------------------- odd names
+
+
+@pytest.mark.parametrize("out", [["caf.mid"], []])
+def test_a_name_that_is_not_utf8(out: list[str]) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    record(name)
+    result = call(name, *out, "--to", "midi")
+    [midi] = [os.fsencode(path.name) for path in Path().iterdir() if path.suffix == ".mid"]
+    assert midi == (b"caf.mid" if out else b"caf\xe9.mid")
+    assert "onsets written to" in result.stdout
+    call(name, "--to", "csv,json,jams,tab,chart")
+    assert json.loads(Path(os.fsdecode(b"caf\xe9.json")).read_text(encoding="utf-8"))["recording"] == "caf\\xe9.wav"
+
+
+def test_an_error_about_a_name_that_is_not_utf8() -> None:
+    Path(os.fsdecode(b"caf\xe9.wav")).write_text("no recording", encoding="utf-8")
+    check_sentence(call(os.fsdecode(b"caf\xe9.wav"), code=1), "caf\\xe9.wav: not a readable recording")
+
+
+# ------------------------------------------------------------------------------------------------------ real processes
+
+
+def run(*arguments: str | bytes, code: int = 0, **options: object) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | options.pop("env", {})  # type: ignore[arg-type, call-overload]
+    done = subprocess.run(
+        [sys.executable, "-m", "drum_crnn.cli", *arguments],
+        capture_output=True,
+        check=False,
+        env=environment,
+        **options,
+    )  # type: ignore[call-overload]
+    assert done.returncode == code, done.stderr.decode()
+    return done  # type: ignore[no-any-return]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_console_with_few_characters(tmp_path: Path, encoding: str) -> None:
+    model = exported(tmp_path / "model.safetensors")
+    for name in ("take.wav", "ドラム 2.wav"):
+        record(name)
+    env = {"PYTHONIOENCODING": encoding}
+    done = run("transcribe", "take.wav", "ドラム.mid", "--model", str(model), env=env)
+    assert Path("ドラム.mid").is_file()
+    assert b"onsets written to" in done.stdout
+    assert b"Traceback" not in done.stderr
+    Path("ドラム 3.wav").write_text("no recording", encoding="utf-8")
+    done = run("transcribe", "ドラム 2.wav", "ドラム 3.wav", "--model", str(model), code=3, env=env)
+    assert done.stderr.startswith(b"error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.processes
+def test_a_name_that_is_not_utf8_with_the_real_model(tmp_path: Path) -> None:
+    model = exported(tmp_path / "model.safetensors")
+    record(os.fsdecode(b"caf\xe9.wav"))
+    done = run("transcribe", b"caf\xe9.wav", "-", "--to", "json", "--model", str(model))
+    assert json.loads(done.stdout)["recording"] == "caf\\xe9.wav"
+    assert all(0 < onset["confidence"] <= 1 for onset in json.loads(done.stdout)["onsets"])
+
+
+@pytest.mark.processes
+def test_help_waits_for_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom drum_crnn.cli import app\n"
+        "try:\n    app(['transcribe', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'librosa', 'soundfile', 'pydantic', 'mido', 'h5py'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
