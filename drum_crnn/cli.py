@@ -20,7 +20,7 @@ __all__ = ["app", "main"]
 # Heavy modules are imported by the commands that need them: `drum-crnn scores` should not wait for torch.
 
 MODEL = Path("models/drum_crnn.safetensors")
-# As in drum_crnn.foundation.params, which imports numpy and pydantic; `--help` should not wait for them.
+# As in drum_crnn.foundation.params, which imports numpy; `--help` should not wait for it.
 PARAMS_FILE = Path("params.yaml")
 
 app = typer.Typer(
