@@ -176,6 +176,24 @@ def export(
 
 @app.command()
 @errors_as_messages
+def average(
+    one: Annotated[Path, typer.Argument(help="A model, such as the one that a training began with.")],
+    other: Annotated[Path, typer.Argument(help="Another model of the same size, such as what came of it.")],
+    weights: Annotated[Path, typer.Argument(help="The file to write: weights without thresholds.")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the other model.")] = 0.5,
+) -> None:
+    """Write the mean of two models' weights.
+
+    Choose thresholds for it with `python -m stages.tune_thresholds`, then merge both with `drum-crnn export`.
+    """
+    from drum_crnn.workbench.averaging import average_models
+
+    average_models(one, other, weights, share=share)
+    say(f"{weights}: {1 - share:g} of {one} and {share:g} of {other}")
+
+
+@app.command()
+@errors_as_messages
 def scores(
     metrics: Annotated[Path, typer.Argument(help="The folder with the evaluate stage's scores.")] = Path("metrics"),
     model: Annotated[Path, typer.Option(help="The path of the evaluated model, to show below the table.")] = MODEL,
