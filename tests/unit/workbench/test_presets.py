@@ -248,15 +248,21 @@ SECTIONS: list[type[ParamsSection]] = [
 ]  # fmt: skip
 
 
+# What a preset stands on, where it is not for params.yaml as it is.
+BELOW = {"songs": "studio"}
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_projects_presets_fit_the_projects_params(tmp_path: Path, file: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
-    before = values(path)
+    if below := BELOW.get(file.stem):
+        apply_presets(path, [ROOT / "presets" / f"{below}.yaml"])
+    before_text, before = path.read_text(), values(path)
     changed = apply_presets(path, [file])
     for section in SECTIONS:
         section.load(path)
-    assert set(comments(before_text := (ROOT / "params.yaml").read_text())) <= set(comments(path.read_text()))
+    assert set(comments(before_text)) <= set(comments(path.read_text()))
     assert before_text.count("\n\n") == path.read_text().count("\n\n")
     # Every value is as it was or as the preset has it.
     after, wanted = values(path), values(file)
