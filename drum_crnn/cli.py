@@ -186,7 +186,7 @@ def average(
 
     Choose thresholds for it with `python -m stages.tune_thresholds`, then merge both with `drum-crnn export`.
     """
-    from drum_crnn.model.averaging import average_models
+    from drum_crnn.model.model_file import average_models
 
     average_models(one, other, weights, share=share)
     say(f"{weights}: {1 - share:g} of {one} and {share:g} of {other}")

@@ -18,7 +18,7 @@ from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.log_mel import FeatureParams
 
-__all__ = ["ModelFile", "export_model"]
+__all__ = ["ModelFile", "average_models", "export_model"]
 
 _METADATA_KEY = "drum_crnn"  # a single key: safetensors writes several keys in an order that changes between runs
 _CHECKSUM_KEY = "sha256"  # of everything else; files of the first releases have none
@@ -126,6 +126,30 @@ def export_model(weights: Path, thresholds: Path, target: Path) -> None:
     except (ValueError, DrumCrnnError) as error:
         raise damaged_error(thresholds, error, "tune-thresholds") from None
     ModelFile(model.model, model.features, peak_picking, values).save(target)
+
+
+def average_models(one: Path, other: Path, target: Path, *, share: float) -> None:
+    """Write the weighted mean of two models' weights, without thresholds.
+
+    A model that goes on learning on other material forgets some of what it knew. The mean of both keeps most of the
+    old and of the new, if one began as the other (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+
+    Parameters
+    ----------
+    share : float
+        Of `other`, in [0, 1].
+
+    Raises
+    ------
+    DrumCrnnError
+        If a model cannot be read, or the two differ in their size or their features.
+    """
+    first, second = ModelFile.load(one), ModelFile.load(other)
+    if first.features != second.features or first.model.params != second.model.params:
+        raise DrumCrnnError(f"{one} and {other} differ in size or features; only models of one kind have a mean")
+    weights, others = first.model.state_dict(), second.model.state_dict()
+    first.model.load_state_dict({name: (1.0 - share) * weights[name] + share * others[name] for name in weights})
+    ModelFile(first.model, first.features).save(target)
 
 
 def _checksum(about: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> str:

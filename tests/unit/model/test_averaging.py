@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from drum_crnn.cli import app
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.averaging import average_models
-from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.model_file import ModelFile, average_models
 
 
 def saved(path: Path, *, seed: int, channels: tuple[int, ...] | None = None) -> ModelFile:
