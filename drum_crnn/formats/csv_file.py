@@ -3,7 +3,6 @@
 import csv
 import io
 
-from drum_crnn.music.lanes import LANES
 from drum_crnn.music.transcription import Transcription
 
 __all__ = ["COLUMNS", "csv_text"]
@@ -16,12 +15,6 @@ def csv_text(transcription: Transcription) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for time_s, lane, velocity, confidence in zip(
-        transcription.time_s.tolist(),
-        transcription.lane.tolist(),
-        transcription.velocity.tolist(),
-        transcription.confidence.tolist(),
-        strict=True,
-    ):
-        writer.writerow([f"{time_s:.6f}", LANES[lane], velocity, f"{confidence:.4f}"])
+    for time_s, lane, velocity, confidence in transcription.rows():
+        writer.writerow([f"{time_s:.6f}", lane, velocity, f"{confidence:.4f}"])
     return text.getvalue()

@@ -35,14 +35,8 @@ def json_text(transcription: Transcription, *, song: Song, tempo_map: TempoMap |
         ],
     }
     onsets = [
-        json.dumps({"time_s": time_s, "lane": LANES[lane], "velocity": velocity, "confidence": confidence})
-        for time_s, lane, velocity, confidence in zip(
-            transcription.time_s.tolist(),
-            transcription.lane.tolist(),
-            transcription.velocity.tolist(),
-            transcription.confidence.tolist(),
-            strict=True,
-        )
+        json.dumps({"time_s": time_s, "lane": lane, "velocity": velocity, "confidence": confidence})
+        for time_s, lane, velocity, confidence in transcription.rows()
     ]
     # One onset a line, so that people and diffs can read it too.
     opening = json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")

@@ -1,5 +1,6 @@
 """The transcription of one recording: what was played when, how loud, and how sure the model is."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,6 +103,12 @@ class Transcription:
     def louder_than(self, velocity: int) -> "Transcription":
         """The onsets of that velocity or more."""
         return self.where(self.velocity >= velocity)
+
+    def rows(self) -> Iterator[tuple[float, str, int, float]]:
+        """Time, lane's name, velocity and confidence of each onset."""
+        columns = (self.time_s, self.lane, self.velocity, self.confidence)
+        for time_s, lane, velocity, confidence in zip(*(column.tolist() for column in columns), strict=True):
+            yield time_s, LANES[lane], velocity, confidence
 
     def counts(self) -> dict[str, int]:
         """Number of onsets of each lane, by its name."""

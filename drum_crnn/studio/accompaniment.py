@@ -162,25 +162,18 @@ def draw_accompaniment(
     stream = np.random.default_rng([seed, 0])
     if most is not None:
         gains_db = {part.player: float(stream.uniform(-most, most)) for part in parts}
-        return list(notes), Accompaniment(
-            grid=Grid.of(notes, bpm=bpm, n_beats=n_beats, end_s=notes[-1].time_s),
-            sections=[],
-            gains_db=gains_db,
-            level_db=level,
-            drive_db=drive or 0.0,
-            duck_db=duck or 0.0,
-            eq_db=eq or 0.0,
-            semitones=recorded,
-            seed=seed,
-            written=parts,
-        )
-    grid = Grid.of(notes, bpm=bpm, n_beats=n_beats, end_s=notes[-1].time_s + 60.0 / bpm)
-    lead_s = round(intro or 0.0) * n_beats * grid.beat_s
-    notes = [replace(note, time_s=note.time_s + lead_s) for note in notes]
-    grid = replace(grid, end_s=grid.end_s + lead_s)  # bars begin where they did, since the shift is one of whole bars
-    sections = arrange(stream, grid, sorted(gains_db), alone=alone or 0.0, held_out=params.material == "unheard")
-    notes = _rested(stream, notes, grid, sections, rest or 0.0)
-    return notes, Accompaniment(grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, recorded, seed)
+        grid = Grid.of(notes, bpm=bpm, n_beats=n_beats, end_s=notes[-1].time_s)
+        notes, sections, written = list(notes), [], parts
+    else:
+        grid = Grid.of(notes, bpm=bpm, n_beats=n_beats, end_s=notes[-1].time_s + 60.0 / bpm)
+        lead_s = round(intro or 0.0) * n_beats * grid.beat_s
+        notes = [replace(note, time_s=note.time_s + lead_s) for note in notes]
+        grid = replace(grid, end_s=grid.end_s + lead_s)  # bars begin where they did: the shift is one of whole bars
+        sections = arrange(stream, grid, sorted(gains_db), alone=alone or 0.0, held_out=params.material == "unheard")
+        notes, written = _rested(stream, notes, grid, sections, rest or 0.0), ()
+    return notes, Accompaniment(
+        grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, recorded, seed, written
+    )
 
 
 def _rested(

@@ -335,11 +335,13 @@ def render_corpus(
                 f"render.sessions: '{session.name}' records {' and '.join(session.splits)} performances, but there are "
                 f"none (render.performances is {params.performances}); remove it, and the kits that only it plays"
             )
-    for name in {session.variation for session in params.sessions} - {None}:
-        if (band := variations[str(name)].band) is not None and band.enabled:
-            programs = {part.program for performance in performances for part in performance.parts}
-            check_band(band, params.fonts_of(band), programs)
-            check_unheard(params.unheard_fonts, params.fonts)
+    programs = {part.program for performance in performances for part in performance.parts}
+    used = {session.variation for session in params.sessions if session.variation is not None}
+    bands = [band for name in sorted(used) if (band := variations[name].band) is not None and band.enabled]
+    for band in bands:
+        check_band(band, params.fonts_of(band), programs)
+    if bands:  # this reads fonts as a whole
+        check_unheard(params.unheard_fonts, params.fonts)
     groups = open_groups(params)
     setup = _Setup(groups, params, variations)
     with replace_directory(target) as directory:
