@@ -16,7 +16,7 @@ import torch.distributed as dist
 from benchmarks.training_material import prepare_run
 from drum_crnn.foundation.params import PARAMS_FILE, read_yaml
 from drum_crnn.foundation.stopping import StopRequest
-from drum_crnn.model.crnn import ModelParams
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.training.dataset import Batch, ExcerptDataset, ExcerptKey
 from drum_crnn.training.distributed import World, join_world, this_rank
 from drum_crnn.training.learner import train_step

@@ -16,7 +16,8 @@ from drum_crnn.data.corpus import CorpusParams
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.inference import activations_of, onsets_of
+from drum_crnn.model.activations import onsets_of
+from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, N_LANES
 from drum_crnn.music.midi import read_midi

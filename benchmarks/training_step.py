@@ -28,7 +28,8 @@ from torch import nn
 
 from benchmarks.report import print_figures, print_machine, print_rows
 from drum_crnn.foundation.params import PARAMS_FILE, read_yaml
-from drum_crnn.model.crnn import DrumCrnn, ModelParams
+from drum_crnn.model.crnn import DrumCrnn
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.training.memory import keep_freed_memory
 

@@ -1,64 +1,139 @@
 """How fast recordings are transcribed: `python -m benchmarks.transcription [MODEL]`.
 
-Uses MODEL if it is given, otherwise `models/drum_crnn.safetensors` if there is one, otherwise the released model.
+Uses MODEL if it is given, otherwise the released model. No GPU is used. Times are of whole processes: starting, reading
+the model, decoding, computing, writing MIDI. Files are in the page cache.
 
 Figures
 -------
+help_s
+    Seconds of `drum-crnn --help`. The median of the rounds, as in the others.
+four_minutes_s
+    Seconds of `drum-crnn transcribe` for a stereo WAV of four minutes.
+batch_realtime
+    Seconds of audio a second, for ten such files in one call.
+peak_memory_mb
+    Largest resident memory of the process that transcribes four minutes.
+three_hours_peak_mb
+    The same for three hours.
 transcribe_realtime
-    Seconds of audio that are transcribed per second, from the WAV file to the onsets, on all cores and no GPU. The
-    median of the rounds.
+    Seconds of audio a second in a process that has already started, from the WAV file to the onsets.
+torch_over_onnx
+    The time that PyTorch takes for the same in the same process, on one thread, over that of ONNX Runtime on all cores.
 """
 
+import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import soundfile
 
 from benchmarks.material import render_material
 from benchmarks.report import print_figures, print_machine, print_rows
+from drum_crnn.model.inference import TorchEngine
 from drum_crnn.model.model_file import ModelFile
-from drum_crnn.music.audio import read_blocks
-from drum_crnn.music.log_mel import FeatureParams, LogMel
 from drum_crnn.transcribe import Transcriber, released_model
 
 ROUNDS = 3
-MODEL = Path("models/drum_crnn.safetensors")
+SONG_S, LONG_S = 240, 3 * 3600
+RATE = 44_100
 
 
 def main() -> None:
-    """Transcribe recordings of the length of songs several times."""
-    own = MODEL if MODEL.is_file() else released_model()
-    model_file = Path(sys.argv[1]) if len(sys.argv) > 1 else own
-    rows: list[tuple[str, str]] = []
-    speeds: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
+    """Transcribe recordings of the length of songs, alone, in a batch, and one of three hours."""
+    model = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else released_model()
+    figures: dict[str, float] = {}
+    rows: list[tuple[str, str]] = [("model", str(model))]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         print_machine()
-        audio_s = render_material(Path(folder) / "corpus", n_performances=1, seconds=(180.0, 180.0)).audio_s
-        recordings = sorted((Path(folder) / "corpus").rglob("*.wav"))
-        file = ModelFile.load(model_file)
-        rows.append(("model", f"{model_file}, {file.model.n_parameters():,} parameters"))
-        rows.append(("corpus", f"{len(recordings)} recordings, {audio_s:.0f} s"))
-        transcriber = Transcriber(model_file, device="cpu")
-        transcriber(recordings[0])  # not counted: starts threads and imports modules
-        for number in range(1, ROUNDS + 1):
-            started = time.perf_counter()
-            for recording in recordings:
-                _features_alone(recording, file.features)
-            features_s = time.perf_counter() - started
-            started = time.perf_counter()
-            n_onsets = sum(len(transcriber(recording)) for recording in recordings)
-            wall_s = time.perf_counter() - started
-            speeds.append(audio_s / wall_s)
-            text = f"{wall_s:.2f} s, of which features {features_s:.2f} s: {speeds[-1]:.0f}× real time"
-            rows.append((f"round {number}", f"{text}, {n_onsets} onsets"))
+        song = _song(folder)
+
+        def command(*recordings: Path) -> list[str]:
+            options = ["--out", str(folder / "out"), "--force", "--model", str(model)]
+            return ["transcribe", *map(str, recordings), *options]
+
+        figures["help_s"], _ = _measured(rows, "help", ["--help"])
+        figures["four_minutes_s"], figures["peak_memory_mb"] = _measured(rows, "four minutes", command(song))
+        batch = [song.with_name(f"song {number}.wav") for number in range(10)]
+        for copy in batch:
+            copy.hardlink_to(song)
+        wall_s, _ = _measured(rows, "ten times four minutes", command(*batch))
+        figures["batch_realtime"] = len(batch) * SONG_S / wall_s
+        _, figures["three_hours_peak_mb"] = _measured(rows, "three hours", command(_long(folder, song)), rounds=1)
+        figures |= _inside(rows, model, song)
     print_rows(rows)
-    print_figures({"transcribe_realtime": statistics.median(speeds)})
+    print_figures(figures)
 
 
-def _features_alone(recording: Path, params: FeatureParams) -> None:
-    for _ in LogMel(params).stream(read_blocks(recording, sample_rate=params.sample_rate)):
-        pass
+def _song(folder: Path) -> Path:
+    """Rendered drums, stereo, 16 bits: four minutes."""
+    render_material(folder / "corpus", n_performances=1, seconds=(SONG_S, SONG_S))
+    audio, rate = soundfile.read(min((folder / "corpus").rglob("*.wav")), dtype="float32")
+    mono = np.resize(audio, SONG_S * rate)
+    soundfile.write(folder / "song.wav", np.stack([mono, mono], axis=1), rate, subtype="PCM_16")
+    return folder / "song.wav"
+
+
+def _long(folder: Path, song: Path) -> Path:
+    audio, rate = soundfile.read(song, dtype="int16")
+    with soundfile.SoundFile(folder / "long.wav", "w", rate, 2, subtype="PCM_16") as file:
+        for _ in range(LONG_S // SONG_S):
+            file.write(audio)
+    return folder / "long.wav"
+
+
+def _measured(
+    rows: list[tuple[str, str]], what: str, arguments: list[str], *, rounds: int = ROUNDS
+) -> tuple[float, float]:
+    """Median seconds, and the largest resident memory in MB, of `drum-crnn` with these arguments."""
+    walls, peaks = [], []
+    for number in range(1, rounds + 1):
+        started = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, "-m", "drum_crnn.cli", *arguments], stdout=subprocess.DEVNULL
+        ) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        walls.append(time.perf_counter() - started)
+        peaks.append(_megabytes(usage))
+        if process.returncode:
+            sys.exit(f"drum-crnn {' '.join(arguments)}: exit code {process.returncode}")
+        cpu_s = usage.ru_utime + usage.ru_stime
+        rows.append((f"{what}, round {number}", f"{walls[-1]:.2f} s, {cpu_s:.2f} s of CPU, {peaks[-1]:.0f} MB"))
+    return statistics.median(walls), max(peaks)
+
+
+def _megabytes(usage: resource.struct_rusage) -> float:
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _inside(rows: list[tuple[str, str]], model: Path, song: Path) -> dict[str, float]:
+    """The same in a process that has started, by ONNX Runtime and by PyTorch in turns."""
+    ours = Transcriber.load(model)
+    engine = TorchEngine(ModelFile.load(model))
+    theirs = Transcriber.load(model, engine=engine)
+    times: dict[str, list[float]] = {"ONNX Runtime": [], "PyTorch": []}
+    for number in range(ROUNDS + 1):
+        for name, transcriber in zip(times, (ours, theirs), strict=True):
+            seconds = _seconds(lambda transcriber=transcriber: transcriber.transcribe_file(song))  # type: ignore[misc]  # mypy cannot infer it
+            if number:  # the first starts threads and imports modules
+                times[name].append(seconds)
+    rows += [(name, ", ".join(f"{seconds:.2f}" for seconds in found) + " s") for name, found in times.items()]
+    medians = [statistics.median(found) for found in times.values()]
+    return {"transcribe_realtime": SONG_S / medians[0], "torch_over_onnx": medians[1] / medians[0]}
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

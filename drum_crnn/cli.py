@@ -95,7 +95,7 @@ def transcribe(
             help=f"The exported model to use. Defaults to {MODEL} if that file exists, otherwise to the released model."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Run on cpu or cuda; auto uses a GPU if there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="Run on cpu or cuda (a GPU, by PyTorch); auto is cpu.")] = "auto",
 ) -> None:
     """Transcribe recordings to MIDI and other formats.
 
@@ -112,12 +112,12 @@ def transcribe(
     overrides = dict(_parse_threshold(text) for text in threshold or [])
     style = Style(None if bpm is None else TempoMap.constant(bpm), load_note_map(notes))
     if len(jobs) == 1 and jobs[0].problem:
-        raise DrumCrnnError(jobs[0].problem)  # before torch is loaded
+        raise DrumCrnnError(jobs[0].problem)  # before a model is loaded
     from drum_crnn.transcribe import Transcriber, released_model
 
     if model is None:
         model = MODEL if MODEL.is_file() else released_model()
-    transcriber = Transcriber(model, thresholds=overrides, favour=favour and favour.value, device=device)
+    transcriber = Transcriber.load(model, thresholds=overrides, favour=favour and favour.value, device=device)
     done, problems = run_batch(
         jobs,
         lambda recording, progress: transcriber.transcribe_file(recording, progress=progress).louder_than(

@@ -2,25 +2,21 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.device import choose_device, unusable_gpus
-from drum_crnn.model.inference import Activations, onsets_of, stream_activations
-from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.activations import Activations, onsets_of
 from drum_crnn.model.peak_picking import pooled_toms
-from drum_crnn.music.audio import read_blocks
-from drum_crnn.music.lanes import LANES, OUTPUT_NOTES
-from drum_crnn.music.log_mel import LogMel
-from drum_crnn.music.midi import Note
-from drum_crnn.music.onsets import Onsets
+from drum_crnn.model.stored_model import StoredModel
+from drum_crnn.music.audio import mono_blocks, read_blocks
+from drum_crnn.music.lanes import LANES
 from drum_crnn.music.timing import time_to_frame
 from drum_crnn.music.transcription import Transcription
 
-__all__ = ["RELEASED_MODEL", "Transcriber", "favoured", "notes_of", "released_model"]
+__all__ = ["RELEASED_MODEL", "Transcriber", "favoured", "released_model"]
 
 RELEASED_MODEL = "drum_crnn.safetensors"
 
@@ -36,96 +32,185 @@ _ODDS: dict[str, dict[str, float]] = {
     "game": {"kick": 0.4, "snare": 0.6},
 }
 
+Progress = Callable[[float], None]  # called now and then with the seconds of the recording that are done
+
+
+class Engine(Protocol):
+    """What computes the activations of a recording from blocks of its samples."""
+
+    def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:
+        """Activations of consecutive parts of the recording."""
+        ...
+
 
 class Transcriber:
-    """Transcribes drum recordings to onsets.
+    """Transcribes drum recordings.
+
+    Its parts are public, too: `drum_crnn.music.audio.read_blocks` decodes, `activations` computes features and network,
+    and `onsets` picks peaks.
 
     Parameters
     ----------
-    model : Path or None
-        An exported model file; None for the released model.
+    model : StoredModel
+        An exported model; `Transcriber.load` reads one from a file.
+    engine : Engine, optional
+        What runs the network; ONNX Runtime on the CPU by default.
     thresholds : mapping of lane to float, optional
-        Override those in the file, each in (0, 1].
+        Override those of the model, each in (0, 1].
     favour : str, optional
-        What those in the file are changed in favour of: "recall", "precision" or "game" (see `favoured`).
-    device : str
-        "auto" (a GPU if there is one), "cpu" or "cuda".
+        What those of the model are changed in favour of: "recall", "precision" or "game" (see `favoured`).
+
+    Raises
+    ------
+    DrumCrnnError
+        If the model holds no thresholds, or an option is out of range.
 
     Examples
     --------
-    >>> onsets = Transcriber()(Path("song.wav"))  # doctest: +SKIP
-    >>> onsets.time_s, onsets.lane, onsets.velocity  # doctest: +SKIP
+    >>> import numpy as np
+    >>> transcriber = Transcriber.load()  # the released model
+    >>> silence = transcriber.transcribe(np.zeros(44100, np.float32), 44100)
+    >>> len(silence), silence.duration_s
+    (0, 1.0)
     """
 
     def __init__(
         self,
-        model: Path | None = None,
+        model: StoredModel,
         *,
+        engine: Engine | None = None,
         thresholds: Mapping[str, float] | None = None,
         favour: str | None = None,
-        device: str = "auto",
     ) -> None:
-        model = released_model() if model is None else model
-        if device == "auto" and (problem := unusable_gpus()):
-            warn(problem)  # a recording takes seconds on a CPU, too
-            device = "cpu"
-        self._file = ModelFile.load(model, device=choose_device(device))
-        if self._file.thresholds is None or self._file.peak_picking is None:
-            raise DrumCrnnError(f"{model}: holds no thresholds; `drum-crnn export` merges a model with its thresholds")
-        self._peak_picking = self._file.peak_picking
-        chosen = self._file.thresholds if favour is None else favoured(self._file.thresholds, favour)
+        if model.thresholds is None or model.peak_picking is None:
+            raise DrumCrnnError("the model holds no thresholds; `drum-crnn export` merges a model with its thresholds")
+        self._features, self._peak_picking = model.features, model.peak_picking
+        chosen = model.thresholds if favour is None else favoured(model.thresholds, favour)
         self._thresholds = _override(chosen, thresholds or {})
+        self._engine = engine or _cpu_engine(model)
 
-    def __call__(self, recording: Path) -> Onsets:
-        """Transcribe a recording of any format, rate and channel count that `audio` reads; raises its errors."""
-        return self.transcribe_file(recording).onsets
+    @classmethod
+    def load(
+        cls,
+        path: Path | None = None,
+        *,
+        device: str = "auto",
+        engine: Engine | None = None,
+        thresholds: Mapping[str, float] | None = None,
+        favour: str | None = None,
+    ) -> Self:
+        """Read a model file.
 
-    def transcribe_file(self, recording: Path, *, progress: Callable[[float], None] | None = None) -> Transcription:
-        """Transcribe a recording, with the confidence of each onset.
+        Parameters
+        ----------
+        path : Path, optional
+            An exported model; by default the released one.
+        device : str
+            "cpu": ONNX Runtime, on all cores or as many threads as OMP_NUM_THREADS says. "cuda": PyTorch, on a GPU.
+            "auto": the CPU, which is done with a song before PyTorch has started.
+        engine, thresholds, favour
+            As in the class; an engine of one's own takes the place of `device`.
+
+        Raises
+        ------
+        DrumCrnnError
+            If the file is no exported model, the device cannot be used, or an option is out of range.
+        """
+        path = released_model() if path is None else path
+        model = StoredModel.load(path)
+        if model.thresholds is None:
+            raise DrumCrnnError(f"{path}: holds no thresholds; `drum-crnn export` merges a model with its thresholds")
+        if engine is None and device not in ("auto", "cpu"):
+            engine = _torch_engine(model, path, device)
+        return cls(model, engine=engine, thresholds=thresholds, favour=favour)
+
+    def transcribe(self, audio: NDArray[np.generic], sample_rate: int) -> Transcription:
+        """Transcribe samples.
+
+        Parameters
+        ----------
+        audio : float or int16 array, shape (n_samples,) or (n_samples, n_channels)
+            In [-1, 1] if float.
+        sample_rate : int
+            Hz.
+
+        Raises
+        ------
+        ValueError
+            If the shape or the type is another, or a sample is not finite.
+        """
+        return self._transcription(
+            mono_blocks(audio, from_rate=sample_rate, to_rate=self._features.sample_rate), len(audio) / sample_rate
+        )
+
+    def transcribe_file(self, recording: Path, *, progress: Progress | None = None) -> Transcription:
+        """Transcribe a recording of any format, rate and channel count that `read_blocks` reads; raises its errors.
 
         Parameters
         ----------
         progress : callable, optional
             Called now and then with the seconds of the recording that are done.
         """
-        length_s = 0.0
+        return self._transcription(read_blocks(recording, sample_rate=self._features.sample_rate), None, progress)
 
-        def note(seconds: float) -> None:
-            nonlocal length_s
-            length_s = seconds
-            if progress is not None:
-                progress(seconds)
+    def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:
+        """The predictions of the model for each frame.
 
-        activations = self.activations(recording, progress=note)
-        frame_rate = self._file.features.frame_rate
+        Parameters
+        ----------
+        blocks : iterable of float32 arrays, shape (n_samples,)
+            A recording in blocks of any length, mono, at the model's sample rate, as `read_blocks` gives them.
+
+        Yields
+        ------
+        Activations
+            Of consecutive parts of the recording, which together hold every frame once.
+        """
+        return self._engine.activations(blocks)
+
+    def onsets(self, activations: Activations, duration_s: float) -> Transcription:
+        """The onsets of a recording of that length, in seconds, from the activations of all its frames."""
+        frame_rate = self._features.frame_rate
         onsets = onsets_of(
             activations, thresholds=self._thresholds, peak_picking=self._peak_picking, frame_rate=frame_rate
         )
         heights = pooled_toms(activations.onset, params=self._peak_picking)
         confidence = heights[time_to_frame(onsets.time_s, frame_rate), onsets.lane]
         return Transcription(
-            onsets.time_s, onsets.lane, onsets.velocity, confidence.astype(np.float64), duration_s=length_s
+            onsets.time_s, onsets.lane, onsets.velocity, confidence.astype(np.float64), duration_s=duration_s
         )
 
-    def activations(self, recording: Path, *, progress: Callable[[float], None] | None = None) -> Activations:
-        """The predictions of the model for each frame; `progress` as in `transcribe_file`."""
-        features = self._file.features
-        blocks: Iterable[NDArray[np.float32]] = read_blocks(recording, sample_rate=features.sample_rate)
-        if progress is not None:
-            blocks = _reported(blocks, progress, features.sample_rate)
-        # Rounded as in the feature store, so that the model gets the same frames as in training.
-        frames = (group.astype(np.float16) for group in LogMel(features).stream(blocks))
-        return Activations.concatenate(stream_activations(self._file.model, frames, floor_db=features.floor_db))
+    def _transcription(
+        self, blocks: Iterable[NDArray[np.float32]], duration_s: float | None, progress: Progress | None = None
+    ) -> Transcription:
+        n_samples = 0
+
+        def counted() -> Iterator[NDArray[np.float32]]:
+            nonlocal n_samples
+            for block in blocks:
+                yield block
+                n_samples += len(block)
+                if progress is not None:
+                    progress(n_samples / self._features.sample_rate)
+
+        activations = Activations.concatenate(self._engine.activations(counted()))
+        if duration_s is None:
+            duration_s = n_samples / self._features.sample_rate
+        return self.onsets(activations, duration_s)
 
 
-def _reported(
-    blocks: Iterable[NDArray[np.float32]], progress: Callable[[float], None], sample_rate: int
-) -> Iterator[NDArray[np.float32]]:
-    n_samples = 0
-    for block in blocks:
-        yield block
-        n_samples += len(block)
-        progress(n_samples / sample_rate)
+def _cpu_engine(model: StoredModel) -> Engine:
+    from drum_crnn.engine.session import CpuEngine  # ONNX Runtime, which a GPU does without
+
+    return CpuEngine(model)
+
+
+def _torch_engine(model: StoredModel, path: Path, device: str) -> Engine:
+    from drum_crnn.model.device import choose_device  # PyTorch: two seconds to import
+    from drum_crnn.model.inference import TorchEngine
+    from drum_crnn.model.model_file import ModelFile
+
+    return TorchEngine(ModelFile.of(model, source=path, device=choose_device(device)))
 
 
 def favoured(thresholds: Sequence[float], favour: str) -> tuple[float, ...]:
@@ -169,9 +254,3 @@ def released_model() -> Path:
     raise DrumCrnnError(
         f"the released model is missing from {_PACKAGE}; install drum_crnn again, or name another model with --model"
     )
-
-
-def notes_of(onsets: Onsets) -> list[Note]:
-    """Turn onsets into MIDI notes, with the General MIDI note of each lane."""
-    columns = (onsets.time_s.tolist(), onsets.lane.tolist(), onsets.velocity.tolist())
-    return [Note(time_s, OUTPUT_NOTES[lane], velocity) for time_s, lane, velocity in zip(*columns, strict=True)]

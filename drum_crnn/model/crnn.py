@@ -1,43 +1,16 @@
 """The CRNN: convolutions that pool frequency but never time, a bidirectional GRU, two outputs per lane and frame."""
 
 import itertools
-from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.model.gru import BidirectionalGru
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.music.lanes import N_LANES
 
-__all__ = ["ChannelDropout", "DrumCrnn", "ModelParams"]
-
-
-class ModelParams(ParamsSection):
-    """Section `model`: the settings that are stored with the weights, because inference needs them."""
-
-    section: ClassVar[str] = "model"
-
-    conv_channels: tuple[int, int, int]
-    normalisation: Literal["rms", "layer"]
-    projection: int = Field(gt=0)
-    gru_layers: int = Field(gt=0)
-    gru_units: int = Field(gt=0)
-    dropout: float = Field(ge=0, lt=1)
-    input_mean_db: float
-    input_scale_db: float = Field(gt=0)
-    window_frames: int = Field(gt=0)
-    margin_frames: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if 2 * self.margin_frames >= self.window_frames:
-            raise ValueError("window_frames must exceed twice margin_frames, or a window has no inner part")
-        if min(self.conv_channels) < 1:
-            raise ValueError("conv_channels must be positive")
-        return self
+__all__ = ["ChannelDropout", "DrumCrnn"]
 
 
 class ChannelRms(nn.Module):

@@ -1,47 +1,42 @@
-"""Activations of whole recordings, on fixed overlapping windows.
+"""Activations of whole recordings by PyTorch, on the windows of `drum_crnn.model.windows`.
 
-A recording is cut into windows of `window_frames` that overlap by twice `margin_frames`. Only the inner part of each
-window is used, so that the model sees every frame in its context. The positions of the windows depend on the recording
-alone. So the result is the same for any block size and batch size, and memory is bounded for any length. Validation,
-threshold tuning, evaluation and transcription all use this module.
+Validation, threshold tuning, evaluation, and transcription on a GPU use this module.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drum_crnn.model.activations import Activations
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.model.peak_picking import PeakPickingParams, pick_peaks, pooled_toms
-from drum_crnn.music.lanes import N_LANES
-from drum_crnn.music.onsets import Onsets
-from drum_crnn.music.timing import frame_to_time
+from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.windows import cut_windows
+from drum_crnn.music.log_mel import LogMel
 
-__all__ = ["Activations", "activations_of", "activations_of_all", "onsets_of", "stream_activations"]
+__all__ = ["TorchEngine", "activations_of", "activations_of_all", "stream_activations"]
 
 _BATCH_WINDOWS, _BATCH_WINDOWS_GPU = 8, 128  # more bring nothing (docs/performance.md)
 
 FloatArray = NDArray[np.float32]
 
 
-class Activations(NamedTuple):
-    """The predictions of the model: float32 arrays, shape (frames, lanes).
+class TorchEngine:
+    """Computes the activations of a recording from its samples, on the device that holds the model."""
 
-    `onset` holds probabilities in [0, 1]. `velocity` is the velocity, 0 to 127, that an onset at that frame would have.
-    """
+    def __init__(self, file: ModelFile) -> None:
+        self._model, self._log_mel = file.model, LogMel(file.features)
+        is_on_cpu = next(file.model.parameters()).device.type == "cpu"
+        self._batch_windows = _BATCH_WINDOWS if is_on_cpu else _BATCH_WINDOWS_GPU
 
-    onset: FloatArray
-    velocity: FloatArray
-
-    @classmethod
-    def concatenate(cls, parts: Iterable["Activations"]) -> "Activations":
-        """Join consecutive parts."""
-        nothing = np.zeros((0, N_LANES), np.float32)
-        onset, velocity = zip((nothing, nothing), *parts, strict=True)
-        return cls(np.concatenate(onset), np.concatenate(velocity))
+    def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:
+        """Activations of a recording that arrives in blocks of mono samples, at the model's sample rate."""
+        # Rounded as in the feature store, so that the model gets the same frames as in training.
+        frames = (part.astype(np.float16) for part in self._log_mel.stream(blocks))
+        floor_db = self._log_mel.params.floor_db
+        return stream_activations(self._model, frames, floor_db=floor_db, batch_windows=self._batch_windows)
 
 
 def activations_of(
@@ -74,7 +69,7 @@ def stream_activations(
     """
     batch: list[FloatArray] = []
     keeps: list[slice] = []
-    for window, keep in _windows(blocks, model, floor_db):
+    for window, keep in _windows(model, blocks, floor_db):
         batch.append(window)
         keeps.append(keep)
         if len(batch) == batch_windows:
@@ -121,7 +116,7 @@ def activations_of_all(
 
     for number, frames in enumerate(recordings):
         parts[number] = []
-        for window, keep in _windows([frames], model, floor_db):
+        for window, keep in _windows(model, [frames], floor_db):
             batch.append(window)
             keeps.append(keep)
             owners.append(number)
@@ -136,23 +131,9 @@ def activations_of_all(
 
 
 def _windows(
-    blocks: Iterable[NDArray[np.floating]], model: DrumCrnn, floor_db: float
+    model: DrumCrnn, blocks: Iterable[NDArray[np.floating]], floor_db: float
 ) -> Iterator[tuple[FloatArray, slice]]:
-    """Each window, and the slice of it to keep. The kept slices together are all frames, once each, in order."""
-    size, margin = model.params.window_frames, model.params.margin_frames
-    hop = size - 2 * margin
-    buffer = np.zeros((0, model.n_mels), np.float32)
-    keep_from = 0  # the first window has nothing before it, so its first margin is kept too
-    for block in blocks:
-        buffer = np.concatenate([buffer, block.astype(np.float32)])
-        # Strictly more: the last window keeps its last margin, and only the end shows which window is the last.
-        while len(buffer) > size:
-            yield buffer[:size], slice(keep_from, size - margin)
-            buffer, keep_from = buffer[hop:], margin
-    if len(buffer) > keep_from:
-        last = np.full((size, model.n_mels), floor_db, np.float32)
-        last[: len(buffer)] = buffer
-        yield last, slice(keep_from, len(buffer))
+    return cut_windows(blocks, model.params, n_mels=model.n_mels, floor_db=floor_db)
 
 
 @contextlib.contextmanager
@@ -179,31 +160,3 @@ def _run(model: DrumCrnn, windows: list[FloatArray], keeps: list[slice]) -> list
         onset, velocity = model(torch.from_numpy(np.stack(windows)).to(device))
     onsets, velocities = onset.sigmoid().cpu().numpy(), (127.0 * velocity.sigmoid()).cpu().numpy()
     return [Activations(o[keep], v[keep]) for o, v, keep in zip(onsets, velocities, keeps, strict=True)]
-
-
-def onsets_of(
-    activations: Activations, *, thresholds: Sequence[float], peak_picking: PeakPickingParams, frame_rate: float
-) -> Onsets:
-    """Onsets of a recording: the peaks of each lane's activation that reach its threshold.
-
-    `peak_picking` says whether toms are pooled first.
-
-    Parameters
-    ----------
-    thresholds : sequence of float
-        One per lane, inclusive, in (0, 1].
-
-    Returns
-    -------
-    Onsets
-        In order of time, with velocities from 1 to 127.
-    """
-    frames, lanes = [], []
-    onset = pooled_toms(activations.onset, params=peak_picking)
-    for lane in range(N_LANES):
-        peaks = pick_peaks(onset[:, lane], threshold=thresholds[lane], params=peak_picking)
-        frames.append(peaks)
-        lanes.append(np.full(len(peaks), lane))
-    frame, lane_of = np.concatenate(frames), np.concatenate(lanes)
-    velocity = np.clip(np.rint(activations.velocity[frame, lane_of]), 1, 127).astype(np.int64)
-    return Onsets.in_order(frame_to_time(frame, frame_rate), lane_of, velocity)

@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import maximum_filter1d
 
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.music.lanes import N_LANES, TOM_LANES
@@ -142,6 +141,8 @@ def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) 
         raise ValueError(f"activations have shape (frames, {N_LANES}), not {activation.shape}")
     if not params.pool_toms or not len(activation):
         return activation
+    from scipy.ndimage import maximum_filter1d  # a tenth of a second to import
+
     toms = activation[:, TOM_LANES]
     likeliest = maximum_filter1d(toms, size=2 * params.max_radius + 1, axis=0).argmax(axis=1)
     total = np.minimum(toms.sum(axis=1), 1)

@@ -3,7 +3,7 @@
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from drum_crnn.foundation.errors import DrumCrnnError
 
-__all__ = ["AudioInfo", "load_audio", "probe", "read_blocks"]
+__all__ = ["AudioInfo", "load_audio", "mono_blocks", "probe", "read_blocks", "resampled"]
 
 FloatArray = NDArray[np.float32]
 
@@ -74,34 +74,80 @@ def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
         If the file is missing, empty, of no known format, truncated, or holds samples that are not finite.
     """
     with _open(path) as file:
-        resampler = None
-        if file.samplerate != sample_rate:
-            resampler = soxr.ResampleStream(file.samplerate, sample_rate, num_channels=1, dtype="float32", quality="HQ")
-        block_length = round(_BLOCK_S * file.samplerate)
-        position = 0
-        while True:
-            block = _read(file, path, block_length)
-            position += len(block)
-            mono = _to_mono(block)
+        yield from resampled(_decoded(file, path), from_rate=file.samplerate, to_rate=sample_rate)
+
+
+def mono_blocks(audio: NDArray[Any], *, from_rate: int, to_rate: int) -> Iterator[FloatArray]:
+    """Samples in memory, as `read_blocks` gives those of a file.
+
+    Parameters
+    ----------
+    audio : float or int16 array, shape (n_samples,) or (n_samples, n_channels)
+
+    Raises
+    ------
+    ValueError
+        If the shape or the type is another, or a sample is not finite.
+    """
+    if audio.ndim not in (1, 2) or (audio.ndim == 2 and not audio.shape[1]):
+        raise ValueError(f"audio has shape (samples,) or (samples, channels), not {audio.shape}")
+    if audio.dtype != np.int16 and audio.dtype.kind != "f":
+        raise ValueError(f"audio is of floating-point numbers or int16, not {audio.dtype}")
+    if audio.ndim == 1:
+        audio = audio[:, None]
+    length = round(_BLOCK_S * from_rate)
+
+    def blocks() -> Iterator[FloatArray]:
+        for start in range(0, len(audio), length):
+            mono = _to_mono(audio[start : start + length])
             if not np.isfinite(mono).all():
-                raise DrumCrnnError(
-                    f"{path}: has samples that are not finite (NaN or infinite) before second "
-                    f"{position / file.samplerate:.1f}; export it again"
+                raise ValueError(
+                    f"audio has samples that are not finite before second {(start + length) / from_rate:g}"
                 )
-            is_last = len(block) < block_length
-            if resampler is not None:
-                mono = resampler.resample_chunk(mono, last=is_last)
-            if len(mono):
-                yield mono
-            if is_last:
-                break
-        if position == 0:
-            raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
-        if position < file.frames and (file.format != "MP3" or _states_its_length(path)):
+            yield mono
+
+    yield from resampled(blocks(), from_rate=from_rate, to_rate=to_rate)
+
+
+def resampled(blocks: Iterable[FloatArray], *, from_rate: int, to_rate: int) -> Iterator[FloatArray]:
+    """Convert the sample rate of mono blocks with soxr's high-quality filter, whose delay is compensated."""
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(from_rate, to_rate, num_channels=1, dtype="float32", quality="HQ")
+    for block in blocks:
+        converted = resampler.resample_chunk(block)
+        if len(converted):
+            yield converted
+    rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    if len(rest):
+        yield rest
+
+
+def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
+    """The blocks of an open recording, mono, at its own rate."""
+    block_length = round(_BLOCK_S * file.samplerate)
+    position = 0
+    is_last = False
+    while not is_last:
+        block = _read(file, path, block_length)
+        is_last = len(block) < block_length
+        position += len(block)
+        mono = _to_mono(block)
+        if not np.isfinite(mono).all():
             raise DrumCrnnError(
-                f"{path}: is truncated: the header promises {file.frames} samples, but only {position} can be read; "
-                "copy or export it again"
+                f"{path}: has samples that are not finite (NaN or infinite) before second "
+                f"{position / file.samplerate:.1f}; export it again"
             )
+        if len(mono):
+            yield mono
+    if position == 0:
+        raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
+    if position < file.frames and (file.format != "MP3" or _states_its_length(path)):
+        raise DrumCrnnError(
+            f"{path}: is truncated: the header promises {file.frames} samples, but only {position} can be read; "
+            "copy or export it again"
+        )
 
 
 def _open(path: Path) -> soundfile.SoundFile:

@@ -6,7 +6,7 @@ band sums its weighted bins, and shows that sine at 0 ± 2 dB. No value is below
 """
 
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import scipy.fft
@@ -18,13 +18,16 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.music.timing import n_frames_of
 
-__all__ = ["FeatureParams", "LogMel"]
+__all__ = ["FeatureParams", "LogMel", "Span"]
 
 FloatArray = NDArray[np.float32]
 
 # Frames are always computed in groups of this size, aligned to the start of the recording and padded at its end. So the
 # bits of a frame depend on the recording alone, not on the blocks in which it was decoded. A group fits the L2 cache.
 _GROUP = 64
+
+# Frames of a span in `LogMel.stream`: about ten seconds.
+_SPAN = 16 * _GROUP
 
 # Bands are computed in this many groups, each from the bins of nonzero weight. Together, these are a seventh of the
 # filter bank.
@@ -59,8 +62,22 @@ class FeatureParams(ParamsSection):
         return self.sample_rate / self.hop_length
 
 
+class Span(NamedTuple):
+    """A piece of a recording, and the number of frames to compute from it.
+
+    `samples` begins half a frame before the first frame's centre, and covers whole groups of frames.
+    """
+
+    samples: FloatArray
+    n_frames: int
+    is_first: bool
+    is_last: bool
+
+
 class LogMel:
-    """Computes log-mel frames; holds the window and the filter bank.
+    """Computes log-mel frames; holds the window and the filter bank. Several threads may use one.
+
+    Frames are computed in groups of `GROUP`.
 
     Raises
     ------
@@ -69,33 +86,23 @@ class LogMel:
 
     See Also
     --------
-    librosa.filters.mel : the filter bank (Slaney's scale, area-normalised filters rescaled to peak 1).
+    librosa.filters.mel : the same filter bank, bit by bit (half a second to import).
     """
 
-    def __init__(self, params: FeatureParams) -> None:
-        from librosa.filters import (
-            get_window,
-            mel,
-        )  # half a second to import, and only workers that compute frames need it
+    GROUP: ClassVar[int] = _GROUP
 
+    def __init__(self, params: FeatureParams) -> None:
         self.params = params
-        window = get_window("hann", params.n_fft).astype(np.float32)
+        window = _hann(params.n_fft).astype(np.float32)
         self._window = window * np.float32(2.0 / window.sum())
-        filters = mel(
-            sr=params.sample_rate,
-            n_fft=params.n_fft,
-            n_mels=params.n_mels,
-            fmin=params.fmin,
-            fmax=params.fmax,
-            norm=None,
-        )
+        filters = _mel_filters(params)
         n_empty = int((filters.max(axis=1) <= 0).sum())
         if n_empty:
             raise DrumCrnnError(
                 f"features.n_mels: {params.n_mels} bands from {params.fmin:g} to {params.fmax:g} Hz are too many for "
                 f"features.n_fft {params.n_fft}: {n_empty} of them hold no FFT bin; choose fewer, or a larger n_fft"
             )
-        self._groups = _grouped(filters.T.astype(np.float32))
+        self._groups = _grouped(filters.T)
 
     def __call__(self, audio: FloatArray) -> FloatArray:
         """Frames of a whole recording.
@@ -109,8 +116,8 @@ class LogMel:
         float32 array, shape (n_frames, n_mels)
             Decibels in [floor_db, about 6].
         """
-        groups = list(self.stream([audio]))
-        return np.concatenate(groups) if groups else np.zeros((0, self.params.n_mels), np.float32)
+        parts = list(self.stream([audio]))
+        return np.concatenate(parts) if parts else np.zeros((0, self.params.n_mels), np.float32)
 
     def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
         """Frames of a recording that arrives in blocks of any size; the result does not depend on the sizes.
@@ -120,28 +127,66 @@ class LogMel:
         float32 array, shape (n_frames, n_mels)
             Concatenated: the same bits as `self(np.concatenate(blocks))`.
         """
+        for span in self.spans(blocks, n_frames=_SPAN):
+            yield self.frames(span)
+
+    def spans(self, blocks: Iterable[FloatArray], *, n_frames: int, overlap: int = 0) -> Iterator["Span"]:
+        """Cut a recording into spans, whose frames can be computed in any order, or at the same time.
+
+        Parameters
+        ----------
+        blocks : iterable of float32 arrays, shape (n_samples,)
+            The recording, in blocks of any size.
+        n_frames : int
+            Number of frames in each span but the last, which has fewer or as many.
+        overlap : int
+            Number of frames that two neighbouring spans both hold.
+
+        Yields
+        ------
+        Span
+            In order; none if the recording is empty.
+
+        Raises
+        ------
+        ValueError
+            If spans do not begin at whole groups of frames, which decide about the last bits.
+        """
+        step = n_frames - overlap
+        if step <= 0 or step % _GROUP:
+            raise ValueError(f"n_frames - overlap should be a multiple of {_GROUP}, not {step}")
         hop, half = self.params.hop_length, self.params.n_fft // 2
-        group_span = (_GROUP - 1) * hop + self.params.n_fft
-        buffer = np.zeros(half, np.float32)  # the zeros before the first sample
-        n_samples = n_done = 0
+        # From this on the frame after a span exists: only then it is not the last one.
+        needed = half + n_frames * hop + 1
+        whole = (_whole_groups(n_frames) - 1) * hop + self.params.n_fft
+        waiting: list[FloatArray] = [np.zeros(half, np.float32)]  # the zeros before the first sample
+        n_waiting, n_samples, first = half, 0, 0
         for block in blocks:
+            waiting.append(block)
+            n_waiting += len(block)
             n_samples += len(block)
-            buffer = np.concatenate([buffer, block])
-            n_groups = max(0, (len(buffer) - group_span) // (_GROUP * hop) + 1)
-            if n_groups:
-                windows = sliding_window_view(buffer, self.params.n_fft)[::hop]  # once for each block, since it is slow
-                for first in range(0, n_groups * _GROUP, _GROUP):
-                    yield self._group(windows[first : first + _GROUP])
-                buffer = buffer[n_groups * _GROUP * hop :]
-                n_done += n_groups * _GROUP
-        n_left = n_frames_of(n_samples, hop) - n_done
-        # The zeros after the last sample can fill one more group, so there may be two groups left.
+            if n_waiting < max(needed, whole):
+                continue
+            buffer = np.concatenate(waiting)
+            while len(buffer) >= max(needed, whole):
+                yield Span(buffer[:whole], n_frames, is_first=first == 0, is_last=False)
+                buffer, first = buffer[step * hop :], first + step
+            waiting, n_waiting = [buffer], len(buffer)
+        buffer, n_left = np.concatenate(waiting), n_frames_of(n_samples, hop) - first
         while n_left > 0:
-            padded = np.zeros(group_span, np.float32)
-            padded[: min(len(buffer), group_span)] = buffer[:group_span]
-            yield self._group(sliding_window_view(padded, self.params.n_fft)[::hop])[:n_left]
-            buffer = buffer[_GROUP * hop :]
-            n_left -= _GROUP
+            size = min(n_left, n_frames)
+            padded = np.zeros((_whole_groups(size) - 1) * hop + self.params.n_fft, np.float32)
+            padded[: min(len(buffer), len(padded))] = buffer[: len(padded)]
+            yield Span(padded, size, is_first=first == 0, is_last=n_left <= n_frames)
+            if n_left <= n_frames:
+                break
+            buffer, first, n_left = buffer[step * hop :], first + step, n_left - step
+
+    def frames(self, span: "Span") -> FloatArray:
+        """The frames of a span: float32 array, shape (span.n_frames, n_mels)."""
+        windows = sliding_window_view(span.samples, self.params.n_fft)[:: self.params.hop_length]
+        groups = [self._group(windows[first : first + _GROUP]) for first in range(0, span.n_frames, _GROUP)]
+        return (groups[0] if len(groups) == 1 else np.concatenate(groups))[: span.n_frames]
 
     def _group(self, windows: FloatArray) -> FloatArray:
         spectrum = scipy.fft.rfft(windows * self._window)
@@ -155,6 +200,41 @@ class LogMel:
         np.log10(bands, out=bands)
         bands *= np.float32(10.0)
         return bands
+
+
+def _whole_groups(n_frames: int) -> int:
+    """The number of frames, rounded up to whole groups."""
+    return -(-n_frames // _GROUP) * _GROUP
+
+
+def _hann(n_samples: int) -> NDArray[np.float64]:
+    """The periodic Hann window."""
+    window: NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_samples + 1)[:-1])
+    return window
+
+
+def _mel_filters(params: FeatureParams) -> FloatArray:
+    """Triangular filters of peak 1, float32, shape (n_mels, n_fft // 2 + 1), evenly spaced on Slaney's mel scale.
+
+    References
+    ----------
+    Slaney, "Auditory Toolbox", Interval Research, 1998: linear below 1 kHz, where a mel is 200/3 Hz, logarithmic above.
+    """
+    corner_hz, corner_mel, step = 1000.0, 15.0, np.log(6.4) / 27.0
+
+    def mel_of(hz: float) -> float:
+        return corner_mel + np.log(hz / corner_hz) / step if hz >= corner_hz else corner_mel * hz / corner_hz
+
+    mel = np.linspace(mel_of(params.fmin), mel_of(params.fmax), params.n_mels + 2)
+    edges_hz = np.where(
+        mel >= corner_mel, corner_hz * np.exp(step * (mel - corner_mel)), mel * (corner_hz / corner_mel)
+    )
+    widths = np.diff(edges_hz)[:, None]
+    beyond = np.fft.rfftfreq(params.n_fft, 1.0 / params.sample_rate) - edges_hz[:, None]
+    filters: FloatArray = np.maximum(0, np.minimum(beyond[:-2] / widths[:-1], -beyond[2:] / widths[1:])).astype(
+        np.float32
+    )
+    return filters
 
 
 def _grouped(filters: FloatArray) -> list[tuple[slice, slice, FloatArray]]:

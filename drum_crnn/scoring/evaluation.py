@@ -23,9 +23,9 @@ from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.foundation.tables import write_records, write_table
+from drum_crnn.model.activations import onsets_of
 from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.device import choose_device
-from drum_crnn.model.inference import onsets_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES

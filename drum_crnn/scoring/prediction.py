@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
+from drum_crnn.model.activations import Activations
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.model.inference import Activations, activations_of_all
+from drum_crnn.model.inference import activations_of_all
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.scoring.sweep import LanePeaks, peaks_of_lanes
 

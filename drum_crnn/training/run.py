@@ -18,9 +18,10 @@ from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
 from drum_crnn.foundation.stopping import StopRequest
-from drum_crnn.model.crnn import DrumCrnn, ModelParams
+from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.device import device_name
 from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.training.augment import Augmenter, AugmentParams

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.inference import Activations
+from drum_crnn.model.activations import Activations
 from drum_crnn.music.lanes import LANES
 from drum_crnn.scoring.counting import TOLERANCE_S
 from drum_crnn.scoring.prediction import predict_recordings

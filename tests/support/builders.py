@@ -17,8 +17,9 @@ from drum_crnn.data.catalog import Catalog
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
 from drum_crnn.foundation.params import ParamsSection
-from drum_crnn.model.crnn import DrumCrnn, ModelParams
+from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.log_mel import FeatureParams

@@ -10,7 +10,7 @@ import torch
 from builders import HOP, exported, make_store, noise, small_features
 
 from drum_crnn.data.feature_store import FeatureStore
-from drum_crnn.model.inference import Activations
+from drum_crnn.model.activations import Activations
 from drum_crnn.music.lanes import N_LANES
 from drum_crnn.scoring import prediction
 

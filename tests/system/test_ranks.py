@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
 from drum_crnn.data.splits import Splits
-from drum_crnn.model.crnn import DrumCrnn, ModelParams
+from drum_crnn.model.crnn import DrumCrnn
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.training.augment import Augmenter, AugmentParams
 from drum_crnn.training.dataset import ExcerptDataset, ExcerptPlan, ShareSampler
 from drum_crnn.training.distributed import World

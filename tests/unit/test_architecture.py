@@ -28,8 +28,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("foundation",),
     ("music",),
     ("data", "model", "band", "formats"),
-    ("studio", "preparation", "scoring", "transcribe"),
-    ("training", "workbench"),
+    ("studio", "preparation", "scoring", "engine"),
+    ("training", "workbench", "transcribe"),
     ("cli", "stages", "benchmarks"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -39,7 +39,8 @@ WITH_TORCH = {"model", "training", "transcribe", "benchmarks"}
 # Of the rooms that compute with torch, what does without it.
 WITHOUT_TORCH = {
     "scoring/counting.py", "scoring/curves.py", "scoring/metrics.py", "scoring/rolls.py", "scoring/sweep.py",
-    "scoring/thresholds.py", "model/peak_picking.py", "training/picture.py", "training/train_params.py",
+    "scoring/thresholds.py", "model/activations.py", "model/model_params.py", "model/peak_picking.py",
+    "model/stored_model.py", "model/windows.py", "training/picture.py", "training/train_params.py",
 }  # fmt: skip
 
 PACKAGE = Path("drum_crnn")
@@ -65,7 +66,7 @@ def real(paths: Iterable[Path]) -> set[Path]:
 
 
 def without_torch() -> list[Path]:
-    below = {"foundation", "music", "data", "band", "formats", "studio", "preparation", "workbench"}
+    below = {"foundation", "music", "data", "band", "formats", "studio", "preparation", "workbench", "engine"}
     return [path for path in MODULES if room_of(path) in below or path.relative_to(PACKAGE).as_posix() in WITHOUT_TORCH]
 
 

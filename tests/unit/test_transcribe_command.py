@@ -41,8 +41,10 @@ class FakeTranscriber:
 
     asked: dict[str, object]
 
-    def __init__(self, model: Path, **options: object) -> None:
-        FakeTranscriber.asked = {"model": model, **options}
+    @classmethod
+    def load(cls, model: Path, **options: object) -> "FakeTranscriber":
+        cls.asked = {"model": model, **options}
+        return cls()
 
     def transcribe_file(self, recording: Path, *, progress: Callable[[float], None]) -> Transcription:
         progress(len(load_audio(recording, sample_rate=RATE)) / RATE)

@@ -6,7 +6,8 @@ from builders import section, small_model, untrained
 from torch import Tensor, nn
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.crnn import ChannelDropout, ChannelLayerNorm, ChannelRms, ConvBlock, DrumCrnn, ModelParams
+from drum_crnn.model.crnn import ChannelDropout, ChannelLayerNorm, ChannelRms, ConvBlock, DrumCrnn
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.music.lanes import N_LANES
 
 BASE = {"conv_channels": [48, 64, 96], "projection": 256, "gru_layers": 3, "gru_units": 192, "dropout": 0.2}

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from drum_crnn.model.activations import Activations, onsets_of
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.model.inference import Activations, activations_of, activations_of_all, onsets_of, stream_activations
+from drum_crnn.model.inference import activations_of, activations_of_all, stream_activations
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import N_LANES
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music import log_mel
 from drum_crnn.music.log_mel import FeatureParams, LogMel
 from drum_crnn.music.timing import n_frames_of
 
@@ -129,3 +130,48 @@ def test_impossible_parameters_are_named(changes: dict[str, float], words: str) 
 def test_more_bands_than_the_window_can_resolve_is_an_error_for_users() -> None:
     with pytest.raises(DrumCrnnError, match=r"features\.n_mels.*400.*n_fft.*2048"):
         LogMel(section(FeatureParams, n_mels=400))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"fmin": 0.0, "fmax": 22050.0},
+        {"sample_rate": 16_000, "n_fft": 512, "n_mels": 30, "fmin": 20.0, "fmax": 8000.0, "hop_length": 160},
+        {"sample_rate": 48_000, "n_fft": 4096, "n_mels": 128, "fmin": 27.5, "fmax": 20_000.0},
+    ],
+)
+def test_window_and_filters_have_the_bits_of_librosa(changes: dict[str, float]) -> None:
+    """Features of an older version were computed with librosa's; not a bit of them may change."""
+    params = section(FeatureParams, **changes)
+    filters = librosa.filters.mel(
+        sr=params.sample_rate, n_fft=params.n_fft, n_mels=params.n_mels, fmin=params.fmin, fmax=params.fmax, norm=None
+    )
+    np.testing.assert_array_equal(log_mel._mel_filters(params), filters)
+    np.testing.assert_array_equal(log_mel._hann(params.n_fft), librosa.filters.get_window("hann", params.n_fft))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_samples=st.integers(0, 60_000),
+    n_groups=st.integers(1, 3),
+    overlap=st.integers(0, 90),
+    cuts=st.lists(st.integers(0, 60_000), max_size=4),
+)
+def test_spans_hold_the_frames_of_the_whole(n_samples: int, n_groups: int, overlap: int, cuts: list[int]) -> None:
+    """Spans, computed alone and joined without what they share, are the recording's frames, bit by bit."""
+    mel = LogMel(small_features())
+    audio = noise(n_samples)
+    blocks = np.split(audio, sorted(min(cut, n_samples) for cut in cuts))
+    n_frames = n_groups * LogMel.GROUP + overlap
+    spans = list(mel.spans(blocks, n_frames=n_frames, overlap=overlap))
+    assert [span.is_first for span in spans] == [number == 0 for number in range(len(spans))]
+    assert [span.is_last for span in spans] == [number == len(spans) - 1 for number in range(len(spans))]
+    assert all(span.n_frames == n_frames for span in spans[:-1])
+    parts = [mel.frames(span)[0 if span.is_first else overlap :] for span in reversed(spans)][::-1]
+    np.testing.assert_array_equal(np.concatenate([np.zeros((0, 20), np.float32), *parts]), mel(audio))
+
+
+def test_spans_begin_at_whole_groups() -> None:
+    with pytest.raises(ValueError, match="multiple of 64, not 90"):
+        list(LOG_MEL.spans([noise(10)], n_frames=100, overlap=10))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peak_builder import LANE, TOLERANCE_S, counts_from_scratch, curve, lane_peaks
 
-from drum_crnn.model.inference import Activations, onsets_of
+from drum_crnn.model.activations import Activations, onsets_of
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets

@@ -17,7 +17,7 @@ from drum_crnn.cli import app
 from drum_crnn.data.corpus import CorpusParams
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
-from drum_crnn.model.crnn import ModelParams
+from drum_crnn.model.model_params import ModelParams
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.preparation.labelling import LabelParams
 from drum_crnn.preparation.splitting import SplitParams

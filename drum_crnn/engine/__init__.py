@@ -1,0 +1,1 @@
+"""Inference without PyTorch: the network as a graph for ONNX Runtime."""

@@ -1,0 +1,133 @@
+"""ONNX Runtime against PyTorch, with any network, length, block size and number of threads; and without PyTorch."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from builders import RATE, exported, noise, section, small_features, small_model, untrained
+from first_party import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drum_crnn.engine.graph import network_graph
+from drum_crnn.engine.session import CpuEngine
+from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.model.activations import Activations
+from drum_crnn.model.inference import TorchEngine
+from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.peak_picking import PeakPickingParams
+from drum_crnn.model.stored_model import StoredModel
+
+NETWORKS = {
+    "rms": {"normalisation": "rms"},
+    "layer": {"normalisation": "layer"},
+    "deep": {"normalisation": "layer", "gru_layers": 2, "gru_units": 7, "projection": 5},
+    "odd windows": {"window_frames": 61, "margin_frames": 9},
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, which reacts to its input."""
+    file = tmp_path_factory.mktemp("model") / "model.safetensors"
+    features = small_features()
+    model = untrained(small_model(**NETWORKS[request.param]), n_mels=features.n_mels)
+    ModelFile(model, features, section(PeakPickingParams), (0.5,) * 8).save(file)
+    return file
+
+
+def activations(engine: CpuEngine | TorchEngine, audio: np.ndarray, sizes: list[int] | None = None) -> Activations:
+    def blocks() -> Iterator[np.ndarray]:
+        start = 0
+        for size in sizes or []:
+            yield audio[start : start + size]
+            start += size
+        yield audio[start:]
+
+    return Activations.concatenate(engine.activations(blocks()))
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 441, 17 * RATE, 40 * RATE + 3])
+def test_activations_are_those_of_pytorch(path: Path, n_samples: int) -> None:
+    audio = noise(n_samples) * np.linspace(0, 1, n_samples, dtype=np.float32) ** 3
+    found = activations(CpuEngine(StoredModel.load(path)), audio)
+    expected = activations(TorchEngine(ModelFile.load(path)), audio)
+    assert found.onset.shape == expected.onset.shape == (-(-n_samples // 441), 8)
+    np.testing.assert_allclose(found.onset, expected.onset, atol=2e-5)
+    np.testing.assert_allclose(found.velocity, expected.velocity, atol=127 * 2e-5)
+    if n_samples > RATE:
+        assert np.ptp(found.onset, axis=0).min() > 1e-4, "the model says the same of all frames, which tests nothing"
+
+
+@settings(max_examples=15, deadline=None)
+@given(sizes=st.lists(st.integers(0, 300_000), max_size=8), n_threads=st.integers(1, 5))
+def test_blocks_and_threads_change_no_bit(sizes: list[int], n_threads: int) -> None:
+    whole, other = (activations(_engine(threads), AUDIO, blocks) for threads, blocks in ((1, []), (n_threads, sizes)))
+    np.testing.assert_array_equal(whole.onset, other.onset)
+    np.testing.assert_array_equal(whole.velocity, other.velocity)
+
+
+AUDIO = noise(50 * RATE)
+_ENGINES: dict[int, CpuEngine] = {}
+
+
+def _engine(n_threads: int) -> CpuEngine:
+    if n_threads not in _ENGINES:
+        features = small_features()
+        model = ModelFile(untrained(small_model(), n_mels=features.n_mels), features)
+        weights = {name: tensor.numpy() for name, tensor in model.model.state_dict().items()}
+        _ENGINES[n_threads] = CpuEngine(StoredModel(weights, model.model.params, features), n_threads=n_threads)
+    return _ENGINES[n_threads]
+
+
+def test_a_reader_that_stops_early_leaves_nothing_running() -> None:
+    read = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        for number in range(100):
+            read.append(number)
+            yield AUDIO[: 10 * RATE]
+
+    parts = _engine(2).activations(blocks())
+    next(parts)
+    parts.close()
+    assert len(read) < 20  # memory is bounded: the recording is read as far as it is computed
+
+
+def test_the_graph_is_valid_and_the_same_each_time(path: Path) -> None:
+    stored = StoredModel.load(path)
+    graph = network_graph(stored)
+    assert graph == network_graph(stored)
+    onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
+
+
+def test_weights_that_are_missing_are_named(path: Path) -> None:
+    stored = StoredModel.load(path)
+    weights = {name: weight for name, weight in stored.weights.items() if name != "project.bias"}
+    with pytest.raises(DrumCrnnError, match=r"do not fit its description: 'project\.bias' is missing"):
+        network_graph(StoredModel(weights, stored.params, stored.features))
+
+
+def test_threads_are_as_many_as_omp_num_threads_says(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert CpuEngine(StoredModel.load(path)).n_threads == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert CpuEngine(StoredModel.load(path)).n_threads >= 1
+
+
+@pytest.mark.processes
+def test_transcribing_loads_no_pytorch(tmp_path: Path) -> None:
+    """It takes two seconds to import: as long as a song on this engine."""
+    exported(tmp_path / "model.safetensors")
+    program = (
+        "import sys, numpy, pathlib; from drum_crnn.transcribe import Transcriber\n"
+        "Transcriber.load(pathlib.Path(sys.argv[1])).transcribe(numpy.zeros(44100, 'float32'), 44100)\n"
+        "print(sorted({'torch', 'torchaudio', 'librosa', 'sklearn'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "model.safetensors")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
