@@ -13,14 +13,13 @@ from drum_crnn.model.inference import Activations, onsets_of, stream_activations
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import pooled_toms
 from drum_crnn.music.audio import read_blocks
-from drum_crnn.music.lanes import LANES, OUTPUT_NOTES
+from drum_crnn.music.lanes import LANES
 from drum_crnn.music.log_mel import LogMel
-from drum_crnn.music.midi import Note
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.music.timing import time_to_frame
 from drum_crnn.music.transcription import Transcription
 
-__all__ = ["RELEASED_MODEL", "Transcriber", "favoured", "notes_of", "released_model"]
+__all__ = ["RELEASED_MODEL", "Transcriber", "favoured", "released_model"]
 
 RELEASED_MODEL = "drum_crnn.safetensors"
 
@@ -169,9 +168,3 @@ def released_model() -> Path:
     raise DrumCrnnError(
         f"the released model is missing from {_PACKAGE}; install drum_crnn again, or name another model with --model"
     )
-
-
-def notes_of(onsets: Onsets) -> list[Note]:
-    """Turn onsets into MIDI notes, with the General MIDI note of each lane."""
-    columns = (onsets.time_s.tolist(), onsets.lane.tolist(), onsets.velocity.tolist())
-    return [Note(time_s, OUTPUT_NOTES[lane], velocity) for time_s, lane, velocity in zip(*columns, strict=True)]

@@ -19,9 +19,9 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
-from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, OUTPUT_NOTES
-from drum_crnn.music.midi import DRUM_CHANNEL, Note, read_midi
-from drum_crnn.transcribe import Transcriber, notes_of
+from drum_crnn.music.lanes import LANES, OUTPUT_NOTES
+from drum_crnn.music.midi import DRUM_CHANNEL, read_midi
+from drum_crnn.transcribe import Transcriber
 
 DURATION_S = 3.206  # 320.6 frames: resampling cannot change the number of frames
 RUNNER = CliRunner()
@@ -121,14 +121,6 @@ def test_a_model_that_follows_the_level_finds_clicks_where_they_are(tmp_path: Pa
     found = Transcriber(path, device="cpu")(tmp_path / "clicks.wav").of_lane(0)
     assert len(found) == len(times)
     np.testing.assert_allclose(found.time_s, times, atol=0.0101)  # half the window, 6 ms, reaches the click early
-
-
-def test_notes_are_written_on_their_lanes_own_note() -> None:
-    from builders import onsets
-
-    notes = notes_of(onsets(*((0.1 * lane, lane, 10 + lane) for lane in range(8))))
-    assert notes == [Note(0.1 * lane, OUTPUT_NOTES[lane], 10 + lane) for lane in range(8)]
-    assert [LANE_OF_NOTE[note.note] for note in notes] == list(range(8))
 
 
 def test_model_without_thresholds_says_how_to_make_one(tmp_path: Path) -> None:
