@@ -64,7 +64,7 @@ def follow_period(time_s: FloatArray, weight: FloatArray, *, bpm_hint: float | N
 def _tempogram(time_s: FloatArray, weight: FloatArray) -> FloatArray:
     """Weight of the intervals of each length around each hop, shape (n_hops, n_lags)."""
     n_hops, n_lags = int(time_s[-1] / _HOP_S) + 2, round(_MAX_LAG_S / _LAG_S)
-    flat = np.zeros(n_hops * n_lags)
+    places, gains = [np.empty(0, dtype=np.int64)], [np.empty(0)]
     for distance in range(1, len(time_s)):
         interval = time_s[distance:] - time_s[:-distance]
         near = interval < _MAX_LAG_S - 0.1
@@ -76,9 +76,9 @@ def _tempogram(time_s: FloatArray, weight: FloatArray) -> FloatArray:
         lower = lag.astype(np.int64)
         product = (weight[distance:] * weight[:-distance])[near]
         place = hop * n_lags + lower
-        flat += np.bincount(place, product * (1.0 - (lag - lower)), len(flat))
-        flat += np.bincount(place + 1, product * (lag - lower), len(flat))
-    tempogram = flat.reshape(n_hops, n_lags)
+        places += [place, place + 1]
+        gains += [product * (1.0 - (lag - lower)), product * (lag - lower)]
+    tempogram = np.bincount(np.concatenate(places), np.concatenate(gains), n_hops * n_lags).reshape(n_hops, n_lags)
     reach = np.arange(-6, 7) * _LAG_S / _JITTER_S
     tempogram = _smoothed(tempogram, np.exp(-0.5 * reach**2) / np.exp(-0.5 * reach**2).sum(), axis=1)
     return _smoothed(tempogram, np.hanning(round(_WINDOW_S / _HOP_S) + 3)[1:-1], axis=0)

@@ -23,7 +23,9 @@ from groove_builder import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drum_crnn.music.midi import Note, read_midi, read_tempo_map, write_midi
+from drum_crnn.music.midi import Note, read_midi
+from drum_crnn.music.midi_tempo import read_tempo_map
+from drum_crnn.music.midi_writing import write_midi
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.music.tempo_map import TempoMap
 from drum_crnn.tempo.estimation import TempoEstimate, estimate_tempo_map
