@@ -139,7 +139,9 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print a line for each performance")
     arguments = parser.parse_args()
     print_machine()
-    trackers: dict[str, Tracker] = {"": own_tracker} | ({"librosa_": librosa_tracker} if arguments.librosa else {})
+    trackers: dict[str, Tracker] = {"": own_tracker}
+    if arguments.librosa:
+        trackers["librosa_"] = librosa_tracker
     rows: list[tuple[str, str]] = []
     figures: dict[str, float] = {}
     for split in arguments.split or ("train", "validation", "test"):

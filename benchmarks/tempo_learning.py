@@ -104,7 +104,7 @@ def learn_weights(choices: Sequence[tuple[FloatArray, int]]) -> FloatArray:
             gradient = gradient + scaled[right] - expected
             curvature += (scaled.T * chances) @ scaled - np.outer(expected, expected)
         weights = weights + np.linalg.solve(curvature, gradient)
-    return weights / deviation
+    return np.asarray(weights / deviation)
 
 
 def main() -> None:

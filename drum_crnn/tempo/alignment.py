@@ -98,7 +98,7 @@ def _bars_of(beat: FloatArray, channel: IntArray, *, first_bar: int, n_bars: int
     row = (bar * N_CHANNELS + channel) * SLOTS
     size = n_bars * N_CHANNELS * SLOTS
     flat = np.bincount(row + slot % SLOTS, 1.0 - rest, size) + np.bincount(row + (slot + 1) % SLOTS, rest, size)
-    return flat.reshape(n_bars, N_CHANNELS, SLOTS)
+    return np.asarray(flat, dtype=np.float64).reshape(n_bars, N_CHANNELS, SLOTS)
 
 
 def _best_shifts(fits: FloatArray, max_shift: int, spread: float) -> tuple[IntArray, float]:

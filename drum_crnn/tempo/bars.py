@@ -95,7 +95,7 @@ def downbeats_of(metre: Metre, onsets: Onsets, clock: BeatClock, alignment: Alig
         nearest = np.rint(beat).astype(np.int64)
         gain = accents[onsets.lane] * onsets.velocity * (np.abs(beat - nearest) < 0.125)
         phase = int(np.bincount(nearest % metre.n_beats, gain, metre.n_beats).argmax())
-        return beats[(beats - phase) % metre.n_beats == 0]
+        return np.asarray(beats[(beats - phase) % metre.n_beats == 0])
     bar = np.clip(np.floor(beats / BEATS).astype(np.int64) - alignment.first_bar, 0, len(alignment.shifts) - 1)
     place = beats + np.rint(alignment.shifts[bar] / SLOTS_PER_BEAT).astype(np.int64)
-    return beats[place % metre.n_beats == 0]
+    return np.asarray(beats[place % metre.n_beats == 0])

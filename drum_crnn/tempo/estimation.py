@@ -152,8 +152,8 @@ def _candidate(onsets: Onsets, grooves: Grooves, clock: BeatClock) -> Candidate:
     clock = align(grooves, clock, onsets.time_s, channel, max_shift=3, spread=1.0).followed()
     alignment = align(grooves, clock, onsets.time_s, channel, max_shift=2, spread=0.5)
     duration_s = float(onsets.time_s[-1])
-    n_beats = float(np.diff(clock.beats_of(onsets.time_s[[0, -1]]))[0])
-    numbers = np.linspace(*clock.beats_of(onsets.time_s[[0, -1]]).tolist(), max(math.ceil(n_beats), 1) + 1)
+    start, end = (float(beat) for beat in clock.beats_of(onsets.time_s[[0, -1]]))
+    numbers = np.linspace(start, end, max(math.ceil(end - start), 1) + 1)
     bpm = 60.0 * (numbers[1] - numbers[0]) / float(np.median(np.diff(clock.seconds_of(numbers))))
     return Candidate(bpm, alignment, features_of(alignment, bpm=bpm, duration_s=duration_s))
 

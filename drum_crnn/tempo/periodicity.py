@@ -58,7 +58,8 @@ def follow_period(time_s: FloatArray, weight: FloatArray, *, bpm_hint: float | N
         support[:, np.abs(np.log(_PERIODS_S * bpm_hint / 60)) > np.log(1.15)] = -1e6
     path = _best_path(_GAIN * support)
     padded = np.pad(np.log(_PERIODS_S[path]), 2, mode="edge")
-    return np.arange(n_hops) * _HOP_S, np.exp(np.convolve(padded, np.full(5, 0.2), "valid"))
+    period_s = np.exp(np.convolve(padded, np.full(5, 0.2), "valid"))
+    return np.arange(n_hops, dtype=np.float64) * _HOP_S, np.asarray(period_s, dtype=np.float64)
 
 
 def _tempogram(time_s: FloatArray, weight: FloatArray) -> FloatArray:
@@ -78,7 +79,8 @@ def _tempogram(time_s: FloatArray, weight: FloatArray) -> FloatArray:
         place = hop * n_lags + lower
         places += [place, place + 1]
         gains += [product * (1.0 - (lag - lower)), product * (lag - lower)]
-    tempogram = np.bincount(np.concatenate(places), np.concatenate(gains), n_hops * n_lags).reshape(n_hops, n_lags)
+    flat = np.bincount(np.concatenate(places), np.concatenate(gains), n_hops * n_lags)
+    tempogram = np.asarray(flat, dtype=np.float64).reshape(n_hops, n_lags)
     reach = np.arange(-6, 7) * _LAG_S / _JITTER_S
     tempogram = _smoothed(tempogram, np.exp(-0.5 * reach**2) / np.exp(-0.5 * reach**2).sum(), axis=1)
     return _smoothed(tempogram, np.hanning(round(_WINDOW_S / _HOP_S) + 3)[1:-1], axis=0)
