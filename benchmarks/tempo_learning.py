@@ -4,7 +4,8 @@ Uses the train split of the Groove MIDI data set (Gillick et al. 2019, CC BY 4.0
 FILE, by default that of the package: rates of onsets in a bar, and weights; no performance can be read from them.
 
 1. The grooves: a mixture of Poisson processes over groups of four bars of 4/4, by expectation maximisation.
-2. The weights that choose among tempi: a conditional logit model. Its features come from grooves that were learned
+2. The same grooves as a transcription may get them wrong: soft for loud, and toms for snares.
+3. The weights that choose among tempi: a conditional logit model. Its features come from grooves that were learned
    without the drummer in question, so that it does not trust them more than it may.
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.tempo import TOLERANCE, Played, degraded, read_groove
 from drum_crnn.foundation.atomic import replace_file
+from drum_crnn.music.lanes import LANES
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.tempo import grooves as package
 from drum_crnn.tempo.estimation import candidates_of
@@ -31,6 +33,10 @@ _PRIOR_GROUPS = 8.0  # of the mean groove, in each
 _RIDGE = 3.0
 _N_FOLDS = 4
 _N_FEATURES = 22
+_SOFT_FOR_LOUD = 0.15  # share of the onsets whose velocity falls on the other side
+_MISTAKEN = 0.1  # of a groove with snares taken for toms, relative to the same without
+_SNARES_AS_TOMS = 0.7
+_SNARE, _HIGH_TOM, _MID_TOM = (LANES.index(lane) for lane in ("snare", "high_tom", "mid_tom"))
 
 
 def groups_of_bars(performance: Played) -> FloatArray:
@@ -68,6 +74,19 @@ def learn_grooves(performances: Sequence[Played], *, seed: int = 0) -> Grooves:
         members = np.exp(fits - fits.max(axis=1, keepdims=True))
         members /= members.sum(axis=1, keepdims=True)
     return Grooves(rates / _BARS, shares, np.zeros(_N_FEATURES))
+
+
+def with_mistakes(grooves: Grooves) -> Grooves:
+    """Twice as many grooves: with velocities that are not quite right, and of these each with snares taken for toms."""
+    rates = grooves.rates.reshape(-1, N_CHANNELS // 2, 2, SLOTS)
+    rates = (1.0 - _SOFT_FOR_LOUD) * rates + _SOFT_FOR_LOUD * rates[:, :, ::-1]
+    mistaken = rates.copy()
+    mistaken[:, _SNARE] *= 1.0 - _SNARES_AS_TOMS
+    for tom in (_HIGH_TOM, _MID_TOM):
+        mistaken[:, tom] += _SNARES_AS_TOMS / 2 * rates[:, _SNARE]
+    both = np.concatenate([rates, mistaken]).reshape(-1, N_CHANNELS, SLOTS)
+    shares = np.concatenate([grooves.shares, _MISTAKEN * grooves.shares]) / (1.0 + _MISTAKEN)
+    return Grooves(both, shares, grooves.weights)
 
 
 def _smooth(rates: FloatArray) -> FloatArray:
@@ -118,10 +137,10 @@ def main() -> None:
     choices: list[tuple[FloatArray, int]] = []
     for fold in range(_N_FOLDS):
         held_out = set(drummers[fold::_N_FOLDS])
-        grooves = learn_grooves([one for one in performances if one.drummer not in held_out])
+        grooves = with_mistakes(learn_grooves([one for one in performances if one.drummer not in held_out]))
         choices += choices_of([one for one in performances if one.drummer in held_out], grooves)
         print(f"fold {fold + 1} of {_N_FOLDS}: {len(choices)} choices")
-    grooves = learn_grooves(performances)
+    grooves = with_mistakes(learn_grooves(performances))
     with replace_file(arguments.file) as temporary:
         np.savez_compressed(
             temporary,
