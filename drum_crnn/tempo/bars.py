@@ -11,7 +11,7 @@ from drum_crnn.tempo.alignment import Alignment
 from drum_crnn.tempo.clock import BeatClock
 from drum_crnn.tempo.grooves import BEATS, SLOTS_PER_BEAT
 
-__all__ = ["Metre", "downbeats_of", "find_metre"]
+__all__ = ["FOUR", "Metre", "accents_of", "downbeats_of", "find_metre"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -33,7 +33,7 @@ class Metre:
     quarters: float
 
 
-_FOUR = Metre(4, 4, 4, 1.0)
+FOUR = Metre(4, 4, 4, 1.0)
 _SIX_EIGHT = Metre(2, 6, 8, 1.5)
 
 
@@ -46,13 +46,25 @@ def find_metre(onsets: Onsets, clock: BeatClock, alignment: Alignment) -> Metre:
         return _SIX_EIGHT
     patterns = _patterns(onsets, clock)
     if len(patterns) < _MIN_BARS * BEATS:
-        return _FOUR
+        return FOUR
     repeats = {n: (_similarity(patterns, n) + _similarity(patterns, 2 * n)) / 2 for n in (BEATS, *_OTHER_METRES)}
     best = max(_OTHER_METRES, key=lambda n: repeats[n])
     # What repeats after every beat repeats after any number of them.
     if repeats[best] > repeats[BEATS] + _MARGIN:
         return Metre(best, best, 4, 1.0)
-    return _FOUR
+    return FOUR
+
+
+def accents_of(beats_s: FloatArray, onsets: Onsets) -> FloatArray:
+    """How much each beat sounds like the beginning of a bar: kicks and crashes on it, less snares; shape as `beats_s`.
+
+    A stroke is on a beat if it lies within an eighth of one.
+    """
+    accents = np.array([_ACCENTS.get(lane, 0.0) for lane in range(N_LANES)])
+    beat = np.interp(onsets.time_s, beats_s, np.arange(len(beats_s)))
+    nearest = np.rint(beat).astype(np.int64)
+    gain = accents[onsets.lane] * onsets.velocity * (np.abs(beat - nearest) < 0.125)
+    return np.asarray(np.bincount(nearest, gain, len(beats_s)), dtype=np.float64)
 
 
 def _is_compound(profile: FloatArray) -> bool:

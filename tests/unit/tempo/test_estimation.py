@@ -171,3 +171,22 @@ def test_an_impossible_hint_is_refused(bpm_hint: float) -> None:
         estimate_tempo_map(Onsets.empty(), bpm_hint=bpm_hint)
     with pytest.raises(ValueError, match="octave is 'third'"):
         estimate_tempo_map(Onsets.empty(), octave="third")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bpm_hint", [60.0, 240.0])
+def test_bars_of_the_other_level_begin_where_bars_began(bpm_hint: float) -> None:
+    """As one who says that bars are too short expects: every second line goes, and none moves."""
+    onsets, beats_s = groove(ROCK, 4, steady(120.0), n_bars=16)
+    found, other = estimate_tempo_map(onsets), estimate_tempo_map(onsets, bpm_hint=bpm_hint)
+    assert other.bpm == pytest.approx(bpm_hint, rel=0.005)
+    coarse, fine = (other, found) if bpm_hint < 120.0 else (found, other)
+    assert np.isin(coarse.downbeats_s, fine.downbeats_s).all()
+    assert len(fine.downbeats_s) == pytest.approx(2 * len(coarse.downbeats_s), abs=1)
+    if bpm_hint < 120.0:  # a crash marks each eighth bar
+        assert beat_f(beats_s[::8], coarse.downbeats_s) > 0.9
+    assert other.alternative_bpm == found.bpm
+
+
+def test_a_hint_of_what_is_found_anyhow_changes_nothing() -> None:
+    onsets, _ = groove(SIXTEENTHS, 4, drifting(104.0))
+    assert estimate_tempo_map(onsets, bpm_hint=104.0).tempo_map == estimate_tempo_map(onsets).tempo_map
