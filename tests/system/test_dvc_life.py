@@ -83,6 +83,7 @@ USERS_OF_FILE: dict[str, set[str]] = {
     "drum_crnn/scoring/evaluation.py": {"evaluate"},
     "stages/models.py": {"models"},
     "drum_crnn/formats/midi_file.py": set(),
+    "drum_crnn/tempo/estimation.py": set(),
     "drum_crnn/workbench/presets.py": set(),
     "drum_crnn/transcribe.py": set(),
     "drum_crnn/cli.py": set(),
