@@ -40,7 +40,7 @@ _SCALES: dict[Octave, float] = {"auto": 1.0, "half": 0.5, "double": 2.0}
 _SAME_TEMPO = 0.04  # relative; tempi that differ by less are one
 _MIN_ONSETS = 8
 _MIN_DURATION_S = 2.0
-# Fewer onsets look regular by chance more often. Of a third of Groove's training performances, rendered and transcribed,
+# Fewer onsets look regular by chance more often. Of a third of Groove's training performances, transcribed,
 # all count as regular, and of their first 8 s 99 %. With their gaps shuffled and varied by 30 %, 2 % do, and 11 %.
 _MIN_REGULARITY, _REGULARITY_OF_ONE = 0.27, 1.3
 # By lane: kick and snare tell the beat more than hi-hat, toms and cymbals do.
