@@ -1,5 +1,6 @@
 """The choices of `--tempo`: where the bars of a transcription come from, and what to tell about them."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ __all__ = ["TempoChoice", "read_choice"]
 # From the onsets of a recording to its tempo map, or None if no tempo is known, and a line about it, or "".
 TempoChoice = Callable[[Onsets], tuple[TempoMap | None, str]]
 
+_NEAR_S = 0.05  # beats of the map and of the playing are closer
 _VARIES = 0.02  # relative; tempi that differ by more are told as "about"
 
 
@@ -76,13 +78,18 @@ def _reason(estimate: TempoEstimate) -> str:
 
 def _told(estimate: TempoEstimate) -> str:
     """Such as "132 bpm, 4/4; if the bars are half as long as they should be: --tempo 66"."""
-    tempos = [tempo.bpm for tempo in estimate.tempo_map.tempos[1:]] or [estimate.bpm]
-    about = "about " if max(tempos) > (1.0 + _VARIES) * min(tempos) else ""
     metre = estimate.metre
+    changes = estimate.tempo_map.tempos
+    ends_s = [*(tempo.time_s for tempo in changes[1:]), math.inf]
+    # Before the first downbeat, there may be a shorter bar of a tempo that nobody plays.
+    heard = [tempo for tempo, end_s in zip(changes, ends_s, strict=True) if end_s > estimate.downbeats_s[0] + _NEAR_S]
+    tempos = [tempo.bpm / metre.quarters for tempo in heard]
+    about = "about " if max(tempos) > (1.0 + _VARIES) * min(tempos) else ""
+    bpm = round(tempos[0] if len(tempos) == 1 else estimate.bpm, 1)
     unit = "bpm" if metre.denominator == 4 else "dotted quarters a minute"
-    words = f"{about}{round(estimate.bpm, 1):g} {unit}, {metre.numerator}/{metre.denominator}"
+    words = f"{about}{bpm:g} {unit}, {metre.numerator}/{metre.denominator}"
     if HINT_RANGE[0] <= estimate.alternative_bpm <= HINT_RANGE[1]:
         is_half = estimate.alternative == "half"
-        other = round(estimate.bpm, 1) * (0.5 if is_half else 2.0)  # so that 132 and 66 are told, not 65.9
+        other = bpm * (0.5 if is_half else 2.0)
         words += f"; if the bars are {'half' if is_half else 'twice'} as long as they should be: --tempo {other:g}"
     return words
