@@ -83,10 +83,18 @@ def transcribe(
     minimum_velocity: Annotated[
         int, typer.Option(min=1, max=127, help="Leave out onsets that are softer than this.")
     ] = 1,
+    tempo: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|BPM|FILE.mid",
+            help="Where bars lie. auto estimates them; a number does so near that tempo; a MIDI file's tempos and time "
+            "signatures hold as they are; none is a grid of 120 bpm. The notes' times stay the same.",
+        ),
+    ] = "auto",
     bpm: Annotated[
         float | None,
         typer.Option(
-            min=4, max=1000, help="Tempo for bars and beats, 120 if not given. The notes' times stay the same."
+            min=4, max=1000, help="Bars of exactly this tempo from the start of the recording, in place of --tempo."
         ),
     ] = None,
     model: Annotated[
@@ -106,10 +114,14 @@ def transcribe(
     from drum_crnn.formats.plan import STREAM, plan
     from drum_crnn.formats.writing import Style
     from drum_crnn.music.tempo_map import TempoMap
+    from drum_crnn.tempo.choice import read_choice
 
+    if bpm is not None and tempo != "auto":
+        raise DrumCrnnError(f"--bpm {bpm:g} and --tempo {tempo} contradict each other; give one of them")
     formats = [name.strip().lower() for text in to or [] for name in text.split(",")]
     jobs = plan(recordings, formats=formats, out=out, force=force)
     overrides = dict(_parse_threshold(text) for text in threshold or [])
+    choice = read_choice(tempo)
     style = Style(None if bpm is None else TempoMap.constant(bpm), load_note_map(notes))
     if len(jobs) == 1 and jobs[0].problem:
         raise DrumCrnnError(jobs[0].problem)  # before a model is loaded
@@ -124,6 +136,7 @@ def transcribe(
             minimum_velocity
         ),
         style=style,
+        lay_bars=None if bpm is not None else lambda made: choice(made.onsets),
         model=model.name,
     )
     to_stderr = any(output.path == STREAM for job in jobs for output in job.outputs)
@@ -139,10 +152,13 @@ def transcribe(
             "standard output" if output.path == STREAM else str(output.path) for output in only.job.outputs
         )
         say(f"{len(only.transcription)} onsets written to {paths}; model: {model}", err=to_stderr)
+        if only.tempo:
+            say(only.tempo, err=to_stderr)
         return
     for one in done:
         paths = ", ".join(str(output.path) for output in one.job.outputs)
-        say(f"{one.job.recording}: {len(one.transcription)} onsets written to {paths}", err=to_stderr)
+        told = f"; {one.tempo}" if one.tempo else ""
+        say(f"{one.job.recording}: {len(one.transcription)} onsets written to {paths}{told}", err=to_stderr)
     say(f"{len(done)} of {len(jobs)} recordings transcribed; model: {model}", err=to_stderr)
     for problem in problems:
         tell_error(problem)

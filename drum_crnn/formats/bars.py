@@ -25,15 +25,15 @@ def bars_until(tempo_map: TempoMap, end_s: float) -> list[Bar]:
     end = float(tempo_map.beats_of(end_s))
     bars: list[Bar] = []
     starts = [0.0, *tempo_map.beats_of([signature.time_s for signature in tempo_map.signatures[1:]]).tolist()]
-    signatures = [(one.numerator, one.denominator) for one in tempo_map.signatures]
+    signatures = list(tempo_map.signatures)
     late = float(tempo_map.beats_of(tempo_map.signatures[0].time_s))
     if late > _SAME:  # a bar begins there, so the one before may be short
         starts.insert(1, late)
         signatures.insert(0, signatures[0])
-    for start, following, (numerator, denominator) in zip(starts, [*starts[1:], math.inf], signatures, strict=True):
-        length = 4.0 * numerator / denominator
+    for start, following, signature in zip(starts, [*starts[1:], math.inf], signatures, strict=True):
+        length = signature.quarters
         number = 0
         while (at := start + number * length) < following - _SAME and (at <= end + _SAME or not bars):
-            bars.append(Bar(at, min(length, following - at), numerator, denominator))
+            bars.append(Bar(at, min(length, following - at), signature.numerator, signature.denominator))
             number += 1
     return bars

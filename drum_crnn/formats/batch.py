@@ -5,37 +5,47 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress as RichProgress
 from rich.progress import TaskID
 
+from drum_crnn.formats.names import WITHOUT_BARS
 from drum_crnn.formats.plan import STREAM, Job
 from drum_crnn.formats.song import Song
 from drum_crnn.formats.writing import Style, content_of, write
 from drum_crnn.foundation.console import printable, progress_bar
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.audio import probe
+from drum_crnn.music.tempo_map import TempoMap
 from drum_crnn.music.transcription import Transcription
 
-__all__ = ["Done", "Progress", "run_batch"]
+__all__ = ["Done", "LayBars", "Progress", "run_batch"]
 
 Progress = Callable[[float], None]  # called with the seconds of the recording that are done
+# From a transcription to its tempo map, if a tempo is known, and what to tell about it, or "".
+LayBars = Callable[[Transcription], tuple[TempoMap | None, str]]
 _STREAM_NAME = "standard input"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A recording that was transcribed and written."""
+    """A recording that was transcribed and written. `tempo` is what to tell about its bars, or empty."""
 
     job: Job
     transcription: Transcription
+    tempo: str = ""
 
 
 def run_batch(
-    jobs: Sequence[Job], transcribe: Callable[[Path, Progress], Transcription], *, style: Style, model: str = ""
+    jobs: Sequence[Job],
+    transcribe: Callable[[Path, Progress], Transcription],
+    *,
+    style: Style,
+    lay_bars: LayBars | None = None,
+    model: str = "",
 ) -> tuple[list[Done], list[str]]:
     """Do the jobs one after the other. One that fails does not keep the others from being done.
 
@@ -44,6 +54,9 @@ def run_batch(
     transcribe : callable
         From a recording to its transcription. What it raises as DrumCrnnError or OSError is the problem of that
         recording.
+    lay_bars : callable, optional
+        Gives each recording a tempo map of its own, in place of that of `style`. It is asked once a recording, so that
+        all formats have the same bars, and not at all if only formats without bars are wanted.
 
     Returns
     -------
@@ -62,8 +75,7 @@ def run_batch(
             try:
                 if job.problem:
                     raise DrumCrnnError(job.problem)
-                made = _do(job, transcribe, partial(_show, bar, task, before), style, model)
-                done.append(Done(job, made))
+                done.append(_do(job, transcribe, partial(_show, bar, task, before), style, lay_bars, model))
             except DrumCrnnError as error:
                 problems.append(str(error))
             except OSError as error:
@@ -89,8 +101,13 @@ def _duration_s(recording: Path) -> float:
 
 
 def _do(
-    job: Job, transcribe: Callable[[Path, Progress], Transcription], progress: Progress, style: Style, model: str
-) -> Transcription:
+    job: Job,
+    transcribe: Callable[[Path, Progress], Transcription],
+    progress: Progress,
+    style: Style,
+    lay_bars: LayBars | None,
+    model: str,
+) -> Done:
     with ExitStack() as stack:
         recording = job.recording
         if recording == STREAM:
@@ -101,6 +118,10 @@ def _do(
             if job.recording == STREAM:
                 raise DrumCrnnError(str(error).replace(str(recording), _STREAM_NAME)) from None
             raise
+        told = ""
+        if lay_bars is not None and any(output.format not in WITHOUT_BARS for output in job.outputs):
+            tempo_map, told = lay_bars(made)
+            style = replace(style, tempo_map=tempo_map)
         for output in job.outputs:
             named = output.path if job.recording == STREAM and output.path != STREAM else job.recording
             song = Song.of(Path(_STREAM_NAME) if named == STREAM else named, model=model)
@@ -108,7 +129,7 @@ def _do(
                 _write_stream(content_of(output.format, made, song=song, style=style))
             else:
                 write(output.format, output.path, made, song=song, style=style, recording=recording)
-    return made
+    return Done(job, made, told)
 
 
 def _save_stream(folder: Path) -> Path:

@@ -12,8 +12,8 @@ from fractions import Fraction
 from drum_crnn.formats.drum_part import BLUE, GREEN, KICK, RED, YELLOW, Chord, drum_parts
 from drum_crnn.formats.dynamics import ACCENT, GHOST
 from drum_crnn.formats.song import Song
-from drum_crnn.formats.ticks import Timeline, resolution_for
 from drum_crnn.music.tempo_map import TempoMap
+from drum_crnn.music.ticks import Timeline, resolution_for
 from drum_crnn.music.transcription import Transcription
 
 __all__ = ["chart_text", "song_ini_text"]

@@ -1,6 +1,6 @@
 """The names of the formats, and how their files are called. It imports nothing, since `--help` shows them."""
 
-__all__ = ["CHART", "FORMATS", "FORMAT_OF_SUFFIX"]
+__all__ = ["CHART", "FORMATS", "FORMAT_OF_SUFFIX", "WITHOUT_BARS"]
 
 CHART = "chart"  # a folder; the others are files
 
@@ -13,6 +13,9 @@ FORMATS = {
     "tab": ".tab",
     CHART: " (chart)",
 }
+
+# They hold onsets alone, so that they need no tempo.
+WITHOUT_BARS = ("csv",)
 
 # What the suffix of an output says about its format.
 FORMAT_OF_SUFFIX = {suffix: name for name, suffix in FORMATS.items() if name != CHART} | {

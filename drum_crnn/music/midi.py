@@ -1,7 +1,6 @@
-"""Drum performances as MIDI files."""
+"""Reading drum performances from MIDI files. `midi_writing` writes them."""
 
 import io
-import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,23 +10,16 @@ from pathlib import Path
 
 import mido
 
-from drum_crnn.foundation.atomic import replace_file
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANE_OF_NOTE
 
-__all__ = ["DRUM_CHANNEL", "SAMPLE_EXACT_TICKS", "Note", "canonical_midi", "read_midi", "write_midi"]
+__all__ = ["DEFAULT_TEMPO", "DRUM_CHANNEL", "Note", "canonical_midi", "parse_midi", "read_midi"]
 
 DRUM_CHANNEL = 9  # called channel 10, since musicians count from one
 
-# At 120 bpm one tick is exactly one sample of 44.1 kHz; at 60 bpm, two, so that rounding is never off by more than one.
-SAMPLE_EXACT_TICKS = 22_050
-
-_DEFAULT_TEMPO = 500_000  # microseconds a beat, the format's default before the first tempo event
-_MAX_TICKS_PER_BEAT = 0x7FFF
+DEFAULT_TEMPO = 500_000  # microseconds a beat, the format's default before the first tempo event
 _MAX_DELTA = 0x0FFF_FFFF  # ticks; four bytes of seven bits
-_MAX_TEMPO = 0xFF_FFFF  # microseconds a beat; three bytes
 _CONTENT_RESOLUTION_S = 0.001  # notes of two files at the same millisecond are the same
-_NOTE_LENGTH_S = 0.05  # drums have none; long enough to be seen in a piano roll
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,6 +47,18 @@ def read_midi(path: Path) -> list[Note]:
     DrumCrnnError
         If the file cannot be read or is no MIDI file, with the path and the reason.
     """
+    midi = parse_midi(path)
+    channels: dict[int, list[Note]] = {}
+    for tracks in [[track] for track in midi.tracks] if midi.type == 2 else [midi.tracks]:
+        for channel, note in _struck_notes(tracks, midi.ticks_per_beat):
+            channels.setdefault(channel, []).append(note)
+    if DRUM_CHANNEL in channels:
+        return sorted(channels[DRUM_CHANNEL])
+    return sorted(note for notes in channels.values() for note in notes)
+
+
+def parse_midi(path: Path) -> mido.MidiFile:
+    """Parse a MIDI file whose times are ticks; raises what `read_midi` raises."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -73,13 +77,7 @@ def read_midi(path: Path) -> list[Note]:
         raise DrumCrnnError(f"{path}: not a readable MIDI file (a beat has no ticks); export it again")
     if any(message.time > _MAX_DELTA for track in midi.tracks for message in track):
         raise DrumCrnnError(f"{path}: not a readable MIDI file (a delta time is out of range); export it again")
-    channels: dict[int, list[Note]] = {}
-    for tracks in [[track] for track in midi.tracks] if midi.type == 2 else [midi.tracks]:
-        for channel, note in _struck_notes(tracks, midi.ticks_per_beat):
-            channels.setdefault(channel, []).append(note)
-    if DRUM_CHANNEL in channels:
-        return sorted(channels[DRUM_CHANNEL])
-    return sorted(note for notes in channels.values() for note in notes)
+    return midi
 
 
 def _struck_notes(tracks: Sequence[mido.MidiTrack], ticks_per_beat: int) -> Iterator[tuple[int, Note]]:
@@ -87,7 +85,7 @@ def _struck_notes(tracks: Sequence[mido.MidiTrack], ticks_per_beat: int) -> Iter
 
     Ticks are converted to seconds here and not by mido, whose merging of tracks takes twice as long as its parsing.
     """
-    changes = [(0, _DEFAULT_TEMPO)]
+    changes = [(0, DEFAULT_TEMPO)]
     strikes: list[tuple[int, int, int, int]] = []  # tick, channel, note, velocity
     for track in tracks:
         tick = 0
@@ -108,64 +106,6 @@ def _struck_notes(tracks: Sequence[mido.MidiTrack], ticks_per_beat: int) -> Iter
         since, tempo = changes[last]
         time_s = (elapsed[last] + (tick - since) * tempo) / (ticks_per_beat * 1_000_000)
         yield channel, Note(time_s, note, velocity)
-
-
-def write_midi(path: Path, notes: Sequence[Note], *, bpm: float = 120.0, ticks_per_beat: int = 480) -> None:
-    """Write `notes` as a type 0 file on channel 10, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    notes : sequence of Note
-        In any order; times in seconds, none negative.
-    bpm : float
-        Tempo of the one tempo event, 3.6 or more. It sets the beats that an editor shows, and changes no time.
-    ticks_per_beat : int
-        Resolution; each time is rounded to its nearest tick, so that errors do not add up.
-
-    Raises
-    ------
-    ValueError
-        If a time is negative or not finite, a note is not 0–127 or a velocity not 1–127, or the tempo or the
-        resolution does not fit into the format.
-    """
-    if not 0 < ticks_per_beat <= _MAX_TICKS_PER_BEAT:
-        raise ValueError(f"ticks_per_beat is {ticks_per_beat}; the format allows 1 to {_MAX_TICKS_PER_BEAT}")
-    tempo = round(60e6 / bpm) if 0.0 < bpm < math.inf else 0
-    if not 0 < tempo <= _MAX_TEMPO:
-        raise ValueError(f"bpm is {bpm}; the format allows {60e6 / _MAX_TEMPO:.1f} and more")
-    ticks_per_second = ticks_per_beat * 1e6 / tempo
-    events: list[tuple[int, int, int, int]] = []  # tick, 0 for off and 1 for on, note, velocity
-    for note in notes:
-        if not 0.0 <= note.time_s < math.inf:
-            raise ValueError(f"{path}: a note at {note.time_s} s; times are seconds from the start")
-        if not (0 <= note.note <= 127 and 1 <= note.velocity <= 127):
-            raise ValueError(f"{path}: note {note.note} with velocity {note.velocity}; they are 0–127 and 1–127")
-        start = round(note.time_s * ticks_per_second)
-        events.append((start, 1, note.note, note.velocity))
-    events.extend(_note_offs(events, round(_NOTE_LENGTH_S * ticks_per_second)))
-    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=tempo)])
-    now = 0
-    for tick, is_on, number, velocity in sorted(events):
-        if tick - now > _MAX_DELTA:
-            raise ValueError(f"{path}: a pause of {tick - now} ticks is too long for the format; lower ticks_per_beat")
-        kind = "note_on" if is_on else "note_off"
-        track.append(mido.Message(kind, channel=DRUM_CHANNEL, note=number, velocity=velocity, time=tick - now))
-        now = tick
-    track.append(mido.MetaMessage("end_of_track"))
-    with replace_file(path) as temporary:
-        mido.MidiFile(type=0, ticks_per_beat=ticks_per_beat, tracks=[track]).save(temporary)
-
-
-def _note_offs(ons: Sequence[tuple[int, int, int, int]], length: int) -> list[tuple[int, int, int, int]]:
-    """One note-off for each note-on, no later than the next note-on of the same note."""
-    next_start: dict[int, int] = {}
-    offs = []
-    for tick, _, number, _ in sorted(ons, reverse=True):
-        end = min(tick + max(length, 1), next_start.get(number, tick + max(length, 1)))
-        offs.append((end, 0, number, 0))
-        next_start[number] = tick
-    return offs
 
 
 def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:

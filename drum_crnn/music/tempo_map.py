@@ -33,6 +33,11 @@ class Signature:
     numerator: int
     denominator: int
 
+    @property
+    def quarters(self) -> float:
+        """Quarter notes in a bar."""
+        return 4.0 * self.numerator / self.denominator
+
 
 @dataclass(frozen=True)
 class TempoMap:

@@ -40,7 +40,8 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection, StrictModel, read_yaml
 from drum_crnn.foundation.tables import write_records, write_table
 from drum_crnn.foundation.workers import worker_pool
-from drum_crnn.music.midi import SAMPLE_EXACT_TICKS, Note, write_midi
+from drum_crnn.music.midi import Note
+from drum_crnn.music.midi_writing import SAMPLE_EXACT_TICKS, write_midi
 from drum_crnn.studio import sampler
 from drum_crnn.studio.accompaniment import BandVariation, add_band, check_band, check_unheard, draw_accompaniment
 from drum_crnn.studio.groove_params import GrooveParams

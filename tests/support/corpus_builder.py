@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 
 from drum_crnn.data.catalog import CatalogEntry
-from drum_crnn.music.midi import Note, write_midi
+from drum_crnn.music.midi import Note
+from drum_crnn.music.midi_writing import write_midi
 
 EGMD_HEADER = [
     "drummer",

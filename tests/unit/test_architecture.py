@@ -27,7 +27,7 @@ from drum_crnn.studio.rendering import VARIATIONS_FILE, load_variations
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("foundation",),
     ("music",),
-    ("data", "model", "band", "formats"),
+    ("data", "model", "band", "formats", "tempo"),
     ("studio", "preparation", "scoring", "engine"),
     ("training", "workbench", "transcribe"),
     ("cli", "stages", "benchmarks"),
@@ -66,7 +66,7 @@ def real(paths: Iterable[Path]) -> set[Path]:
 
 
 def without_torch() -> list[Path]:
-    below = {"foundation", "music", "data", "band", "formats", "studio", "preparation", "workbench", "engine"}
+    below = {"foundation", "music", "data", "band", "formats", "tempo", "studio", "preparation", "workbench", "engine"}
     return [path for path in MODULES if room_of(path) in below or path.relative_to(PACKAGE).as_posix() in WITHOUT_TORCH]
 
 

@@ -30,7 +30,11 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.audio import load_audio
 from drum_crnn.music.lanes import LANE_OF_NOTE
 from drum_crnn.music.midi import read_midi
+from drum_crnn.music.midi_tempo import read_tempo_map
+from drum_crnn.music.onsets import Onsets
+from drum_crnn.music.tempo_map import Tempo
 from drum_crnn.music.transcription import Transcription
+from drum_crnn.tempo.estimation import TempoEstimate, estimate_tempo_map
 
 RUNNER = CliRunner()
 BEAT = rock_beat(2)
@@ -391,6 +395,46 @@ def test_options_out_of_range_are_usage_errors(options: list[str]) -> None:
     record("song.wav")
     call("song.wav", *options, code=2)
     assert files() == {"song.wav"}
+
+
+# --------------------------------------------------------------------------------------------------------------- tempo
+
+TOLD = "120 bpm, 4/4; if the bars are "
+
+
+def test_the_tempo_is_told_after_each_recording() -> None:
+    for name in ("a.wav", "b.wav"):
+        record(name)
+    assert call("a.wav", "--out", "one").stdout.splitlines()[-1].startswith(TOLD)
+    lines = call("a.wav", "b.wav", "--out", "two").stdout.splitlines()
+    assert [f"; {TOLD}" in line for line in lines] == [True, True, False]
+
+
+def test_the_tempo_is_told_beside_standard_output() -> None:
+    record("song.wav")
+    result = call("song.wav", "-", "--to", "json")
+    assert TOLD in result.stderr
+    assert json.loads(result.stdout)["tempos"][-1]["bpm"] == pytest.approx(120.0)
+
+
+@pytest.mark.parametrize(("to", "n_estimates"), [("csv", 0), ("midi", 1), ("csv,midi,json,jams,tab,chart", 1)])
+def test_all_formats_share_one_estimate(monkeypatch: pytest.MonkeyPatch, to: str, n_estimates: int) -> None:
+    asked: list[Onsets] = []
+
+    def estimate(onsets: Onsets) -> TempoEstimate:
+        asked.append(onsets)
+        return estimate_tempo_map(onsets)
+
+    monkeypatch.setattr("drum_crnn.tempo.choice.estimate_tempo_map", estimate)
+    record("song.wav")
+    assert (TOLD in call("song.wav", "--to", to).stdout) == (n_estimates > 0)
+    assert len(asked) == n_estimates
+
+
+def test_a_grid_of_exactly_so_many_beats_a_minute_is_not_estimated() -> None:
+    record("song.wav")
+    assert "bars" not in call("song.wav", "--bpm", "97").stdout
+    assert read_tempo_map(Path("song.mid")).tempos == (Tempo(0.0, pytest.approx(97.0, abs=1e-4)),)
 
 
 # --------------------------------------------------------------------------------------------------------- odd names

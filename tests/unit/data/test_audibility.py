@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from drum_crnn.data.audibility import audibility_path, read_audibility, write_audibility
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.midi import SAMPLE_EXACT_TICKS, Note, read_midi, write_midi
+from drum_crnn.music.midi import Note, read_midi
+from drum_crnn.music.midi_writing import SAMPLE_EXACT_TICKS, write_midi
 
 BEAT = [Note(0.0, 36, 100), Note(0.0, 42, 80), Note(0.25, 42, 70), Note(0.5, 38, 110)]
 

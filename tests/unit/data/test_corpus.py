@@ -11,7 +11,8 @@ from corpus_builder import BEAT, EGMD_HEADER, GROOVE_HEADER, Take, build_egmd, b
 from drum_crnn.data.corpus import EGMD_COLUMNS, Corpus, CorpusParams, Recording
 from drum_crnn.data.problems import Problem
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.midi import Note, write_midi
+from drum_crnn.music.midi import Note
+from drum_crnn.music.midi_writing import write_midi
 from drum_crnn.preparation.checking import MAX_RING_S, MAX_SHORTFALL_S, check_recordings, validate
 
 

@@ -1,17 +1,26 @@
-"""MIDI files: what is written comes back, and files built byte by byte are read as the format says."""
+"""MIDI files: what is written comes back, and files built byte by byte are read as the format says.
+
+Three modules have one test, since what one writes the others read.
+"""
 
 import contextlib
+import itertools
 import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import mido
+import pretty_midi
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.midi import SAMPLE_EXACT_TICKS, Note, read_midi, write_midi
+from drum_crnn.music.midi import Note, read_midi
+from drum_crnn.music.midi_tempo import read_tempo_map
+from drum_crnn.music.midi_writing import SAMPLE_EXACT_TICKS, write_midi
+from drum_crnn.music.tempo_map import Signature, Tempo, TempoMap
 
 END = (0, b"\xff\x2f\x00")
 
@@ -318,10 +327,10 @@ def test_no_notes_make_a_file_without_notes(tmp_path: Path) -> None:
         (Note(0.0, 128, 90), {}, "note 128 with velocity 90"),
         (Note(0.0, 38, 0), {}, "note 38 with velocity 0"),  # would be read as an off, and be lost
         (Note(0.0, 38, 128), {}, "note 38 with velocity 128"),
-        (Note(300_000.0, 38, 90), {}, "a pause of 287999952 ticks is too long"),
-        (Note(0.0, 38, 90), {"bpm": 0.0}, "bpm is 0"),
-        (Note(0.0, 38, 90), {"bpm": 3.5}, "bpm is 3.5; the format allows 3.6 and more"),
-        (Note(0.0, 38, 90), {"bpm": math.nan}, "bpm is nan"),
+        (Note(300_000.0, 38, 90), {}, "a pause of 575999904 ticks is too long"),
+        (Note(0.0, 38, 90), {"bpm": 0.0}, "the tempo is 0.0 bpm"),
+        (Note(0.0, 38, 90), {"bpm": 3.5}, r"the tempo is 3\.5 bpm; MIDI allows 3\.6 to 60,000,000"),
+        (Note(0.0, 38, 90), {"bpm": math.nan}, "the tempo is nan bpm"),
         (Note(0.0, 38, 90), {"ticks_per_beat": 0}, "ticks_per_beat is 0"),
         (Note(0.0, 38, 90), {"ticks_per_beat": 32_768}, "ticks_per_beat is 32768"),
     ],
@@ -334,3 +343,99 @@ def test_what_the_format_cannot_hold_is_refused_and_nothing_written(
     with pytest.raises(ValueError, match=message):
         write_midi(path, [Note(0.0, 36, 100), note], **options)  # type: ignore[arg-type]
     assert path.read_text() == "old"
+
+
+# ----------------------------------------------------------------------------------------------------- tempo maps
+
+
+@st.composite
+def tempo_maps(draw: st.DrawFn) -> TempoMap:
+    gaps = draw(st.lists(st.floats(0.01, 30.0), max_size=8))
+    times = [0.0, *itertools.accumulate(gaps)]
+    bpms = draw(st.lists(st.floats(3.6, 1000.0), min_size=len(times), max_size=len(times)))
+    denominators = st.sampled_from([1, 2, 4, 8, 16, 32, 64])
+    bars = draw(st.lists(st.tuples(st.integers(1, 16), denominators), min_size=len(times), max_size=len(times)))
+    return TempoMap(
+        tuple(Tempo(time_s, bpm) for time_s, bpm in zip(times, bpms, strict=True)),
+        tuple(Signature(time_s, *bar) for time_s, bar in zip(times, bars, strict=True)),
+    )
+
+
+@given(tempo_map=tempo_maps(), notes=NOTES)
+def test_a_tempo_map_moves_no_note_by_a_millisecond(
+    tmp_path_factory: pytest.TempPathFactory, tempo_map: TempoMap, notes: list[Note]
+) -> None:
+    """As read by this project, and by two readers that know nothing of it."""
+    path = tmp_path_factory.mktemp("midi") / "file.mid"
+    write_midi(path, notes, tempo_map=tempo_map)
+    expected = sorted(note.time_s for note in notes)
+    assert [note.time_s for note in read_midi(path)] == pytest.approx(expected, abs=0.0006)
+    file = mido.MidiFile(path)
+    now, found = 0.0, []
+    for message in file:
+        now += message.time
+        if message.type == "note_on" and message.velocity:
+            found.append(now)
+    assert found == pytest.approx(expected, abs=0.0006)
+    if sum(message.time for message in file.tracks[0]) > pretty_midi.pretty_midi.MAX_TICK:
+        return  # longer than it reads
+    drums = pretty_midi.PrettyMIDI(str(path)).instruments
+    found = sorted(note.start for drum in drums for note in drum.notes)
+    # It drops notes whose length is zero: those of one number at the same tick.
+    assert all(min(abs(start - time_s) for time_s in expected) < 0.0006 for start in found)
+    assert len(found) >= len({(round(note.time_s, 2), note.note) for note in notes}) / 2
+
+
+@given(tempo_map=tempo_maps())
+def test_a_tempo_map_comes_back(tmp_path_factory: pytest.TempPathFactory, tempo_map: TempoMap) -> None:
+    """But for what the format rounds: tempi to microseconds, changes to ticks."""
+    path = tmp_path_factory.mktemp("midi") / "file.mid"
+    write_midi(path, [], tempo_map=tempo_map)
+    found = read_tempo_map(path)
+    middles = [(one.time_s + other.time_s) / 2 for one, other in itertools.pairwise(tempo_map.tempos)]
+    beats = tempo_map.beats_of(middles)
+    assert found.seconds_of(beats) == pytest.approx(middles, abs=0.005 * len(tempo_map.tempos))
+    last = tempo_map.signatures[-1], found.signatures[-1]
+    assert (last[0].numerator, last[0].denominator) == (last[1].numerator, last[1].denominator)
+
+
+@given(tempo_map=tempo_maps())
+def test_a_tempo_map_that_was_read_is_written_as_it_is(
+    tmp_path_factory: pytest.TempPathFactory, tempo_map: TempoMap
+) -> None:
+    """Once rounded, nothing drifts however often a file is read and written."""
+    path = tmp_path_factory.mktemp("midi") / "file.mid"
+    write_midi(path, [], tempo_map=tempo_map)
+    once = path.read_bytes()
+    write_midi(path, [], tempo_map=read_tempo_map(path))
+    assert path.read_bytes() == once
+
+
+@pytest.mark.parametrize("bpm", [3.6, 4.0, 20.0, 59.0, 62.4, 120.0, 999.0])
+def test_times_stay_within_a_millisecond_at_every_tempo(tmp_path: Path, bpm: float) -> None:
+    times = [0.2, 0.7, 1.2003, 1.70077, 100.123456]
+    write_midi(tmp_path / "file.mid", [Note(time_s, 38, 90) for time_s in times], bpm=bpm)
+    assert [note.time_s for note in read_midi(tmp_path / "file.mid")] == pytest.approx(times, abs=0.0006)
+
+
+def test_a_tempo_map_is_read_from_any_track(tmp_path: Path) -> None:
+    three_four = b"\xff\x58\x04\x03\x02\x18\x08"
+    (tmp_path / "file.mid").write_bytes(
+        midi(track((480, three_four), END), track((960, tempo(250_000)), (0, on(36)), END))
+    )
+    assert read_tempo_map(tmp_path / "file.mid") == TempoMap(
+        (Tempo(0.0, 120.0), Tempo(1.0, 240.0)), (Signature(0.0, 4, 4), Signature(0.5, 3, 4))
+    )
+
+
+@pytest.mark.parametrize("beat_us", [0, 1, 5_999])
+def test_a_tempo_that_no_music_has_is_refused_by_name(tmp_path: Path, beat_us: int) -> None:
+    (tmp_path / "file.mid").write_bytes(midi(track((0, tempo(beat_us)), END)))
+    with pytest.raises(DrumCrnnError, match=r"file\.mid: has a tempo above 10,000 bpm"):
+        read_tempo_map(tmp_path / "file.mid")
+
+
+def test_a_time_signature_that_no_music_has_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file.mid").write_bytes(midi(track((0, b"\xff\x58\x04\x04\xff\x18\x08"), END)))
+    with pytest.raises(DrumCrnnError, match=r"file\.mid: has a time signature of notes shorter than 1/64"):
+        read_tempo_map(tmp_path / "file.mid")

@@ -26,6 +26,7 @@ def test_constant_tempo_counts_quarters() -> None:
     assert plain.beats_of(60.0) == 120.0
     assert plain.seconds_of([0.0, 1.0]).tolist() == [0.0, 0.5]
     assert TempoMap.constant(90, 6, 8).beats_of(2.0) == 3.0  # quarters in every signature
+    assert (Signature(0.0, 6, 8).quarters, Signature(0.0, 5, 4).quarters) == (3.0, 5.0)
 
 
 def test_changes_are_counted_by_hand() -> None:

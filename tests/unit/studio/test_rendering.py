@@ -24,7 +24,8 @@ from drum_crnn.data.audibility import audibility_path, read_audibility
 from drum_crnn.data.corpus import EGMD_COLUMNS, Corpus, Recording
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANE_OF_NOTE
-from drum_crnn.music.midi import Note, read_midi, write_midi
+from drum_crnn.music.midi import Note, read_midi
+from drum_crnn.music.midi_writing import write_midi
 from drum_crnn.preparation.checking import validate
 from drum_crnn.studio.accompaniment import BandVariation
 from drum_crnn.studio.kits import Kit

@@ -7,6 +7,7 @@ hold. Onsets are placed on the timeline that results, so each keeps its time to 
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,12 +86,23 @@ class Timeline:
     def ticks_of(self, time_s: ArrayLike) -> NDArray[np.int64]:
         """The nearest tick of each time in seconds; shape as `time_s`."""
         times = np.asarray(time_s, dtype=np.float64)
-        starts = np.array([tick for tick, _ in self.tempos], dtype=np.float64)
-        tick_s = [duration / self.resolution for _, duration in self.tempos]
-        elapsed = [Fraction(0)]
-        for index in range(1, len(self.tempos)):
-            elapsed.append(elapsed[-1] + (self.tempos[index][0] - self.tempos[index - 1][0]) * tick_s[index - 1])
-        starts_s = np.array([float(value) for value in elapsed])
+        starts_s, starts, rates = self._segments()
         at = np.maximum(np.searchsorted(starts_s, times, side="right") - 1, 0)
-        ticks = starts[at] + (times - starts_s[at]) / np.array([float(value) for value in tick_s])[at]
-        return np.asarray(np.rint(ticks), dtype=np.int64)
+        return np.asarray(np.rint(starts[at] + (times - starts_s[at]) * rates[at]), dtype=np.int64)
+
+    def rates_at(self, time_s: ArrayLike) -> NDArray[np.float64]:
+        """Ticks a second at each time in seconds; shape as `time_s`."""
+        starts_s, _, rates = self._segments()
+        at = np.maximum(np.searchsorted(starts_s, np.asarray(time_s, dtype=np.float64), side="right") - 1, 0)
+        return np.asarray(rates[at])
+
+    def _segments(self) -> tuple[NDArray[np.float64], ...]:
+        """Of each tempo: where it begins, in seconds and in ticks, and its ticks a second."""
+        starts = [tick for tick, _ in self.tempos]
+        tick_s = [duration / self.resolution for _, duration in self.tempos]
+        elapsed = [Fraction(0)]  # so that errors do not add up
+        for (tick, next_tick), duration in zip(pairwise(starts), tick_s, strict=False):
+            elapsed.append(elapsed[-1] + (next_tick - tick) * duration)
+        rates = [1 / duration for duration in tick_s]
+        starts_s, ticks, per_second = (np.array([float(one) for one in values]) for values in (elapsed, starts, rates))
+        return starts_s, ticks, per_second
