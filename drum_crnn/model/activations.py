@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.model.peak_picking import PeakPickingParams, pick_peaks, pooled_toms
+from drum_crnn.model.peak_picking import PeakPickingParams, pick_peaks, pooled_toms, refined
 from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.music.timing import frame_to_time
@@ -38,7 +38,7 @@ def onsets_of(
 ) -> Onsets:
     """Onsets of a recording: the peaks of each lane's activation that reach its threshold.
 
-    `peak_picking` says whether toms are pooled first.
+    `peak_picking` says whether toms are pooled first. Times lie between frames, where the peaks do (`refined`).
 
     Parameters
     ----------
@@ -50,12 +50,13 @@ def onsets_of(
     Onsets
         In order of time, with velocities from 1 to 127.
     """
-    frames, lanes = [], []
+    frames, times, lanes = [], [], []
     onset = pooled_toms(activations.onset, params=peak_picking)
     for lane in range(N_LANES):
         peaks = pick_peaks(onset[:, lane], threshold=thresholds[lane], params=peak_picking)
         frames.append(peaks)
+        times.append(frame_to_time(refined(peaks, activations.onset[:, lane]), frame_rate))
         lanes.append(np.full(len(peaks), lane))
     frame, lane_of = np.concatenate(frames), np.concatenate(lanes)
     velocity = np.clip(np.rint(activations.velocity[frame, lane_of]), 1, 127).astype(np.int64)
-    return Onsets.in_order(frame_to_time(frame, frame_rate), lane_of, velocity)
+    return Onsets.in_order(np.concatenate(times), lane_of, velocity)

@@ -14,7 +14,10 @@ from pydantic import Field
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.music.lanes import N_LANES, TOM_LANES
 
-__all__ = ["PeakPickingParams", "are_peaks", "find_peaks", "pick_peaks", "pooled_toms"]
+__all__ = ["PeakPickingParams", "are_peaks", "find_peaks", "pick_peaks", "pooled_toms", "refined"]
+
+
+_ALMOST_HALF = 0.499  # a frame
 
 
 class PeakPickingParams(ParamsSection):
@@ -117,6 +120,38 @@ def pick_peaks(activation: NDArray[np.floating], *, threshold: float, params: Pe
     peaks = find_peaks(activation, params=params)
     # As float64: otherwise the threshold would be rounded to the activations' precision before the comparison.
     return peaks[activation[peaks].astype(np.float64) >= threshold]
+
+
+def refined(peaks: NDArray[np.int64], activation: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Where peaks lie between frames: the tops of the parabolas through each peak and its two neighbours.
+
+    Frames of 10 ms alone have a median error of 2.5 ms at best, even if every peak is right.
+
+    Parameters
+    ----------
+    peaks : int array, shape (n_peaks,)
+        As `find_peaks` returns them.
+    activation : float array, shape (n_frames,)
+        Of the peaks' lane, before toms are pooled.
+
+    Returns
+    -------
+    float64 array, shape (n_peaks,)
+        Frames, less than half a frame from `peaks`, so that each still rounds to its peak. A peak at either end of the
+        recording stays where it is.
+
+    References
+    ----------
+    Smith, "Spectral Audio Signal Processing", 2011: quadratic interpolation of spectral peaks.
+    """
+    inner = (peaks > 0) & (peaks < len(activation) - 1)
+    before, at, after = (activation[peaks[inner] + step].astype(np.float64) for step in (-1, 0, 1))
+    curvature = before - 2.0 * at + after  # negative, since a peak is higher than the frame before it
+    shift = np.zeros(len(peaks))
+    # In pooled toms, a peak need not be one of its own lane.
+    shift[inner] = np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature < 0, curvature, 1.0), 0.0)
+    frames: NDArray[np.float64] = peaks + np.clip(shift, -_ALMOST_HALF, _ALMOST_HALF)
+    return frames
 
 
 def pooled_toms(activation: NDArray[np.floating], *, params: PeakPickingParams) -> NDArray[np.floating]:

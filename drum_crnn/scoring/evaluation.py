@@ -39,6 +39,7 @@ from drum_crnn.scoring.metrics import (
     count_by_group,
     count_classes,
     match_onsets,
+    timing_of_lanes,
     velocity_mae,
 )
 from drum_crnn.scoring.prediction import predict_recordings
@@ -343,6 +344,7 @@ def _lane_rows(
     strict = _total(s.strict.counts() for s in scored)
     velocity = _total(s.matches.velocity_counts() for s in scored)
     mae, mae_of_lane = velocity_mae([s.matches for s in scored])
+    bias_s, error_s = timing_of_lanes([s.matches for s in scored])
     average_precisions = _average_precisions(curves)
     lanes = _interval(scored, LaneCounts.f, params)
     pooled = _interval(scored, LaneCounts.sum_f, params)
@@ -364,6 +366,8 @@ def _lane_rows(
             "f1_25ms": of_strict.f()[place],
             "velocity_f1": of_velocity.f()[place],
             "velocity_mae": mae if is_pooled else mae_of_lane[index],
+            "timing_bias_ms": 1000.0 * bias_s[index],
+            "timing_error_ms": 1000.0 * error_s[index],
         }
         references, estimates = of_all.tp + of_all.fn, of_all.tp + of_all.fp
         rows.append(

@@ -35,6 +35,7 @@ __all__ = [
     "count_classes",
     "count_matches",
     "match_onsets",
+    "timing_of_lanes",
     "velocity_mae",
 ]
 
@@ -242,6 +243,26 @@ def velocity_mae(matches: Sequence[Matches]) -> tuple[float, FloatArray]:
         n_pairs += np.bincount(of_recording.lane, minlength=N_LANES)
     pooled = ratio(total.sum(), n_pairs.sum(), where_zero=np.nan)
     return float(pooled), ratio(total, n_pairs, where_zero=np.nan)
+
+
+def timing_of_lanes(matches: Sequence[Matches]) -> tuple[FloatArray, FloatArray]:
+    """Bias and error of the times of matched onsets.
+
+    Returns
+    -------
+    bias_s, error_s : float arrays, shape (n_lanes + 1,)
+        Seconds: the median of estimate minus reference, positive where estimates are late, and the median of its
+        absolute value. The last is of all lanes together. NaN where nothing is matched.
+    """
+    nothing = [np.zeros(0)]
+    errors_s = np.concatenate([*nothing, *(of_recording.timing_errors_s() for of_recording in matches)])
+    lanes = np.concatenate([*nothing, *(of_recording.lane for of_recording in matches)])
+    groups = [*(errors_s[lanes == lane] for lane in range(N_LANES)), errors_s]
+    bias_s, error_s = (
+        np.array([np.median(group) if len(group) else np.nan for group in each])
+        for each in (groups, map(np.abs, groups))
+    )
+    return bias_s, error_s
 
 
 def bootstrap_interval(

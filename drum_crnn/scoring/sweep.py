@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drum_crnn.model.peak_picking import PeakPickingParams, are_peaks, pooled_toms
+from drum_crnn.model.peak_picking import PeakPickingParams, are_peaks, pooled_toms, refined
 from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets
 from drum_crnn.music.timing import frame_to_time
@@ -93,12 +93,12 @@ def peaks_of_lanes(
     list of LanePeaks, one a lane
     """
     lanes = []
-    activation = pooled_toms(activation, params=params)
+    unpooled, activation = activation, pooled_toms(activation, params=params)
     # As float64: otherwise the limit would be rounded to the precision of the activations before the comparison.
     are_high = are_peaks(activation, params=params) & (activation.astype(np.float64) >= min_activation)
     for lane in range(N_LANES):
         peaks = np.flatnonzero(are_high[:, lane])
-        times = frame_to_time(peaks, frame_rate)
+        times = frame_to_time(refined(peaks, unpooled[:, lane]), frame_rate)
         reference_s = reference.time_s[reference.lane == lane]
         lanes.append(LanePeaks(lane, times, activation[peaks, lane], reference_s, ignore))
     return lanes

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.peak_picking import PeakPickingParams, find_peaks, pick_peaks, pooled_toms
+from drum_crnn.model.peak_picking import PeakPickingParams, find_peaks, pick_peaks, pooled_toms, refined
 from drum_crnn.music.lanes import LANES, N_LANES
 
 # Few levels, so that plateaus and equal peaks are common.
@@ -144,3 +144,27 @@ def test_unpooled_toms_are_left_as_they_are() -> None:
 def test_pooling_wants_all_lanes() -> None:
     with pytest.raises(ValueError, match="8"):
         pooled_toms(np.zeros((5, 3)), params=POOLED)
+
+
+@given(st.floats(-0.49, 0.49), st.floats(0.01, 0.2), st.floats(0.5, 1.0), st.integers(1, 8))
+def test_the_top_of_a_parabola_is_found_between_frames(shift: float, width: float, height: float, frame: int) -> None:
+    frames = np.arange(10)
+    activation = height - width * (frames - frame - shift) ** 2
+    assert refined(np.array([frame]), activation)[0] == pytest.approx(frame + shift, abs=1e-6)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.integers(1, 3))
+def test_times_between_frames_stay_with_their_peaks(values: list[float], radius: int) -> None:
+    activation = np.array(values, np.float32)
+    peaks = find_peaks(activation, params=PeakPickingParams(max_radius=radius))
+    frames = refined(peaks, activation)
+    np.testing.assert_array_equal(np.rint(frames), peaks)
+    assert (np.diff(frames) > 0).all()
+    assert frames.min() >= 0
+    assert frames.max() <= len(activation) - 1
+
+
+def test_a_peak_that_is_none_of_its_own_lane_stays() -> None:
+    """Pooled toms have peaks of the lane's neighbours."""
+    assert refined(np.array([1]), np.array([0.1, 0.2, 0.9])).tolist() == [1.0]
+    assert refined(np.array([], np.int64), np.array([0.1])).tolist() == []

@@ -18,6 +18,7 @@ from drum_crnn.scoring.metrics import (
     count_classes,
     count_matches,
     match_onsets,
+    timing_of_lanes,
     velocity_mae,
 )
 
@@ -220,6 +221,24 @@ class TestScores:
         )
         assert list(groups) == ["jazz", "rock"]
         assert counts_of(groups["rock"], 0) == (11, 22, 33)
+
+
+class TestTiming:
+    def test_medians_by_hand(self) -> None:
+        first = match_onsets(
+            played((1.0, KICK, 64), (2.0, KICK, 64), (3.0, SNARE, 64)),
+            played((1.004, KICK, 64), (1.99, KICK, 64), (3.5, SNARE, 64)),
+            NO_WINDOWS,
+            tolerance_s=0.05,
+        )
+        second = match_onsets(played((1.0, KICK, 64)), played((1.006, KICK, 64)), NO_WINDOWS, tolerance_s=0.05)
+        bias_s, error_s = timing_of_lanes([first, second])
+        assert bias_s[[KICK, -1]] == pytest.approx([0.004, 0.004])
+        assert error_s[[KICK, -1]] == pytest.approx([0.006, 0.006])
+        assert np.isnan([bias_s[SNARE], error_s[SNARE]]).all()  # the snare was not matched
+
+    def test_nothing_matched_no_times(self) -> None:
+        assert np.isnan(timing_of_lanes([])).all()
 
 
 class TestVelocity:
