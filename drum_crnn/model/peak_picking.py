@@ -150,7 +150,7 @@ def refined(peaks: NDArray[np.int64], activation: NDArray[np.floating]) -> NDArr
     shift = np.zeros(len(peaks))
     # In pooled toms, a peak need not be one of its own lane.
     shift[inner] = np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature < 0, curvature, 1.0), 0.0)
-    frames: NDArray[np.float64] = peaks + np.clip(shift, -_ALMOST_HALF, _ALMOST_HALF)
+    frames: NDArray[np.float64] = peaks.astype(np.float64) + np.clip(shift, -_ALMOST_HALF, _ALMOST_HALF)
     return frames
 
 
