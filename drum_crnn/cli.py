@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -164,6 +165,60 @@ def transcribe(
         tell_error(problem)
     if problems:
         raise typer.Exit(EXIT_PARTLY if done else 1)
+
+
+class RawFormat(StrEnum):
+    """Samples without a header, as other programs write them to a pipe."""
+
+    S16 = "s16le"
+    F32 = "f32le"
+
+
+@app.command()
+@errors_as_messages
+def listen(
+    rate: Annotated[int, typer.Option(min=1000, max=768_000, help="Sample rate in Hz.")] = 44_100,
+    channels: Annotated[int, typer.Option(min=1, max=64, help="Number of channels.")] = 1,
+    encoding: Annotated[RawFormat, typer.Option("--format", help="16-bit integers or 32-bit floats.")] = RawFormat.S16,
+    lookahead: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Seconds to hear after a stroke before deciding about it. Defaults to 0.5."),
+    ] = None,
+    favour: Annotated[
+        Taste | None,
+        typer.Option(help="More onsets (recall), surer onsets (precision), or no kick or snare missing (game)."),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Override a lane's threshold, such as crash=0.5; repeatable.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="The exported model to use, as in transcribe.")] = None,
+) -> None:
+    """Transcribe standard input while it is played: raw samples in, a line for each onset out.
+
+    A line is the time in seconds, the lane and the velocity, with tabs between them. It comes 0.7 s after the stroke.
+    """
+    import numpy as np
+
+    from drum_crnn.music.raw_samples import raw_blocks
+    from drum_crnn.transcribe import Transcriber, released_model
+
+    if sys.stdin.isatty():
+        raise DrumCrnnError("standard input: is a terminal; pipe raw samples into it")
+    if model is None:
+        model = MODEL if MODEL.is_file() else released_model()
+    overrides = dict(_parse_threshold(text) for text in threshold or [])
+    transcriber = Transcriber.load(model, thresholds=overrides, favour=favour and favour.value)
+    stream = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  # what comes, as it comes
+    dtype = np.dtype("<i2" if encoding is RawFormat.S16 else "<f4")
+    try:
+        for part in transcriber.listen(
+            raw_blocks(stream, dtype=dtype, n_channels=channels), rate, lookahead_s=lookahead
+        ):
+            for time_s, lane, velocity, _ in part.rows():
+                typer.echo(f"{time_s:.3f}\t{lane}\t{velocity}")
+            sys.stdout.flush()
+    except ValueError as error:
+        raise DrumCrnnError(f"standard input: {error}; check --format, --channels and --lookahead") from None
 
 
 def _parse_threshold(text: str) -> tuple[str, float]:

@@ -1,5 +1,6 @@
 """From a recording to its onsets: features → model → peak picking. Memory is bounded for any length."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -7,11 +8,12 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from drum_crnn.engine.live import LiveActivations
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.activations import Activations, onsets_of
 from drum_crnn.model.peak_picking import pooled_toms
 from drum_crnn.model.stored_model import StoredModel
-from drum_crnn.music.audio import mono_blocks, read_blocks
+from drum_crnn.music.audio import mono_blocks, read_blocks, resampled
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.timing import time_to_frame
 from drum_crnn.music.transcription import Transcription
@@ -85,6 +87,7 @@ class Transcriber:
         if model.thresholds is None or model.peak_picking is None:
             raise DrumCrnnError("the model holds no thresholds; `drum-crnn export` merges a model with its thresholds")
         self._features, self._peak_picking = model.features, model.peak_picking
+        self._window_frames, self._margin_frames = model.params.window_frames, model.params.margin_frames
         chosen = model.thresholds if favour is None else favoured(model.thresholds, favour)
         self._thresholds = _override(chosen, thresholds or {})
         self._engine = engine or _cpu_engine(model)
@@ -152,6 +155,67 @@ class Transcriber:
             Called now and then with the seconds of the recording that are done.
         """
         return self._transcription(read_blocks(recording, sample_rate=self._features.sample_rate), None, progress)
+
+    def listen(
+        self,
+        blocks: Iterable[NDArray[np.generic]],
+        sample_rate: int,
+        *,
+        lookahead_s: float | None = None,
+        step_s: float = 0.2,
+    ) -> Iterator[Transcription]:
+        """Transcribe a stream while it goes on.
+
+        An onset comes at most `lookahead_s + step_s` and a few frames after its stroke was heard, and the time that the
+        network needs: a twentieth of a second on one core. Less lookahead costs accuracy.
+
+        Parameters
+        ----------
+        blocks : iterable of float or int16 arrays, shape (n_samples,) or (n_samples, n_channels)
+            The stream, in blocks of any length; short ones keep the delay short.
+        sample_rate : int
+            Hz.
+        lookahead_s : float, optional
+            Seconds that the network hears after a frame before it decides about it. By default the margin of the
+            model's windows: 0.5 s in the released model.
+        step_s : float
+            Seconds between two computations.
+
+        Yields
+        ------
+        Transcription
+            The onsets of the next part of the stream, with times from its start; parts without onsets, too.
+            `duration_s` is the time up to which all onsets are known.
+
+        Raises
+        ------
+        ValueError
+            If a block is of another kind, or the times do not fit into the model's window.
+        """
+        rate, radius = self._features.frame_rate, self._peak_picking.max_radius
+        live = LiveActivations(
+            self._engine.activations,
+            self._features,
+            window_frames=self._window_frames,
+            lookahead_frames=self._margin_frames if lookahead_s is None else round(lookahead_s * rate),
+            step_frames=round(step_s * rate),
+        )
+        mono = (part for block in blocks for part in mono_blocks(block, from_rate=sample_rate, to_rate=sample_rate))
+        parts = (live.feed(part) for part in resampled(mono, from_rate=sample_rate, to_rate=self._features.sample_rate))
+        context = 2 * radius  # frames that decide about a peak, and which tom it is
+        known, first, decided = Activations.concatenate([]), 0, 0  # `known` begins at frame `first`
+        for part in itertools.chain(parts, [None]):
+            known = Activations.concatenate([known, live.finish() if part is None else part])
+            upto = first + len(known.onset) - (0 if part is None else context)
+            if upto <= decided and part is not None:
+                continue
+            found = self.onsets(known, max(upto, 0) / rate)
+            frames = time_to_frame(found.time_s, rate) + first
+            yield found.where((frames >= decided) & (frames < upto)).later(first / rate)
+            decided = upto
+            keep_from = max(first, decided - context)
+            known = Activations(known.onset[keep_from - first :], known.velocity[keep_from - first :])
+            first = keep_from
 
     def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:
         """The predictions of the model for each frame.

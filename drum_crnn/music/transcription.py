@@ -104,6 +104,10 @@ class Transcription:
         """The onsets of that velocity or more."""
         return self.where(self.velocity >= velocity)
 
+    def later(self, seconds: float) -> "Transcription":
+        """The same onsets, that much later."""
+        return replace(self, time_s=self.time_s + seconds)
+
     def rows(self) -> Iterator[tuple[float, str, int, float]]:
         """Time, lane's name, velocity and confidence of each onset."""
         columns = (self.time_s, self.lane, self.velocity, self.confidence)
