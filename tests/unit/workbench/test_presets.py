@@ -249,7 +249,7 @@ SECTIONS: list[type[ParamsSection]] = [
 
 
 # What a preset stands on, where it is not for params.yaml as it is.
-BELOW = {"songs": "studio"}
+BELOW = {"songs": ["studio"], "more_kits": ["studio", "songs"]}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
@@ -257,7 +257,7 @@ def test_the_projects_presets_fit_the_projects_params(tmp_path: Path, file: Path
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
     if below := BELOW.get(file.stem):
-        apply_presets(path, [ROOT / "presets" / f"{below}.yaml"])
+        apply_presets(path, [ROOT / "presets" / f"{name}.yaml" for name in below])
     before_text, before = path.read_text(), values(path)
     changed = apply_presets(path, [file])
     for section in SECTIONS:
