@@ -6,7 +6,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,10 @@ from rich.table import Table
 from drum_crnn.formats.names import FORMATS
 from drum_crnn.foundation.console import errors_as_messages, say, tell_error
 from drum_crnn.foundation.errors import DrumCrnnError
+
+if TYPE_CHECKING:
+    from drum_crnn.formats.batch import Writer
+    from drum_crnn.transcribe import Transcriber
 
 __all__ = ["app", "main"]
 
@@ -98,6 +102,22 @@ def transcribe(
             min=4, max=1000, help="Bars of exactly this tempo from the start of the recording, in place of --tempo."
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png|FOLDER",
+            help="Draw a picture, too: spectrogram, activations, thresholds and onsets. For several recordings, a "
+            "folder.",
+        ),
+    ] = None,
+    sonify: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.wav|FOLDER",
+            help="Play the transcription, too: the recording on the left, sampled drums on the right. For several "
+            "recordings, a folder.",
+        ),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -120,7 +140,8 @@ def transcribe(
     if bpm is not None and tempo != "auto":
         raise DrumCrnnError(f"--bpm {bpm:g} and --tempo {tempo} contradict each other; give one of them")
     formats = [name.strip().lower() for text in to or [] for name in text.split(",")]
-    jobs = plan(recordings, formats=formats, out=out, force=force)
+    extras = {name: path for name, path in (("plot", plot), ("sonify", sonify)) if path is not None}
+    jobs = plan(recordings, formats=formats, out=out, force=force, extras=extras)
     overrides = dict(_parse_threshold(text) for text in threshold or [])
     choice = read_choice(tempo)
     style = Style(None if bpm is None else TempoMap.constant(bpm), load_note_map(notes))
@@ -133,12 +154,13 @@ def transcribe(
     transcriber = Transcriber.load(model, thresholds=overrides, favour=favour and favour.value, device=device)
     done, problems = run_batch(
         jobs,
-        lambda recording, progress: transcriber.transcribe_file(recording, progress=progress).louder_than(
-            minimum_velocity
-        ),
+        lambda recording, progress: transcriber.transcribe_file(
+            recording, progress=progress, keep_activation=plot is not None
+        ).louder_than(minimum_velocity),
         style=style,
         lay_bars=None if bpm is not None else lambda made: choice(made.onsets),
         model=model.name,
+        writers={name: _plotter(transcriber) if name == "plot" else _sonifier() for name in extras},
     )
     to_stderr = any(output.path == STREAM for job in jobs for output in job.outputs)
     if len(jobs) == 1:
@@ -219,6 +241,27 @@ def listen(
             sys.stdout.flush()
     except ValueError as error:
         raise DrumCrnnError(f"standard input: {error}; check --format, --channels and --lookahead") from None
+
+
+def _plotter(transcriber: "Transcriber") -> "Writer":
+    from drum_crnn.formats.plot import write_plot
+
+    return lambda path, made, *, song, style, recording: write_plot(
+        path,
+        made,
+        recording=recording,
+        features=transcriber.features,
+        thresholds=transcriber.thresholds,
+        title=song.recording,
+        tempo_map=style.tempo_map,
+    )
+
+
+def _sonifier() -> "Writer":
+    from drum_crnn.sonification import default_kit, write_sonification  # the studio, which others do without
+
+    kit = default_kit()
+    return lambda path, made, *, song, style, recording: write_sonification(path, made, recording=recording, kit=kit)
 
 
 def _parse_threshold(text: str) -> tuple[str, float]:

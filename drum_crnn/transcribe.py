@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -15,6 +16,7 @@ from drum_crnn.model.peak_picking import pooled_toms
 from drum_crnn.model.stored_model import StoredModel
 from drum_crnn.music.audio import mono_blocks, read_blocks, resampled
 from drum_crnn.music.lanes import LANES
+from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.music.timing import time_to_frame
 from drum_crnn.music.transcription import Transcription
 
@@ -127,6 +129,16 @@ class Transcriber:
             engine = _torch_engine(model, path, device)
         return cls(model, engine=engine, thresholds=thresholds, favour=favour)
 
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The threshold of each lane, in the order of `LANES`."""
+        return self._thresholds
+
+    @property
+    def features(self) -> FeatureParams:
+        """What a frame is."""
+        return self._features
+
     def transcribe(self, audio: NDArray[np.generic], sample_rate: int) -> Transcription:
         """Transcribe samples.
 
@@ -146,15 +158,21 @@ class Transcriber:
             mono_blocks(audio, from_rate=sample_rate, to_rate=self._features.sample_rate), len(audio) / sample_rate
         )
 
-    def transcribe_file(self, recording: Path, *, progress: Progress | None = None) -> Transcription:
+    def transcribe_file(
+        self, recording: Path, *, progress: Progress | None = None, keep_activation: bool = False
+    ) -> Transcription:
         """Transcribe a recording of any format, rate and channel count that `read_blocks` reads; raises its errors.
 
         Parameters
         ----------
         progress : callable, optional
             Called now and then with the seconds of the recording that are done.
+        keep_activation : bool
+            Whether the transcription gets the activations, too; an hour of them takes 12 MB.
         """
-        return self._transcription(read_blocks(recording, sample_rate=self._features.sample_rate), None, progress)
+        return self._transcription(
+            read_blocks(recording, sample_rate=self._features.sample_rate), None, progress, keep_activation
+        )
 
     def listen(
         self,
@@ -245,7 +263,11 @@ class Transcriber:
         )
 
     def _transcription(
-        self, blocks: Iterable[NDArray[np.float32]], duration_s: float | None, progress: Progress | None = None
+        self,
+        blocks: Iterable[NDArray[np.float32]],
+        duration_s: float | None,
+        progress: Progress | None = None,
+        keep_activation: bool = False,
     ) -> Transcription:
         n_samples = 0
 
@@ -260,7 +282,8 @@ class Transcriber:
         activations = Activations.concatenate(self._engine.activations(counted()))
         if duration_s is None:
             duration_s = n_samples / self._features.sample_rate
-        return self.onsets(activations, duration_s)
+        found = self.onsets(activations, duration_s)
+        return replace(found, activation=activations.onset) if keep_activation else found
 
 
 def _cpu_engine(model: StoredModel) -> Engine:

@@ -3,11 +3,12 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from rich.progress import Progress as RichProgress
 from rich.progress import TaskID
@@ -22,7 +23,7 @@ from drum_crnn.music.audio import probe
 from drum_crnn.music.tempo_map import TempoMap
 from drum_crnn.music.transcription import Transcription
 
-__all__ = ["Done", "LayBars", "Progress", "run_batch"]
+__all__ = ["Done", "LayBars", "Progress", "Writer", "run_batch"]
 
 Progress = Callable[[float], None]  # called with the seconds of the recording that are done
 # From a transcription to its tempo map, if a tempo is known, and what to tell about it, or "".
@@ -30,9 +31,20 @@ LayBars = Callable[[Transcription], tuple[TempoMap | None, str]]
 _STREAM_NAME = "standard input"
 
 
+class Writer(Protocol):
+    """Writes an output that is none of the formats, whole or not at all."""
+
+    def __call__(
+        self, path: Path, transcription: Transcription, *, song: Song, style: Style, recording: Path
+    ) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A recording that was transcribed and written. `tempo` is what to tell about its bars, or empty."""
+    """A recording that was transcribed and written. `tempo` is what to tell about its bars, or empty.
+
+    The transcription holds no activation, of which many recordings would fill the memory.
+    """
 
     job: Job
     transcription: Transcription
@@ -46,6 +58,7 @@ def run_batch(
     style: Style,
     lay_bars: LayBars | None = None,
     model: str = "",
+    writers: Mapping[str, Writer] | None = None,
 ) -> tuple[list[Done], list[str]]:
     """Do the jobs one after the other. One that fails does not keep the others from being done.
 
@@ -57,6 +70,8 @@ def run_batch(
     lay_bars : callable, optional
         Gives each recording a tempo map of its own, in place of that of `style`. It is asked once a recording, so that
         all formats have the same bars, and not at all if only formats without bars are wanted.
+    writers : mapping of str to callable, optional
+        Of the outputs in `drum_crnn.formats.names.EXTRAS`, by their names there.
 
     Returns
     -------
@@ -75,7 +90,9 @@ def run_batch(
             try:
                 if job.problem:
                     raise DrumCrnnError(job.problem)
-                done.append(_do(job, transcribe, partial(_show, bar, task, before), style, lay_bars, model))
+                done.append(
+                    _do(job, transcribe, partial(_show, bar, task, before), style, lay_bars, model, writers or {})
+                )
             except DrumCrnnError as error:
                 problems.append(str(error))
             except OSError as error:
@@ -107,6 +124,7 @@ def _do(
     style: Style,
     lay_bars: LayBars | None,
     model: str,
+    writers: Mapping[str, Writer],
 ) -> Done:
     with ExitStack() as stack:
         recording = job.recording
@@ -127,9 +145,11 @@ def _do(
             song = Song.of(Path(_STREAM_NAME) if named == STREAM else named, model=model)
             if output.path == STREAM:
                 _write_stream(content_of(output.format, made, song=song, style=style))
+            elif output.format in writers:
+                writers[output.format](output.path, made, song=song, style=style, recording=recording)
             else:
                 write(output.format, output.path, made, song=song, style=style, recording=recording)
-    return Done(job, made, told)
+    return Done(job, replace(made, activation=None), told)
 
 
 def _save_stream(folder: Path) -> Path:

@@ -4,11 +4,11 @@ Nothing is ever planned over a recording, and nothing over an existing file unle
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drum_crnn.formats.names import CHART, FORMAT_OF_SUFFIX, FORMATS
+from drum_crnn.formats.names import CHART, EXTRAS, FORMAT_OF_SUFFIX, FORMATS
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.recordings import find_recordings, has_audio_suffix
 
@@ -19,7 +19,7 @@ STREAM = Path("-")  # standard input, or standard output
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One format, and its file or folder, or STREAM."""
+    """One format, or one of `EXTRAS`, and its file or folder, or STREAM."""
 
     format: str
     path: Path
@@ -35,7 +35,12 @@ class Job:
 
 
 def plan(
-    arguments: Sequence[Path], *, formats: Sequence[str], out: Path | None = None, force: bool = False
+    arguments: Sequence[Path],
+    *,
+    formats: Sequence[str],
+    out: Path | None = None,
+    force: bool = False,
+    extras: Mapping[str, Path] | None = None,
 ) -> list[Job]:
     """The jobs of a command line.
 
@@ -50,6 +55,9 @@ def plan(
         The folder for outputs. By default each lies beside its recording.
     force : bool
         Whether outputs may replace existing files.
+    extras : mapping of str to Path, optional
+        Names in `EXTRAS`, to be written after the formats. A path with the suffix of its kind is the file of the one
+        recording. Any other is a folder for the files of all, as `out` is for the formats.
 
     Raises
     ------
@@ -74,6 +82,8 @@ def plan(
             raise DrumCrnnError(f"{output}: is one output for {len(recordings)} recordings; name a folder with --out")
         if len(formats) > 1:
             raise DrumCrnnError(f"{output}: is one output for {len(formats)} formats; name a folder with --out")
+    for name, path in (extras or {}).items():
+        _check_extra(name, path, len(recordings))
     jobs = []
     outputs: tuple[Output, ...]
     for recording, relative in recordings:
@@ -85,9 +95,34 @@ def plan(
             stem = Path("recording" if recording == STREAM else relative)
             base = (out if out is not None else recording.parent) / (relative.parent if out is not None else "")
             outputs = tuple(Output(name, base / f"{stem.stem}{FORMATS[name]}") for name in formats)
-        jobs.append(Job(recording, outputs))
+        beside = (Output(name, _extra_path(name, path, relative)) for name, path in (extras or {}).items())
+        jobs.append(Job(recording, (*outputs, *beside)))
     _check_streams(jobs)
     return _with_problems(jobs, force=force)
+
+
+def _check_extra(name: str, path: Path, n_recordings: int) -> None:
+    suffix = EXTRAS[name]
+    if path == STREAM:
+        raise DrumCrnnError(f"--{name} -: cannot be standard output; name a file such as song{suffix}, or a folder")
+    if _is_extra_file(name, path) and n_recordings > 1:
+        raise DrumCrnnError(f"--{name} {path}: is one file for {n_recordings} recordings; name a folder")
+    if path.suffix and not _is_extra_file(name, path) and not path.is_dir():
+        raise DrumCrnnError(
+            f"--{name} {path}: is neither a file that ends in {suffix} nor a folder that exists; "
+            f"name one, such as {path.with_suffix(suffix)}"
+        )
+
+
+def _is_extra_file(name: str, path: Path) -> bool:
+    return path.suffix.lower() == EXTRAS[name] and not path.is_dir()
+
+
+def _extra_path(name: str, path: Path, relative: Path) -> Path:
+    if _is_extra_file(name, path):
+        return path
+    stem = "recording" if relative == STREAM else relative.stem
+    return path / relative.parent / f"{stem}{EXTRAS[name]}"
 
 
 def _is_output(path: Path) -> bool:
@@ -138,7 +173,7 @@ def _check_streams(jobs: Sequence[Job]) -> None:
 def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
     recordings = [job.recording for job in jobs if job.recording != STREAM]
     sources = {identity for path in recordings if (identity := _identity(path)) is not None}
-    owners: dict[str, Path] = {}
+    owners: dict[str, tuple[Path, str]] = {}
     checked = []
     for job in jobs:
         problem = ""
@@ -146,9 +181,14 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
             if output.path == STREAM:
                 continue
             # Where letter case makes no difference, names that differ in nothing else are one file.
-            owner = owners.setdefault(_absolute(output.path).casefold(), job.recording)
+            name = _absolute(output.path).casefold()
+            owner, format_name = owners.setdefault(name, (job.recording, output.format))
             if owner != job.recording:
-                problem = f"{job.recording}: would be written to {output.path}, as {owner} is; use another --out for it"
+                option = f"--{output.format if output.format in EXTRAS else 'out'}"
+                problem = f"{job.recording}: would be written to {output.path}, as {owner} is; use another {option}"
+                problem += " for it"
+            elif format_name != output.format:
+                problem = f"{output.path}: cannot be both {format_name} and {output.format}; name two files"
             elif _identity(output.path) in sources:
                 problem = f"{output.path}: is a recording, which is never overwritten; name another output"
             elif not force and os.path.lexists(output.path):

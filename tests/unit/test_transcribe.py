@@ -12,16 +12,18 @@ import soxr
 import torch
 from builders import RATE, clicks, exported, make_store, noise, section, small_features, small_model, untrained
 from first_party import ROOT
+from PIL import Image
 from typer.testing import CliRunner
 
 from drum_crnn.cli import app
+from drum_crnn.formats.plot import LEFT, ONSET, WIDTH
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.activations import Activations
 from drum_crnn.model.inference import activations_of
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.audio import read_blocks
-from drum_crnn.music.lanes import LANES, OUTPUT_NOTES
+from drum_crnn.music.lanes import LANES, OUTPUT_NOTES, TOM_LANES
 from drum_crnn.music.midi import DRUM_CHANNEL, read_midi
 from drum_crnn.transcribe import Transcriber
 
@@ -127,6 +129,20 @@ def test_the_steps_are_public(model: Path, song: Path) -> None:
     assert list(steps.rows()) == list(whole.rows())
 
 
+def test_activations_are_kept_if_wanted(model: Path, song: Path) -> None:
+    transcriber = Transcriber.load(model)
+    plain, kept = transcriber.transcribe_file(song), transcriber.transcribe_file(song, keep_activation=True)
+    assert plain.activation is None
+    assert kept.activation is not None
+    np.testing.assert_array_equal(kept.activation, activations(transcriber, song).onset)
+    assert list(kept.rows()) == list(plain.rows())
+    # The thresholds are those that onsets were picked with.
+    frames = np.rint(kept.time_s * 100).astype(int)
+    assert (kept.confidence >= np.array(transcriber.thresholds)[kept.lane] - 1e-6).all()
+    are_drums = ~np.isin(kept.lane, TOM_LANES)
+    np.testing.assert_array_equal(kept.activation[frames, kept.lane][are_drums], kept.confidence[are_drums])
+
+
 def test_overridden_threshold_is_the_one_used(model: Path, song: Path) -> None:
     """The onsets of a lane are the peaks above its own threshold, in the file or given."""
     transcriber = Transcriber.load(model)
@@ -194,6 +210,29 @@ def test_command_writes_midi_and_prints_counts(model: Path, song: Path, tmp_path
         [line] = [line for line in result.stdout.splitlines() if f" {lane} " in line]
         assert str(len(found.of_lane(index))) in line.split()
     assert f"{len(found)} onsets written to" in result.stdout
+
+
+def test_command_draws_and_plays_what_it_found(model: Path, song: Path, tmp_path: Path) -> None:
+    """With a real model, whose onsets are few if its thresholds are high."""
+    activation = activations(Transcriber.load(model), song).onset
+    high = {name: float(np.quantile(activation[:, lane], 0.99)) for lane, name in enumerate(LANES)}
+    found = Transcriber.load(model, thresholds=high).transcribe_file(song)
+    options = [word for name, value in high.items() for word in ("--threshold", f"{name}={value!r}")]
+    plot, sound = tmp_path / "song.png", tmp_path / "drums.wav"
+    outputs = [str(tmp_path / "song.mid"), "--plot", str(plot), "--sonify", str(sound), "--model", str(model)]
+    result = RUNNER.invoke(app, ["transcribe", str(song), *outputs, *options])
+    assert result.exit_code == 0, result.output
+    with Image.open(plot) as image:
+        is_onset = (np.asarray(image)[60:] == np.array(ONSET)).all(axis=2).any(axis=0)
+    # The shortest row has 5 s in `WIDTH` pixels; marks are two pixels wide.
+    starts = np.floor(found.time_s * WIDTH / 5 + 1e-6).astype(int)
+    assert 0 < len(found) < 100
+    assert set(np.flatnonzero(is_onset) - LEFT) == {*starts, *(starts + 1)}
+    both, _ = soundfile.read(sound)
+    np.testing.assert_allclose(both[:, 0], material(), atol=1e-4)
+    first = round(float(found.time_s[0]) * RATE)
+    assert not both[:first, 1].any()
+    assert both[first : first + RATE // 10, 1].any()
 
 
 def bad_recording(directory: Path, kind: str) -> Path:

@@ -10,25 +10,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
 import soundfile
-from builders import RATE, exported, noise
+from builders import RATE, exported, noise, small_features
 from chart_reader import Chart
 from click.testing import Result
 from first_party import ROOT
+from PIL import Image
 from transcriptions import rock_beat
 from typer.testing import CliRunner
 
 import drum_crnn.transcribe
 from drum_crnn.cli import app
+from drum_crnn.formats.batch import run_batch
 from drum_crnn.formats.names import FORMATS
+from drum_crnn.formats.plan import plan
+from drum_crnn.formats.plot import ONSET
+from drum_crnn.formats.writing import Style
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.audio import load_audio
-from drum_crnn.music.lanes import LANE_OF_NOTE
+from drum_crnn.music.lanes import LANE_OF_NOTE, N_LANES
 from drum_crnn.music.midi import read_midi
 from drum_crnn.music.midi_tempo import read_tempo_map
 from drum_crnn.music.onsets import Onsets
@@ -44,15 +50,21 @@ class FakeTranscriber:
     """Decodes the recording, so that bad ones fail as they do, and hears the same beat in all of them."""
 
     asked: dict[str, object]
+    kept: bool  # whether activations were asked for
+    thresholds = (0.5,) * N_LANES
+    features = small_features()
 
     @classmethod
     def load(cls, model: Path, **options: object) -> "FakeTranscriber":
         cls.asked = {"model": model, **options}
         return cls()
 
-    def transcribe_file(self, recording: Path, *, progress: Callable[[float], None]) -> Transcription:
+    def transcribe_file(
+        self, recording: Path, *, progress: Callable[[float], None], keep_activation: bool = False
+    ) -> Transcription:
         progress(len(load_audio(recording, sample_rate=RATE)) / RATE)
-        return BEAT
+        FakeTranscriber.kept = keep_activation
+        return replace(BEAT, activation=np.zeros((450, N_LANES), np.float32)) if keep_activation else BEAT
 
 
 @pytest.fixture(autouse=True)
@@ -437,6 +449,134 @@ def test_a_grid_of_exactly_so_many_beats_a_minute_is_not_estimated() -> None:
     assert read_tempo_map(Path("song.mid")).tempos == (Tempo(0.0, pytest.approx(97.0, abs=1e-4)),)
 
 
+# ------------------------------------------------------------------------------------------------- to see and to hear
+
+
+def is_plot(path: str) -> bool:
+    with Image.open(path) as image:
+        return image.format == "PNG" and bool((np.asarray(image)[60:] == np.array(ONSET)).all(axis=2).any())
+
+
+def test_plot_and_sonify_are_written_beside_the_other_outputs() -> None:
+    record("song.wav")
+    result = call("song.wav", "--to", "csv", "--plot", "see/song.png", "--sonify", "hear.WAV")
+    assert files() == {"song.wav", "song.csv", "see/song.png", "hear.WAV"}
+    assert f"{len(BEAT)} onsets written to song.csv, see/song.png, hear.WAV; model:" in " ".join(result.stdout.split())
+    assert is_plot("see/song.png")
+    both, rate = soundfile.read("hear.WAV")
+    assert (both.shape, rate) == ((RATE // 2, 2), RATE)
+    assert np.abs(both[:1000, 1]).max() > 0.01  # BEAT begins at 0
+    assert FakeTranscriber.kept
+
+
+def test_what_is_done_holds_no_activations() -> None:
+    """Of a thousand recordings, they would fill the memory."""
+    record("song.wav")
+    jobs = plan([Path("song.wav")], formats=["csv"])
+    done, problems = run_batch(
+        jobs,
+        lambda recording, progress: FakeTranscriber().transcribe_file(
+            recording, progress=progress, keep_activation=True
+        ),
+        style=Style(),
+    )
+    assert not problems
+    assert [one.transcription.activation for one in done] == [None]
+    assert list(done[0].transcription.rows()) == list(BEAT.rows())
+
+
+def test_without_a_plot_no_activations_are_kept() -> None:
+    record("song.wav")
+    call("song.wav", "--sonify", "hear.wav")
+    assert not FakeTranscriber.kept
+
+
+def test_several_recordings_get_folders_which_keep_their_shape() -> None:
+    for name in ("album/b.wav", "album/cd 2/a.flac"):
+        record(name)
+    Path("v1.2").mkdir()
+    result = call("album", "--out", "midi", "--plot", "pictures", "--sonify", "v1.2")
+    assert "2 of 2 recordings transcribed" in result.stdout
+    assert {name for name in files() if not name.startswith("album")} == {
+        *("midi/b.mid", "midi/cd 2/a.mid", "pictures/b.png", "pictures/cd 2/a.png", "v1.2/b.wav", "v1.2/cd 2/a.wav"),
+    }
+
+
+def test_standard_input_can_be_seen_and_heard() -> None:
+    result = call("-", "-", "--plot", ".", "--sonify", "x.wav", stdin=record("in/song.flac"))
+    assert result.stdout_bytes.startswith(b"MThd")
+    assert files() == {"in/song.flac", "recording.png", "x.wav"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.wav", "b.wav", "--plot", "x.png"], "--plot x.png: is one file for 2 recordings; name a folder"),
+        (["a.wav", "--plot", "x.jpg"], "--plot x.jpg: is neither a file that ends in .png nor a folder that exists"),
+        (["a.wav", "--sonify", "x.mp3"], "name one, such as x.wav"),
+        (["a.wav", "--plot", "-"], "--plot -: cannot be standard output"),
+        (["a.wav", "x.png", "--to", "midi", "--plot", "x.png"], "x.png: cannot be both midi and plot"),
+        (["a.wav", "--plot", "old.png"], "old.png: exists already; --force overwrites it"),
+        (["a.wav", "--sonify", "b.wav"], "b.wav: exists already"),
+        (["a.wav", "--sonify", "a.wav"], "a.wav: is a recording, which is never overwritten"),
+        (["a.wav", "--sonify", ".", "--force"], "a.wav: is a recording, which is never overwritten"),
+        (["a.wav", "--sonify", "link.wav", "--force"], "link.wav: is a recording, which is never overwritten"),
+        (["a.wav", "--plot", "link.png", "--force"], "link.png: is a recording, which is never overwritten"),
+    ],
+)
+def test_what_cannot_be_seen_or_heard_is_one_sentence_and_writes_nothing(arguments: list[str], words: str) -> None:
+    original = record("a.wav")
+    record("b.wav")
+    Path("old.png").write_bytes(b"precious")
+    Path("link.wav").hardlink_to("a.wav")
+    Path("link.png").symlink_to("a.wav")
+    before = files()
+    check_sentence(call(*arguments, code=1), words)
+    assert files() == before
+    assert Path("a.wav").read_bytes() == original
+    assert Path("old.png").read_bytes() == b"precious"
+
+
+def test_two_recordings_of_one_name_do_not_share_a_picture() -> None:
+    record("x/song.wav")
+    record("y/song.wav")
+    result = call("x/song.wav", "y/song.wav", "--plot", "pictures", code=3)
+    check_sentence(result, "y/song.wav: would be written to pictures/song.png, as x/song.wav is; use another --plot")
+    assert {name for name in files() if not name.endswith("wav")} == {"x/song.mid", "pictures/song.png"}
+
+
+def test_force_replaces_pictures_and_sounds() -> None:
+    record("song.wav")
+    for name in ("see.png", "hear.wav"):
+        Path(name).write_bytes(b"old")
+    call("song.wav", "--plot", "see.png", "--sonify", "hear.wav", "--force")
+    assert is_plot("see.png")
+    assert soundfile.info("hear.wav").channels == 2
+
+
+@pytest.mark.parametrize(("option", "name"), [("--plot", "file/x.png"), ("--sonify", "file/x.wav")])
+def test_a_place_that_cannot_be_written_to_is_a_sentence(option: str, name: str) -> None:
+    record("song.wav")
+    Path("file").touch()
+    check_sentence(call("song.wav", option, name, code=1), f"{name}: cannot be written: ")
+
+
+@pytest.mark.parametrize(("options", "n_estimates"), [(["--plot", "x.png"], 1), (["--sonify", "x.wav"], 0)])
+def test_a_plot_has_bars_and_a_sound_needs_none(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], n_estimates: int
+) -> None:
+    asked: list[Onsets] = []
+
+    def estimate(onsets: Onsets) -> TempoEstimate:
+        asked.append(onsets)
+        return estimate_tempo_map(onsets)
+
+    monkeypatch.setattr("drum_crnn.tempo.choice.estimate_tempo_map", estimate)
+    record("song.wav")
+    call("song.wav", "--to", "csv", *options)
+    assert len(asked) == n_estimates
+
+
 # --------------------------------------------------------------------------------------------------------- odd names
 
 
@@ -448,7 +588,7 @@ def test_a_name_that_is_not_utf8(out: list[str]) -> None:
     [midi] = [os.fsencode(path.name) for path in Path().iterdir() if path.suffix == ".mid"]
     assert midi == (b"caf.mid" if out else b"caf\xe9.mid")
     assert "onsets written to" in result.stdout
-    call(name, "--to", "csv,json,jams,tab,chart")
+    call(name, "--to", "csv,json,jams,tab,chart", "--plot", "see", "--sonify", "hear")
     assert json.loads(Path(os.fsdecode(b"caf\xe9.json")).read_text(encoding="utf-8"))["recording"] == "caf\\xe9.wav"
 
 
@@ -497,6 +637,23 @@ def test_a_name_that_is_not_utf8_with_the_real_model(tmp_path: Path) -> None:
     done = run("transcribe", b"caf\xe9.wav", "-", "--to", "json", "--model", str(model))
     assert json.loads(done.stdout)["recording"] == "caf\\xe9.wav"
     assert all(0 < onset["confidence"] <= 1 for onset in json.loads(done.stdout)["onsets"])
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("options", "loaded"), [([], []), (["--plot", "p", "--sonify", "s"], ["PIL", "studio"])])
+def test_what_is_not_asked_for_is_not_loaded(tmp_path: Path, options: list[str], loaded: list[str]) -> None:
+    model = exported(tmp_path / "model.safetensors")
+    record("take.wav")
+    code = (
+        "import sys\nfrom drum_crnn.cli import app\n"
+        f"try:\n    app(['transcribe', 'take.wav', '--model', {str(model)!r}, *{options!r}])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "loaded = {name.removeprefix('drum_crnn.') for name in sys.modules}\n"
+        "print('loaded:', sorted(loaded & {'PIL', 'studio'}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == f"loaded: {loaded}"
 
 
 @pytest.mark.processes
