@@ -290,6 +290,26 @@ def export(
 
 @app.command()
 @errors_as_messages
+def onnx(
+    model: Annotated[Path, typer.Argument(help="An exported model.")],
+    file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+) -> None:
+    """Write the network of a model as an ONNX file, for other programs.
+
+    `drum-crnn transcribe` makes the same graph from the model itself, and needs no such file.
+    """
+    from drum_crnn.engine.graph import network_graph
+    from drum_crnn.foundation.atomic import replace_file
+    from drum_crnn.model.stored_model import StoredModel
+
+    content = network_graph(StoredModel.load(model))
+    with replace_file(file) as temporary:
+        temporary.write_bytes(content)
+    say(f"{file}: {len(content) / 1e6:.2f} MB; log-mel frames in, activations out, settings in its metadata")
+
+
+@app.command()
+@errors_as_messages
 def average(
     one: Annotated[Path, typer.Argument(help="A model, such as the one that a training began with.")],
     other: Annotated[Path, typer.Argument(help="Another model of the same size, such as what came of it.")],

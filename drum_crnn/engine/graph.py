@@ -4,6 +4,7 @@ Every operator computes what the module of the same name does, so activations di
 """
 
 import itertools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["INPUT", "network_graph"]
 
 INPUT = "frames"
 _OUTPUTS = ("onset", "velocity")
+_ABOUT_KEY = "drum_crnn"  # the model's settings as JSON: features, windows, peak picking, thresholds
 _OPSET, _IR_VERSION = 18, 9  # the oldest that have all operators, so that older runtimes read the file
 
 Weights = Mapping[str, NDArray[Any]]
@@ -25,6 +27,8 @@ Weights = Mapping[str, NDArray[Any]]
 
 def network_graph(stored: StoredModel) -> bytes:
     """The graph as the bytes of an ONNX file.
+
+    Its metadata hold the model's settings under the key `drum_crnn`, as JSON.
 
     Input `frames`: float32, shape (windows, frames, n_mels), decibels. Outputs `onset`, probabilities in [0, 1], and
     `velocity`, 0 to 127: float32, shape (windows, frames, lanes), as in `drum_crnn.model.activations.Activations`.
@@ -49,6 +53,7 @@ def network_graph(stored: StoredModel) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="drum_crnn")
     model.ir_version = _IR_VERSION
+    helper.set_model_props(model, {_ABOUT_KEY: json.dumps(stored.about(), sort_keys=True)})
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 

@@ -49,8 +49,8 @@ class StoredModel:
         """Number of weights."""
         return sum(weight.size for weight in self.weights.values())
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file; the same content gives the same bytes."""
+    def about(self) -> dict[str, Any]:
+        """Everything but the weights, ready for JSON."""
         about: dict[str, Any] = {
             "format": _FORMAT,
             "lanes": LANES,
@@ -61,6 +61,11 @@ class StoredModel:
             about["peak_picking"] = self.peak_picking.model_dump()
         if self.thresholds is not None:
             about["thresholds"] = dict(zip(LANES, self.thresholds, strict=True))
+        return about
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file; the same content gives the same bytes."""
+        about = self.about()
         weights = {name: np.ascontiguousarray(weight) for name, weight in self.weights.items()}
         about[_CHECKSUM_KEY] = _checksum(about, weights)
         content = save(weights, {_METADATA_KEY: json.dumps(about, sort_keys=True)})

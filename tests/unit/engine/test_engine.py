@@ -1,5 +1,6 @@
 """ONNX Runtime against PyTorch, with any network, length, block size and number of threads; and without PyTorch."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from builders import RATE, exported, noise, section, small_features, small_model, untrained
 from first_party import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from drum_crnn.cli import app
 from drum_crnn.engine.graph import network_graph
 from drum_crnn.engine.session import CpuEngine
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -21,6 +25,7 @@ from drum_crnn.model.inference import TorchEngine
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.model.stored_model import StoredModel
+from drum_crnn.music.lanes import LANES
 
 NETWORKS = {
     "rms": {"normalisation": "rms"},
@@ -103,6 +108,19 @@ def test_the_graph_is_valid_and_the_same_each_time(path: Path) -> None:
     graph = network_graph(stored)
     assert graph == network_graph(stored)
     onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
+
+
+def test_the_file_for_other_programs_holds_graph_and_settings(path: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["onnx", str(path), str(tmp_path / "x.onnx")])
+    assert result.exit_code == 0, result.output
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["drum_crnn"])
+    stored = StoredModel.load(path)
+    assert about["thresholds"] == dict(zip(LANES, stored.thresholds or (), strict=True))
+    assert about["features"]["n_mels"] == stored.features.n_mels
+    frames = np.full((2, 50, stored.features.n_mels), -30.0, np.float32)
+    onset, velocity = session.run(["onset", "velocity"], {"frames": frames})
+    assert onset.shape == velocity.shape == (2, 50, 8)
 
 
 def test_weights_that_are_missing_are_named(path: Path) -> None:
