@@ -220,7 +220,12 @@ def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]
 
 
 def _to_mono(block: NDArray[Any]) -> FloatArray:
-    mono: FloatArray = block[:, 0].astype(np.float32) if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    mono: FloatArray = block[:, 0].astype(np.float32)
+    if block.shape[1] == 2:  # the same bits as `mean`, which is four times as slow along so short an axis
+        mono += block[:, 1]
+        mono *= np.float32(0.5)
+    elif block.shape[1] > 2:
+        mono = block.mean(axis=1, dtype=np.float32)
     if block.dtype == np.int16:
         mono /= np.float32(32768.0)
     return mono

@@ -105,13 +105,14 @@ def _best_shifts(fits: FloatArray, max_shift: int, spread: float) -> tuple[IntAr
     """The path of shifts with the greatest sum of fits less the costs of its changes, and that sum."""
     steps = np.arange(-max_shift, max_shift + 1)
     costs = 0.5 * (steps / spread) ** 2
+    sources = (np.arange(SLOTS) - steps[:, None]) % SLOTS
     came_from = np.zeros(fits.shape, dtype=np.int64)
     total = fits[0]
     for bar in range(1, len(fits)):
-        options = np.stack([np.roll(total, step) - cost for step, cost in zip(steps, costs, strict=True)])
+        options = total[sources] - costs[:, None]
         chosen = options.argmax(axis=0)
         best = options.max(axis=0)
-        source = (np.arange(SLOTS) - steps[chosen]) % SLOTS
+        source = sources[chosen, np.arange(SLOTS)]
         from_best = total.max() - _COST_OF_JUMP
         came_from[bar] = np.where(from_best > best, total.argmax(), source)
         total = np.maximum(best, from_best) + fits[bar]
