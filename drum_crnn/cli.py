@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drum_crnn.formats.names import FORMATS
-from drum_crnn.foundation.console import errors_as_messages, say, tell_error
+from drum_crnn.foundation.console import errors_as_messages, say, tell_error, warn
 from drum_crnn.foundation.errors import DrumCrnnError
 
 __all__ = ["app", "main"]
@@ -140,6 +140,10 @@ def transcribe(
         model=model.name,
     )
     to_stderr = any(output.path == STREAM for job in jobs for output in job.outputs)
+    for one in done:
+        if one.transcription.doubts:
+            name = "standard input" if one.job.recording == STREAM else one.job.recording
+            warn(f"{name}: {'. It '.join(one.transcription.doubts)}")
     if len(jobs) == 1:
         if problems:
             raise DrumCrnnError(problems[0])

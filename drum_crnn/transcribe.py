@@ -1,6 +1,7 @@
 """From a recording to its onsets: features → model → peak picking. Memory is bounded for any length."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -11,7 +12,8 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.activations import Activations, onsets_of
 from drum_crnn.model.peak_picking import pooled_toms
 from drum_crnn.model.stored_model import StoredModel
-from drum_crnn.music.audio import mono_blocks, read_blocks
+from drum_crnn.music.audio import Listener, mono_blocks, read_blocks
+from drum_crnn.music.condition import Condition
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.timing import time_to_frame
 from drum_crnn.music.transcription import Transcription
@@ -139,8 +141,10 @@ class Transcriber:
         ValueError
             If the shape or the type is another, or a sample is not finite.
         """
-        return self._transcription(
-            mono_blocks(audio, from_rate=sample_rate, to_rate=self._features.sample_rate), len(audio) / sample_rate
+        rate = self._features.sample_rate
+        return self._doubting(
+            lambda listen: mono_blocks(audio, from_rate=sample_rate, to_rate=rate, listen=listen),
+            len(audio) / sample_rate,
         )
 
     def transcribe_file(self, recording: Path, *, progress: Progress | None = None) -> Transcription:
@@ -151,7 +155,8 @@ class Transcriber:
         progress : callable, optional
             Called now and then with the seconds of the recording that are done.
         """
-        return self._transcription(read_blocks(recording, sample_rate=self._features.sample_rate), None, progress)
+        rate = self._features.sample_rate
+        return self._doubting(lambda listen: read_blocks(recording, sample_rate=rate, listen=listen), None, progress)
 
     def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:
         """The predictions of the model for each frame.
@@ -179,6 +184,22 @@ class Transcriber:
         return Transcription(
             onsets.time_s, onsets.lane, onsets.velocity, confidence.astype(np.float64), duration_s=duration_s
         )
+
+    def _doubting(
+        self,
+        decode: Callable[[Listener | None], Iterable[NDArray[np.float32]]],
+        duration_s: float | None,
+        progress: Progress | None = None,
+    ) -> Transcription:
+        """Transcribe what `decode` gives, an almost silent recording once more and louder, and say what is doubtful."""
+        condition = Condition()
+        made = self._transcription(decode(condition.listen), duration_s, progress)
+        if condition.is_silent:  # a constant begins and ends with a click
+            made = made.where(np.zeros(len(made), np.bool_))
+        elif condition.gain != 1:
+            gain = np.float32(condition.gain)
+            made = self._transcription((gain * block for block in decode(None)), duration_s, progress)
+        return replace(made, doubts=condition.doubts())
 
     def _transcription(
         self, blocks: Iterable[NDArray[np.float32]], duration_s: float | None, progress: Progress | None = None
