@@ -4,6 +4,7 @@ Nothing is ever planned over a recording, and nothing over an existing file unle
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,10 +152,21 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
                 problem = f"{job.recording}: would be written to {output.path}, as {owner} is; use another --out for it"
             elif _identity(output.path) in sources:
                 problem = f"{output.path}: is a recording, which is never overwritten; name another output"
+            elif _is_device(output.path):
+                problem = f"{output.path}: is a device or a pipe, not a file; - writes to standard output"
             elif not force and os.path.lexists(output.path):
                 problem = f"{output.path}: exists already; --force overwrites it"
         checked.append(Job(job.recording, job.outputs, problem))
     return checked
+
+
+def _is_device(path: Path) -> bool:
+    """What a file must not take the place of, such as /dev/null."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _absolute(path: Path) -> str:
