@@ -24,6 +24,7 @@ _CLIPPED_SHARE = 0.03
 _BAND_HZ = 5_500.0
 _BAND_DB = -55.0  # of the power there over that of the whole spectrum
 _WINDOW = 4096  # samples, around the loudest sample of each second
+_HANN = np.hanning(_WINDOW)
 
 
 class Condition:
@@ -109,7 +110,9 @@ class Condition:
     def _add_spectrum(self, second: NDArray[np.float32], sample_rate: int) -> None:
         middle = max(int(second.argmax()), _WINDOW // 2)
         window = second[max(0, min(middle - _WINDOW // 2, len(second) - _WINDOW)) :][:_WINDOW]
-        spectrum = np.fft.rfft((window - window.mean()) * np.hanning(len(window)))
+        spectrum = np.fft.rfft(
+            (window - window.mean()) * (_HANN if len(window) == _WINDOW else np.hanning(len(window)))
+        )
         power = spectrum.real**2 + spectrum.imag**2
         self._power += float(power.sum())
         self._power_above += float(power[math.ceil(_BAND_HZ * len(window) / sample_rate) :].sum())

@@ -21,9 +21,9 @@ _FADE_S = 0.05  # from one sum to another, so that nothing clicks
 class Downmix:
     """Mixes the blocks of one recording down, in order.
 
-    A block is decided on by its own energies, and those before it at a sixteenth of their weight. Where channels cancel, each
-    enters with the sign of its correlation with the loudest one; for two channels, this is half their difference.
-    Otherwise the result is their mean, bit by bit.
+    A block is decided on by its own energies, and by those before it at a sixteenth of their weight. Where channels
+    cancel, each enters with the sign of its correlation with the loudest one: of two channels, half the difference is
+    used. Otherwise the result is their mean, bit by bit.
 
     Attributes
     ----------
