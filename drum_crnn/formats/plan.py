@@ -5,7 +5,7 @@ Nothing is ever planned over a recording, and nothing over an existing file unle
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def plan(
 
 
 def _is_output(path: Path) -> bool:
-    if path == STREAM or path.suffix.lower() in FORMAT_OF_SUFFIX:
+    if path == STREAM or path.suffix.lower() in FORMAT_OF_SUFFIX or _is_special(path, stat.S_ISCHR):
         return True
     return not path.exists() and not has_audio_suffix(path) and not any(sign in str(path) for sign in "*?[")
 
@@ -152,7 +152,7 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
                 problem = f"{job.recording}: would be written to {output.path}, as {owner} is; use another --out for it"
             elif _identity(output.path) in sources:
                 problem = f"{output.path}: is a recording, which is never overwritten; name another output"
-            elif _is_device(output.path):
+            elif _is_special(output.path, _is_no_file):
                 problem = f"{output.path}: is a device or a pipe, not a file; - writes to standard output"
             elif not force and os.path.lexists(output.path):
                 problem = f"{output.path}: exists already; --force overwrites it"
@@ -160,12 +160,15 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
     return checked
 
 
-def _is_device(path: Path) -> bool:
-    """What a file must not take the place of, such as /dev/null."""
+def _is_special(path: Path, is_kind: Callable[[int], bool]) -> bool:
     try:
-        mode = path.stat().st_mode
+        return is_kind(path.stat().st_mode)
     except OSError:
         return False
+
+
+def _is_no_file(mode: int) -> bool:
+    """A device or a pipe, whose place a file must not take."""
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
