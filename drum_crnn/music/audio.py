@@ -30,6 +30,7 @@ _BLOCK_S = 10.0
 # or a little less, in whole samples (sox). A file that lacks less than half of it was cut short.
 _UNKNOWN_LENGTHS = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
 _LARGEST_PADDING = 65_536
+_LOWEST_RATE = 1_000  # Hz; telephones have 8,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ def read_blocks(path: Path, *, sample_rate: int, listen: Listener | None = None)
         If the file is missing, empty, of no known format, truncated, or holds samples that are not finite.
     """
     with open_channels(path) as (rate, blocks):
+        if rate < _LOWEST_RATE:  # a second would become thousands
+            raise DrumCrnnError(f"{path}: has a sample rate of {rate} Hz, too low for sound; export it again")
         yield from resampled(_mono(blocks, path, rate, listen), from_rate=rate, to_rate=sample_rate)
 
 
