@@ -58,8 +58,8 @@ class Downmix:
             return mono
         samples = block.astype(np.float32, copy=False)
         self._add(samples, float(scale))
-        before = np.ones(block.shape[1], np.float32) if self._signs is None else self._signs
-        signs = self._chosen(before)
+        signs = self._chosen(np.ones(block.shape[1], np.float32) if self._signs is None else self._signs)
+        before = signs if self._signs is None else self._signs  # nothing fades in at the beginning
         self.cancels = bool((signs < 0).any())
         self._signs = signs
         if self.cancels:

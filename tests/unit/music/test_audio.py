@@ -246,7 +246,7 @@ def test_two_hours_of_zeros_take_no_more_memory_than_a_minute(tmp_path: Path) ->
 
 def test_channels_that_cancel_are_heard(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", np.stack([tone(), -tone()], axis=1), subtype="FLOAT")
-    np.testing.assert_allclose(load_audio(path, sample_rate=RATE)[5000:], tone()[5000:], atol=1e-6)
+    np.testing.assert_allclose(load_audio(path, sample_rate=RATE), tone(), atol=1e-6)
     blocks = mono_blocks(np.stack([tone(), -tone()], axis=1), from_rate=RATE, to_rate=RATE)
     np.testing.assert_array_equal(np.concatenate(list(blocks)), load_audio(path, sample_rate=RATE))
 
