@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drum_crnn.formats.names import FORMATS
-from drum_crnn.foundation.console import errors_as_messages, say, tell_error
+from drum_crnn.foundation.console import errors_as_messages, say, tell_error, warn
 from drum_crnn.foundation.errors import DrumCrnnError
 
 if TYPE_CHECKING:
@@ -163,6 +163,10 @@ def transcribe(
         writers={name: _plotter(transcriber) if name == "plot" else _sonifier() for name in extras},
     )
     to_stderr = any(output.path == STREAM for job in jobs for output in job.outputs)
+    for one in done:
+        if one.transcription.doubts:
+            name = "standard input" if one.job.recording == STREAM else one.job.recording
+            warn(f"{name}: {'. It '.join(one.transcription.doubts)}")
     if len(jobs) == 1:
         if problems:
             raise DrumCrnnError(problems[0])

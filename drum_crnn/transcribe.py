@@ -14,7 +14,8 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.activations import Activations, onsets_of
 from drum_crnn.model.peak_picking import pooled_toms
 from drum_crnn.model.stored_model import StoredModel
-from drum_crnn.music.audio import mono_blocks, read_blocks, resampled
+from drum_crnn.music.audio import Listener, mono_blocks, read_blocks, resampled
+from drum_crnn.music.condition import Condition
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.music.timing import time_to_frame
@@ -154,8 +155,10 @@ class Transcriber:
         ValueError
             If the shape or the type is another, or a sample is not finite.
         """
-        return self._transcription(
-            mono_blocks(audio, from_rate=sample_rate, to_rate=self._features.sample_rate), len(audio) / sample_rate
+        rate = self._features.sample_rate
+        return self._doubting(
+            lambda listen: mono_blocks(audio, from_rate=sample_rate, to_rate=rate, listen=listen),
+            len(audio) / sample_rate,
         )
 
     def transcribe_file(
@@ -170,8 +173,9 @@ class Transcriber:
         keep_activation : bool
             Whether the transcription gets the activations, too; an hour of them takes 12 MB.
         """
-        return self._transcription(
-            read_blocks(recording, sample_rate=self._features.sample_rate), None, progress, keep_activation
+        rate = self._features.sample_rate
+        return self._doubting(
+            lambda listen: read_blocks(recording, sample_rate=rate, listen=listen), None, progress, keep_activation
         )
 
     def listen(
@@ -261,6 +265,24 @@ class Transcriber:
         return Transcription(
             onsets.time_s, onsets.lane, onsets.velocity, confidence.astype(np.float64), duration_s=duration_s
         )
+
+    def _doubting(
+        self,
+        decode: Callable[[Listener | None], Iterable[NDArray[np.float32]]],
+        duration_s: float | None,
+        progress: Progress | None = None,
+        keep_activation: bool = False,
+    ) -> Transcription:
+        """Transcribe what `decode` gives, an almost silent recording once more and louder, and say what is doubtful."""
+        condition = Condition()
+        made = self._transcription(decode(condition.listen), duration_s, progress, keep_activation)
+        if condition.is_silent:  # a constant begins and ends with a click
+            made = made.where(np.zeros(len(made), np.bool_))
+        elif condition.gain != 1:
+            gain = np.float32(condition.gain)
+            louder = (gain * block for block in decode(None))
+            made = self._transcription(louder, duration_s, progress, keep_activation)
+        return replace(made, doubts=condition.doubts())
 
     def _transcription(
         self,

@@ -9,10 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph
 from threadpoolctl import threadpool_limits
 
 from drum_crnn.engine.graph import INPUT, network_graph
 from drum_crnn.foundation.console import default_workers
+from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.activations import Activations
 from drum_crnn.model.stored_model import StoredModel
 from drum_crnn.model.windows import cut_windows
@@ -46,7 +48,12 @@ class CpuEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; what else is said is not for users
-        self._session = onnxruntime.InferenceSession(network_graph(stored), options, providers=["CPUExecutionProvider"])
+        try:
+            graph = network_graph(stored)
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except (ValueError, IndexError, Fail, InvalidGraph) as error:
+            why = str(error).splitlines()[0]
+            raise DrumCrnnError(f"the model's weights do not fit its description ({why}); export it again") from None
         self._params, self._log_mel = stored.params, LogMel(stored.features)
 
     def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from rich.progress import Progress as RichProgress
 from rich.progress import TaskID
@@ -112,7 +112,7 @@ def _duration_s(recording: Path) -> float:
     if recording == STREAM:
         return 0.0
     try:
-        return probe(recording).duration_s
+        return 0.0 if recording.is_fifo() else probe(recording).duration_s
     except (DrumCrnnError, OSError):
         return 0.0
 
@@ -129,12 +129,18 @@ def _do(
     with ExitStack() as stack:
         recording = job.recording
         if recording == STREAM:
-            recording = _save_stream(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            if sys.stdin.isatty():
+                raise DrumCrnnError(f"{_STREAM_NAME}: is a terminal; pipe a recording into it")
+            recording = _save(sys.stdin.buffer, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        elif recording.is_fifo():  # such as <(…) in a shell
+            with recording.open("rb") as pipe:
+                recording = _save(pipe, Path(stack.enter_context(tempfile.TemporaryDirectory())))
         try:
             made = transcribe(recording, progress)
         except DrumCrnnError as error:
-            if job.recording == STREAM:
-                raise DrumCrnnError(str(error).replace(str(recording), _STREAM_NAME)) from None
+            if recording != job.recording:
+                name = _STREAM_NAME if job.recording == STREAM else str(job.recording)
+                raise DrumCrnnError(str(error).replace(str(recording), name)) from None
             raise
         told = ""
         if lay_bars is not None and any(output.format not in WITHOUT_BARS for output in job.outputs):
@@ -152,13 +158,11 @@ def _do(
     return Done(job, replace(made, activation=None), told)
 
 
-def _save_stream(folder: Path) -> Path:
-    """Standard input as a file, since decoders go back and forth in it."""
-    if sys.stdin.isatty():
-        raise DrumCrnnError(f"{_STREAM_NAME}: is a terminal; pipe a recording into it")
+def _save(stream: IO[bytes], folder: Path) -> Path:
+    """A stream as a file, since decoders go back and forth in it."""
     path = folder / "recording"
     with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        shutil.copyfileobj(stream, file)
     return path
 
 

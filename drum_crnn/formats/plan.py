@@ -4,7 +4,8 @@ Nothing is ever planned over a recording, and nothing over an existing file unle
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def _extra_path(name: str, path: Path, relative: Path) -> Path:
 
 
 def _is_output(path: Path) -> bool:
-    if path == STREAM or path.suffix.lower() in FORMAT_OF_SUFFIX:
+    if path == STREAM or path.suffix.lower() in FORMAT_OF_SUFFIX or _is_special(path, stat.S_ISCHR):
         return True
     return not path.exists() and not has_audio_suffix(path) and not any(sign in str(path) for sign in "*?[")
 
@@ -191,10 +192,24 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
                 problem = f"{output.path}: cannot be both {format_name} and {output.format}; name two files"
             elif _identity(output.path) in sources:
                 problem = f"{output.path}: is a recording, which is never overwritten; name another output"
+            elif _is_special(output.path, _is_no_file):
+                problem = f"{output.path}: is a device or a pipe, not a file; - writes to standard output"
             elif not force and os.path.lexists(output.path):
                 problem = f"{output.path}: exists already; --force overwrites it"
         checked.append(Job(job.recording, job.outputs, problem))
     return checked
+
+
+def _is_special(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    try:
+        return is_kind(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_no_file(mode: int) -> bool:
+    """A device or a pipe, whose place a file must not take."""
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _absolute(path: Path) -> str:

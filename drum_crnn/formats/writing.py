@@ -1,15 +1,13 @@
 """Writing a transcription in any of the formats, whole or not at all."""
 
 import contextlib
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
@@ -24,7 +22,7 @@ from drum_crnn.formats.song import Song
 from drum_crnn.formats.tablature import tablature_text
 from drum_crnn.foundation.atomic import replace_directory, replace_file
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.audio import probe, read_blocks
+from drum_crnn.music.audio import open_channels, probe, read_blocks
 from drum_crnn.music.tempo_map import TempoMap
 from drum_crnn.music.transcription import Transcription
 
@@ -104,22 +102,23 @@ def _copy_audio(recording: Path, target: Path) -> None:
     if recording.suffix.lower() == target.suffix:
         shutil.copyfile(recording, target)
         return
-    rate, n_channels, blocks = _ogg_source(recording)
-    with soundfile.SoundFile(target, "w", rate, n_channels, format="OGG", subtype="VORBIS") as file:
+    with (
+        _ogg_source(recording) as (rate, n_channels, blocks),
+        soundfile.SoundFile(target, "w", rate, n_channels, format="OGG", subtype="VORBIS") as file,
+    ):
         for block in blocks:
             for start in range(0, len(block), _OGG_BLOCK):
                 file.write(block[start : start + _OGG_BLOCK])
 
 
-def _ogg_source(recording: Path) -> tuple[int, int, Iterator[NDArray[np.float32]]]:
+@contextmanager
+def _ogg_source(recording: Path) -> Iterator[tuple[int, int, Iterator[NDArray[Any]]]]:
     """Rate, channels and blocks: mono and stereo as they are, all else as the model hears it."""
+    header = None
     with contextlib.suppress(DrumCrnnError):
         header = probe(recording)
-        if header.n_channels <= 2 and header.sample_rate in _OGG_RATES:
-            name = recording if sys.platform == "win32" else os.fsencode(recording)
-            return (
-                header.sample_rate,
-                header.n_channels,
-                soundfile.blocks(name, blocksize=_OGG_BLOCK, dtype="float32", always_2d=True),
-            )
-    return _OGG_RATES[0], 1, read_blocks(recording, sample_rate=_OGG_RATES[0])
+    if header is not None and header.n_channels <= 2 and header.sample_rate in _OGG_RATES:
+        with open_channels(recording) as (rate, blocks):
+            yield rate, header.n_channels, blocks
+    else:
+        yield _OGG_RATES[0], 1, read_blocks(recording, sample_rate=_OGG_RATES[0])

@@ -90,7 +90,7 @@ class StoredModel:
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         except KeyError:
             raise DrumCrnnError(f"{path}: is a safetensors file, but not a model of drum_crnn") from None
-        except (SafetensorError, OSError, ValueError, TypeError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
             raise unreadable_error(path, error) from None
         checksum = about.pop(_CHECKSUM_KEY, None) if isinstance(about, dict) else None
         if checksum is not None and checksum != _checksum(about, weights):

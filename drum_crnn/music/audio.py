@@ -3,10 +3,11 @@
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -14,20 +15,30 @@ import soxr
 from numpy.typing import NDArray
 
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music import ffmpeg
+from drum_crnn.music.downmix import Downmix
 
-__all__ = ["AudioInfo", "load_audio", "mono_blocks", "probe", "read_blocks", "resampled"]
+__all__ = [
+    "AudioInfo", "Block", "Listener", "load_audio", "mono_blocks", "open_channels", "probe", "read_blocks", "resampled",
+]  # fmt: skip
 
 FloatArray = NDArray[np.float32]
 
 _BLOCK_S = 10.0
 
-# The lengths that ffmpeg and sox write into a WAV on a pipe, whose true length they do not know.
-_UNKNOWN_LENGTHS = (0xFFFF_FFFF, 0x7FFF_F000)
+# What programs write as the length of a WAV on a pipe, which they do not know: the largest (ffmpeg), 2 GB (arecord),
+# or a little less, in whole samples (sox). A file that lacks less than half of it was cut short.
+_UNKNOWN_LENGTHS = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
+_LARGEST_PADDING = 65_536
+_LOWEST_RATE = 1_000  # Hz; telephones have 8,000
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """The header of a recording. `n_samples` counts samples of one channel; `is_pcm`: samples are plain integers."""
+    """The header of a recording. `n_samples` counts samples of one channel; `is_pcm`: samples are plain integers.
+
+    For an MP3 without a length and for what ffmpeg reads, `n_samples` is an estimate.
+    """
 
     sample_rate: int
     n_channels: int
@@ -40,6 +51,22 @@ class AudioInfo:
         return self.n_samples / self.sample_rate
 
 
+class Block(NamedTuple):
+    """A piece of a recording at its own rate, before it is resampled.
+
+    `channels` has the shape (n_samples, n_channels), int16 or float; `mono` has (n_samples,), and is what becomes of
+    them; `cancels` says that it is not their mean, in which they would cancel each other.
+    """
+
+    channels: NDArray[Any]
+    mono: FloatArray
+    sample_rate: int
+    cancels: bool
+
+
+Listener = Callable[[Block], None]
+
+
 def probe(path: Path) -> AudioInfo:
     """Read the header of a recording, without decoding it.
 
@@ -48,8 +75,13 @@ def probe(path: Path) -> AudioInfo:
     DrumCrnnError
         If the file is missing, empty, of no known format, or a WAV that holds less than its header says.
     """
-    with _open(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames, file.subtype.startswith("PCM_"))
+    try:
+        with _open(path) as file:
+            return AudioInfo(file.samplerate, file.channels, file.frames, file.subtype.startswith("PCM_"))
+    except _UnknownToLibsndfile as unknown:
+        header = ffmpeg.read_header(path, reason=unknown.reason)
+        n_samples = round(header.duration_s * header.sample_rate)
+        return AudioInfo(header.sample_rate, header.n_channels, n_samples, is_pcm=False)
 
 
 def load_audio(path: Path, *, sample_rate: int) -> FloatArray:
@@ -58,10 +90,17 @@ def load_audio(path: Path, *, sample_rate: int) -> FloatArray:
     return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
-def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
+def read_blocks(path: Path, *, sample_rate: int, listen: Listener | None = None) -> Iterator[FloatArray]:
     """Decode a recording piece by piece.
 
-    Channels are averaged. Another sample rate is converted with soxr's high-quality filter, whose delay is compensated.
+    Channels are averaged, except where they cancel each other in the mean (see `Downmix`). Another sample rate is
+    converted with soxr's high-quality filter, whose delay is compensated. What libsndfile cannot open, ffmpeg decodes
+    if it is installed.
+
+    Parameters
+    ----------
+    listen : callable, optional
+        Called with each block before it is resampled.
 
     Yields
     ------
@@ -73,11 +112,34 @@ def read_blocks(path: Path, *, sample_rate: int) -> Iterator[FloatArray]:
     DrumCrnnError
         If the file is missing, empty, of no known format, truncated, or holds samples that are not finite.
     """
-    with _open(path) as file:
-        yield from resampled(_decoded(file, path), from_rate=file.samplerate, to_rate=sample_rate)
+    with open_channels(path) as (rate, blocks):
+        if rate < _LOWEST_RATE:  # a second would become thousands
+            raise DrumCrnnError(f"{path}: has a sample rate of {rate} Hz, too low for sound; export it again")
+        yield from resampled(_mono(blocks, path, rate, listen), from_rate=rate, to_rate=sample_rate)
 
 
-def mono_blocks(audio: NDArray[Any], *, from_rate: int, to_rate: int) -> Iterator[FloatArray]:
+@contextmanager
+def open_channels(path: Path) -> Iterator[tuple[int, Iterator[NDArray[Any]]]]:
+    """A recording with all its channels: its sample rate, and its blocks, which raise what `read_blocks` raises.
+
+    A block is an array of shape (n_samples, n_channels): int16 for PCM of 16 bits, else float32.
+    """
+    reason = ""
+    try:
+        file = _open(path)
+    except _UnknownToLibsndfile as unknown:
+        reason = unknown.reason
+    if reason:
+        with ffmpeg.decode(path, block_s=_BLOCK_S, reason=reason) as sound:
+            yield sound.sample_rate, sound.blocks
+    else:
+        with file:
+            yield file.samplerate, _decoded(file, path)
+
+
+def mono_blocks(
+    audio: NDArray[Any], *, from_rate: int, to_rate: int, listen: Listener | None = None
+) -> Iterator[FloatArray]:
     """Samples in memory, as `read_blocks` gives those of a file.
 
     Parameters
@@ -96,14 +158,18 @@ def mono_blocks(audio: NDArray[Any], *, from_rate: int, to_rate: int) -> Iterato
     if audio.ndim == 1:
         audio = audio[:, None]
     length = round(_BLOCK_S * from_rate)
+    downmix = Downmix(from_rate)
 
     def blocks() -> Iterator[FloatArray]:
         for start in range(0, len(audio), length):
-            mono = _to_mono(audio[start : start + length])
+            channels = audio[start : start + length]
+            mono = downmix(channels)
             if not np.isfinite(mono).all():
                 raise ValueError(
                     f"audio has samples that are not finite before second {(start + length) / from_rate:g}"
                 )
+            if listen is not None:
+                listen(Block(channels, mono, from_rate, downmix.cancels))
             yield mono
 
     yield from resampled(blocks(), from_rate=from_rate, to_rate=to_rate)
@@ -124,8 +190,29 @@ def resampled(blocks: Iterable[FloatArray], *, from_rate: int, to_rate: int) -> 
         yield rest
 
 
-def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
+def _mono(
+    blocks: Iterable[NDArray[Any]], path: Path, sample_rate: int, listen: Listener | None
+) -> Iterator[FloatArray]:
     """The blocks of an open recording, mono, at its own rate."""
+    downmix = Downmix(sample_rate)
+    position = 0
+    for block in blocks:
+        position += len(block)
+        mono = downmix(block)
+        if not np.isfinite(mono).all():
+            raise DrumCrnnError(
+                f"{path}: has samples that are not finite (NaN or infinite) before second "
+                f"{position / sample_rate:.1f}; export it again"
+            )
+        if listen is not None:
+            listen(Block(block, mono, sample_rate, downmix.cancels))
+        yield mono
+    if position == 0:
+        raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
+
+
+def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[NDArray[Any]]:
+    """The blocks of a recording that libsndfile has opened."""
     block_length = round(_BLOCK_S * file.samplerate)
     position = 0
     is_last = False
@@ -133,21 +220,21 @@ def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[FloatArray]:
         block = _read(file, path, block_length)
         is_last = len(block) < block_length
         position += len(block)
-        mono = _to_mono(block)
-        if not np.isfinite(mono).all():
-            raise DrumCrnnError(
-                f"{path}: has samples that are not finite (NaN or infinite) before second "
-                f"{position / file.samplerate:.1f}; export it again"
-            )
-        if len(mono):
-            yield mono
-    if position == 0:
-        raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
-    if position < file.frames and (file.format != "MP3" or _states_its_length(path)):
+        if len(block):
+            yield block
+    if 0 < position < file.frames and (file.format != "MP3" or _states_its_length(path)):
         raise DrumCrnnError(
             f"{path}: is truncated: the header promises {file.frames} samples, but only {position} can be read; "
             "copy or export it again"
         )
+
+
+class _UnknownToLibsndfile(Exception):  # noqa: N818  # ffmpeg may know it
+    """libsndfile does not know the format, for this `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def _open(path: Path) -> soundfile.SoundFile:
@@ -162,26 +249,39 @@ def _open(path: Path) -> soundfile.SoundFile:
         # soundfile treats ".raw" as samples without a header, and asks for their rate.
         raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
     except soundfile.LibsndfileError as error:
-        raise DrumCrnnError(
-            f"{path}: not a readable recording ({error.error_string.strip().rstrip('.')}); "
-            "convert it to WAV, FLAC, OGG or MP3"
-        ) from None
-    n_missing = _missing_bytes(path) if file.format in ("WAV", "WAVEX") else 0
-    if file.frames and not n_missing:
-        return file
-    file.close()
-    if n_missing:
+        _check_length(path)
+        raise _UnknownToLibsndfile(error.error_string.strip().rstrip(".") or "unknown format") from None
+    try:
+        if file.format in ("WAV", "WAVEX"):
+            _check_length(path)
+        if not file.frames:
+            raise DrumCrnnError(f"{path}: holds no audio (length zero)")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_length(path: Path) -> None:
+    n_missing = _missing_bytes(path)
+    if n_missing > 0:
         raise DrumCrnnError(
             f"{path}: is cut short: {n_missing} bytes are missing from its end; copy, unpack or export it again"
         )
-    raise DrumCrnnError(f"{path}: holds no audio (length zero)")
+    if n_missing < 0:
+        raise DrumCrnnError(
+            f"{path}: goes on for {-n_missing} bytes after the end that its header states, as a file of more than 4 GB "
+            "or one that is still being recorded; finish it, or convert it to FLAC"
+        )
 
 
 def _missing_bytes(path: Path) -> int:
     """Bytes of sample data that the header of a RIFF WAV announces but the file lacks; 0 for other formats.
 
-    Decoders accept such files, so a half-copied file would pass for a short one.
+    Decoders accept such files, so a half-copied file would pass for a short one. Below zero: bytes behind the samples
+    that belong to no chunk, which a decoder passes over.
     """
+    n_bytes_of_file = path.stat().st_size
     with path.open("rb") as file:
         riff = file.read(12)
         if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
@@ -191,12 +291,24 @@ def _missing_bytes(path: Path) -> int:
             name, n_bytes = struct.unpack("<4sI", header)
             position += 8
             if name == b"data":
-                if n_bytes in _UNKNOWN_LENGTHS:
-                    return 0
-                return max(0, int(n_bytes) - (path.stat().st_size - position))
+                n_missing = int(n_bytes) - (n_bytes_of_file - position)
+                if n_missing > 0:
+                    is_unknown = any(n_bytes in lengths for lengths in _UNKNOWN_LENGTHS) and 2 * n_missing > n_bytes
+                    return 0 if is_unknown else n_missing
+                position += n_bytes + n_bytes % 2
+                file.seek(position)
+                return 0 if _is_no_audio(file) else position - n_bytes_of_file
             position += n_bytes + n_bytes % 2  # chunks are padded to even lengths
             file.seek(position)
     return 0
+
+
+def _is_no_audio(file: IO[bytes]) -> bool:
+    """Whether what is left of a WAV is a chunk, whose name is in ASCII, or a few zeros to fill a block of a disk."""
+    left = file.read(_LARGEST_PADDING)
+    if len(left) < 8 or all(0x20 <= byte < 0x7F for byte in left[:4]):
+        return True
+    return len(left) < _LARGEST_PADDING and not left.strip(b"\0")
 
 
 def _states_its_length(path: Path) -> bool:
@@ -217,15 +329,3 @@ def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]
         return file.read(n_samples, dtype="int16" if file.subtype == "PCM_16" else "float32", always_2d=True)  # type: ignore[no-any-return]  # soundfile has no types
     except soundfile.LibsndfileError as error:
         raise DrumCrnnError(f"{path}: cannot be decoded to its end ({error.error_string.strip()})") from None
-
-
-def _to_mono(block: NDArray[Any]) -> FloatArray:
-    mono: FloatArray = block[:, 0].astype(np.float32)
-    if block.shape[1] == 2:  # the same bits as `mean`, which is four times as slow along so short an axis
-        mono += block[:, 1]
-        mono *= np.float32(0.5)
-    elif block.shape[1] > 2:
-        mono = block.mean(axis=1, dtype=np.float32)
-    if block.dtype == np.int16:
-        mono /= np.float32(32768.0)
-    return mono

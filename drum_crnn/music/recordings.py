@@ -25,7 +25,9 @@ AUDIO_SUFFIXES = frozenset(
         ".caf",
         ".au",
     }
-    | {".m4a", ".aac", ".mp4", ".mov", ".mkv", ".webm"}
+    # Those that ffmpeg reads: sound, and videos.
+    | {".m4a", ".m4b", ".aac", ".wma", ".mka", ".ac3", ".amr", ".ape", ".wv", ".mp2"}
+    | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".3gp", ".mpg", ".mpeg"}
 )
 
 

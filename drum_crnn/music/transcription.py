@@ -30,6 +30,8 @@ class Transcription:
         Length of the recording in seconds.
     activation : float32 array, shape (n_frames, n_lanes), optional
         What the model said of every frame, if it was asked for.
+    doubts : tuple of str
+        What makes the transcription doubtful, and what to do; see `drum_crnn.music.condition`.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class Transcription:
     confidence: NDArray[np.float64]
     duration_s: float
     activation: NDArray[np.float32] | None = None
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         checked = Onsets(np.asarray(self.time_s), _integers(self.lane), _integers(self.velocity))

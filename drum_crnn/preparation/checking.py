@@ -5,7 +5,7 @@ Compressed and floating-point audio is decoded as well: it can be damaged, or ho
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -97,8 +97,9 @@ def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[Audio
         audio = probe(path)
         if not audio.is_pcm:
             # Compressed audio can be damaged, and floating-point audio can be NaN, behind an intact header.
-            for _ in read_blocks(path, sample_rate=audio.sample_rate):
-                pass
+            # Nor does every header state the exact length.
+            blocks = read_blocks(path, sample_rate=audio.sample_rate)
+            audio = replace(audio, n_samples=sum(map(len, blocks)))
     except DrumCrnnError as error:
         return None, [_without_path(error, path)]
     faults = []

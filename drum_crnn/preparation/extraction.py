@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import drum_crnn.music.audio
+import drum_crnn.music.downmix
+import drum_crnn.music.ffmpeg
 import drum_crnn.music.log_mel
 from drum_crnn.data.catalog import Catalog, CatalogEntry
 from drum_crnn.data.feature_store import SHARD_FORMAT, Shard
@@ -129,7 +131,8 @@ def _shard_of(recording: str, n_shards: int) -> int:
 def _signature(params: FeatureParams) -> str:
     """Checksum of what the frames of a recording depend on besides the audio: parameters and code."""
     digest = hashlib.sha256(f"{SHARD_FORMAT} {params.model_dump_json()}".encode())
-    for module in (drum_crnn.music.audio, drum_crnn.music.log_mel):
+    music = drum_crnn.music
+    for module in (music.audio, music.downmix, music.ffmpeg, music.log_mel):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 

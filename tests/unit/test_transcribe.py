@@ -334,3 +334,46 @@ def check_sentence(exit_code: int, stderr: str, words: str) -> None:
     assert len(lines) == 1, stderr
     assert lines[0].startswith("error: ")
     assert words in lines[0]
+
+
+# -------------------------------------------------------------------------------------------------------------- doubts
+
+
+def bursts(decibels: float = 0.0) -> np.ndarray:
+    """The material without its noise floor, whose loudest sample is near that level."""
+    return (material() * 10 ** (decibels / 20)).astype(np.float32)
+
+
+def test_an_almost_silent_take_is_heard_as_if_it_were_louder(model: Path, tmp_path: Path) -> None:
+    transcriber = Transcriber.load(model)
+    for name, decibels in (("quiet", -60.0), ("loud", 0.0)):
+        soundfile.write(tmp_path / f"{name}.wav", bursts(decibels), RATE, subtype="FLOAT")
+    seconds: list[float] = []
+    quiet = transcriber.transcribe_file(tmp_path / "quiet.wav", progress=seconds.append)
+    level = 10 ** (-12 / 20) / (np.ptp(bursts()) / 2)
+    wanted = transcriber.transcribe(bursts() * np.float32(level), RATE)
+    assert [doubt[:16] for doubt in quiet.doubts] == ["is almost silent"]
+    assert wanted.doubts == transcriber.transcribe_file(tmp_path / "loud.wav").doubts == ()
+    assert len(quiet) == len(wanted) > 0
+    np.testing.assert_allclose(quiet.time_s, wanted.time_s, atol=0.002)
+    np.testing.assert_array_equal(quiet.lane, wanted.lane)
+
+
+def test_silence_has_no_onsets_even_at_the_edge_of_a_constant(model: Path) -> None:
+    transcriber = Transcriber.load(model, thresholds=dict.fromkeys(LANES, 0.001))
+    assert len(transcriber.transcribe(bursts(), RATE))
+    for silence in (np.zeros(RATE, np.float32), np.full(RATE, 0.9, np.float32), np.ones(1, np.float32)):
+        found = transcriber.transcribe(silence, RATE)
+        assert len(found) == 0
+        assert found.duration_s == len(silence) / RATE
+        assert found.doubts[0].startswith("is silent")
+
+
+def test_channels_out_of_phase_are_heard_as_one(model: Path) -> None:
+    transcriber = Transcriber.load(model)
+    found = transcriber.transcribe(np.stack([bursts(), -bursts()], axis=1), RATE)
+    wanted = transcriber.transcribe(bursts(), RATE)
+    assert len(found) == len(wanted) > 0
+    np.testing.assert_allclose(found.time_s, wanted.time_s, atol=1e-3)
+    np.testing.assert_array_equal(found.lane, wanted.lane)
+    assert found.louder_than(1).doubts == found.doubts != ()

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,20 @@ def test_a_folder_means_its_recordings_and_keeps_its_shape() -> None:
     assert "2 of 2 recordings transcribed" in result.stdout
 
 
+def test_a_folder_also_means_what_ffmpeg_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeTranscriber, "transcribe_file", staticmethod(doubtful))
+    for name in ("x/a.m4a", "x/B.WMA", "x/y/c.mp4", "x/notes.txt", "x/cover.jpg"):
+        record(name)
+    call("x", "--out", "out")
+    call("x/*.[mM]4[aA]", "--out", "there")
+    assert {name for name in files() if name.endswith(".mid")} == {
+        "out/a.mid",
+        "out/B.mid",
+        "out/y/c.mid",
+        "there/a.mid",
+    }
+
+
 def test_several_recordings_and_a_pattern() -> None:
     for name in ("a.wav", "b.wav", "x/c.wav", "x/d.wav"):
         record(name)
@@ -243,7 +258,34 @@ def test_contradictions_are_one_sentence_and_write_nothing(arguments: list[str],
     assert files() == before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names of pipes")
+def test_a_pipe_with_a_name_is_read_once_and_named_in_errors() -> None:
+    """As `<(…)` of a shell."""
+    for content in (record("song.wav"), b"no recording at all"):
+        Path("pipe").unlink(missing_ok=True)
+        os.mkfifo("pipe")
+        writer = threading.Thread(target=Path("pipe").write_bytes, args=(content,), daemon=True)
+        writer.start()
+        result = call("pipe", "out.mid", "--force", code=int(content.startswith(b"no")))
+        writer.join(10)
+    check_sentence(result, "error: pipe: not a readable recording")
+    assert len(read_midi(Path("out.mid"))) == len(BEAT)
+
+
 # -------------------------------------------------------------------------------------------------- what must never be
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="devices")
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_device_or_a_pipe_is_never_replaced(force: list[str]) -> None:
+    """A root who writes to /dev/null with --force would lose it."""
+    record("song.wav")
+    os.mkfifo("pipe.mid")
+    Path("link.csv").symlink_to("/dev/null")
+    for output, options in (("pipe.mid", []), ("link.csv", []), ("/dev/null", ["--to", "csv"])):
+        check_sentence(call("song.wav", output, *options, *force, code=1), f"{output}: is a device or a pipe, not a")
+    assert Path("/dev/null").is_char_device()
+    assert Path("pipe.mid").is_fifo()
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
@@ -358,6 +400,29 @@ def test_system_errors_of_one_recording_are_sentences(monkeypatch: pytest.Monkey
     record("a.wav")
     record("b.wav")
     check_sentence(call("a.wav", "b.wav", code=3), "a.wav: Permission denied")
+
+
+# -------------------------------------------------------------------------------------------------------------- doubts
+
+
+def doubtful(recording: Path, **_: object) -> Transcription:
+    doubts = {"b.wav": ("is almost silent; record it louder",), "c.wav": ("is clipped; x", "has nothing; y")}
+    return replace(BEAT, doubts=doubts.get(recording.name, ("of a stream; z",) if recording.suffix == "" else ()))
+
+
+def test_doubts_are_one_line_of_warning_for_each_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeTranscriber, "transcribe_file", staticmethod(doubtful))
+    for name in ("a.wav", "b.wav", "c.wav"):
+        record(name)
+    result = call("a.wav", "b.wav", "c.wav", "--minimum-velocity", "20", "--out", "out")
+    assert result.stderr.splitlines() == [
+        "warning: b.wav: is almost silent; record it louder",
+        "warning: c.wav: is clipped; x. It has nothing; y",
+    ]
+    assert "3 of 3 recordings transcribed" in result.stdout
+    result = call("-", "-", stdin=b"some recording")
+    assert result.stderr.splitlines()[0] == "warning: standard input: of a stream; z"
+    assert result.stdout_bytes.startswith(b"MThd")
 
 
 # ------------------------------------------------------------------------------------------------------------- options
@@ -600,17 +665,17 @@ def test_an_error_about_a_name_that_is_not_utf8() -> None:
 # ------------------------------------------------------------------------------------------------------ real processes
 
 
-def run(*arguments: str | bytes, code: int = 0, **options: object) -> subprocess.CompletedProcess[bytes]:
+def start(*arguments: str | bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | options.pop("env", {})  # type: ignore[arg-type, call-overload]
-    done = subprocess.run(
-        [sys.executable, "-m", "drum_crnn.cli", *arguments],
-        capture_output=True,
-        check=False,
-        env=environment,
-        **options,
-    )  # type: ignore[call-overload]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    command = [sys.executable, "-m", "drum_crnn.cli", *arguments]
+    return subprocess.run(command, check=False, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def run(*arguments: str | bytes, code: int = 0, **options: object) -> subprocess.CompletedProcess[bytes]:
+    done = start(*arguments, **options)
     assert done.returncode == code, done.stderr.decode()
-    return done  # type: ignore[no-any-return]
+    return done
 
 
 @pytest.mark.processes
@@ -654,6 +719,39 @@ def test_what_is_not_asked_for_is_not_loaded(tmp_path: Path, options: list[str],
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines()[-1] == f"loaded: {loaded}"
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices")
+@pytest.mark.parametrize("arguments", [["-", "--to", "csv"], ["--force"]], ids=["output", "summary"])
+def test_who_reads_the_output_may_stop_reading(tmp_path: Path, arguments: list[str]) -> None:
+    """As `… | head -1` does."""
+    model = exported(tmp_path / "model.safetensors")
+    record("song.wav")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = start("transcribe", "song.wav", *arguments, "--model", str(model), stdout=writing)
+    finally:
+        os.close(writing)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["-", "--to", "csv"], ["--force"]], ids=["output", "summary"])
+def test_a_full_disk_behind_standard_output(tmp_path: Path, arguments: list[str]) -> None:
+    model = exported(tmp_path / "model.safetensors")
+    record("song.wav")
+    with Path("/dev/full").open("wb") as full:
+        done = start("transcribe", "song.wav", *arguments, "--model", str(model), stdout=full)
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith(b"error")]
+    assert line == b"error: No space left on device; make room, and run the same command again"
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
 
 
 @pytest.mark.processes

@@ -1,6 +1,7 @@
 """Decoding: every format, rate and channel count gives the same audio, and broken files give a message."""
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music import audio
-from drum_crnn.music.audio import load_audio, probe, read_blocks
+from drum_crnn.music.audio import load_audio, mono_blocks, probe, read_blocks
+from drum_crnn.music.condition import Condition
 
 RATE = 44_100
 
@@ -172,6 +174,81 @@ def test_a_wav_that_came_out_of_a_pipe_does_not_know_its_length(tmp_path: Path, 
     at = content.index(b"data") + 4
     (tmp_path / "a.wav").write_bytes(content[:at] + struct.pack("<I", length) + content[at + 4 :])
     assert len(load_audio(tmp_path / "a.wav", sample_rate=RATE)) == RATE
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("length", [0x8000_0000, 0x7FFF_F000 // 6 * 6, 0x7FFF_FFFF, 0xFFFF_FFFF - 36])
+def test_lengths_that_other_programs_write_into_a_pipe(tmp_path: Path, length: int, n_channels: int) -> None:
+    """arecord, sox with 24 bits, others: none is exactly the largest number."""
+    content = write(tmp_path / "a.wav", np.tile(tone()[:, None], n_channels), subtype="PCM_24").read_bytes()
+    at = content.index(b"data") + 4
+    (tmp_path / "a.wav").write_bytes(content[:at] + struct.pack("<I", length) + content[at + 4 :])
+    assert len(load_audio(tmp_path / "a.wav", sample_rate=RATE)) == RATE
+
+
+def test_a_large_file_that_lacks_a_little_is_cut_short(tmp_path: Path) -> None:
+    """Such a length may be true."""
+    content = write(tmp_path / "a.wav", tone(), subtype="PCM_16").read_bytes()
+    at = content.index(b"data") + 4
+    with (tmp_path / "a.wav").open("wb") as file:
+        file.write(content[:at] + struct.pack("<I", 0x7FFF_F000) + content[at + 4 :])
+        file.truncate(0x7FFF_F000 + at + 4 - 5000)  # with a hole, which takes no room
+    with pytest.raises(DrumCrnnError, match="is cut short: 5000 bytes are missing"):
+        probe(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("length", [0, 1000, 44_100])
+@pytest.mark.parametrize("silence", [False, True])
+def test_a_file_that_goes_on_after_the_end_that_its_header_states(tmp_path: Path, length: int, silence: bool) -> None:
+    """It is larger than 4 GB, or is being recorded. A decoder reads what the header states, without a word."""
+    samples = np.where(np.arange(RATE) < 20_000, tone(), 0 if silence else tone()).astype(np.float32)
+    content = write(tmp_path / "a.wav", np.tile(samples, 3), subtype="PCM_16").read_bytes()
+    at = content.index(b"data") + 4
+    (tmp_path / "a.wav").write_bytes(content[:at] + struct.pack("<I", length) + content[at + 4 :])
+    refused(tmp_path / "a.wav", rf"goes on for {3 * 2 * RATE - length} bytes after the end that its header states")
+
+
+def test_zeros_that_fill_a_block_of_a_disk_are_no_audio(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone(), subtype="PCM_16")
+    path.write_bytes(path.read_bytes() + bytes(32_768))
+    assert len(load_audio(path, sample_rate=RATE)) == RATE
+
+
+def test_a_file_that_grows_while_it_is_read_has_the_length_that_it_had(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", np.tile(tone(), 25), subtype="PCM_16")
+    content = path.read_bytes()
+    at = content.index(b"data") + 4
+    path.write_bytes(content[:at] + b"\xff\xff\xff\xff" + content[at + 4 :])
+    blocks = read_blocks(path, sample_rate=RATE)
+    n_samples = len(next(blocks))
+    with path.open("ab") as file:
+        file.write(content[-1_000_000:])
+    assert n_samples + sum(map(len, blocks)) == 25 * RATE
+
+
+def test_two_hours_of_zeros_take_no_more_memory_than_a_minute(tmp_path: Path) -> None:
+    peaks = []
+    for minutes in (1, 120):
+        with soundfile.SoundFile(tmp_path / "a.flac", "w", 8000, 2) as file:
+            for _ in range(minutes):
+                file.write(np.zeros((60 * 8000, 2), np.int16))
+        condition = Condition()
+        tracemalloc.start()
+        n_samples = sum(
+            len(block) for block in read_blocks(tmp_path / "a.flac", sample_rate=RATE, listen=condition.listen)
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert n_samples == minutes * 60 * RATE
+        assert condition.is_silent
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_channels_that_cancel_are_heard(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", np.stack([tone(), -tone()], axis=1), subtype="FLOAT")
+    np.testing.assert_allclose(load_audio(path, sample_rate=RATE), tone(), atol=1e-6)
+    blocks = mono_blocks(np.stack([tone(), -tone()], axis=1), from_rate=RATE, to_rate=RATE)
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), load_audio(path, sample_rate=RATE))
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3"])
