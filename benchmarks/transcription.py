@@ -14,7 +14,7 @@ batch_realtime
 peak_memory_mb
     Largest resident memory of the process that transcribes four minutes.
 three_hours_peak_mb
-    The same for three hours.
+    The same for three hours, mono.
 transcribe_realtime
     Seconds of audio a second in a process that has already started, from the WAV file to the onsets.
 torch_over_onnx
@@ -82,10 +82,10 @@ def _song(folder: Path) -> Path:
 
 
 def _long(folder: Path, song: Path) -> Path:
-    audio, rate = soundfile.read(song, dtype="int16")
-    with soundfile.SoundFile(folder / "long.wav", "w", rate, 2, subtype="PCM_16") as file:
+    audio, rate = soundfile.read(song, dtype="int16", always_2d=True)
+    with soundfile.SoundFile(folder / "long.wav", "w", rate, 1, subtype="PCM_16") as file:  # a gigabyte
         for _ in range(LONG_S // SONG_S):
-            file.write(audio)
+            file.write(audio[:, 0])
     return folder / "long.wav"
 
 

@@ -85,6 +85,7 @@ USERS_OF_FILE: dict[str, set[str]] = {
     "drum_crnn/scoring/tuning.py": {"tune-thresholds"},
     "drum_crnn/scoring/evaluation.py": {"evaluate"},
     "stages/models.py": {"models"},
+    "drum_crnn/engine/session.py": set(),
     "drum_crnn/formats/midi_file.py": set(),
     "drum_crnn/tempo/estimation.py": set(),
     "drum_crnn/workbench/presets.py": set(),
