@@ -21,8 +21,6 @@ torch_over_onnx
     The time that PyTorch takes for the same in the same process, on one thread, over that of ONNX Runtime on all cores.
 """
 
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -93,25 +91,31 @@ def _measured(
     rows: list[tuple[str, str]], what: str, arguments: list[str], *, rounds: int = ROUNDS
 ) -> tuple[float, float]:
     """Median seconds, and the largest resident memory in MB, of `drum-crnn` with these arguments."""
+    command = [sys.executable, "-m", "drum_crnn.cli", *arguments]
     walls, peaks = [], []
     for number in range(1, rounds + 1):
-        started = time.perf_counter()
-        with subprocess.Popen(
-            [sys.executable, "-m", "drum_crnn.cli", *arguments], stdout=subprocess.DEVNULL
-        ) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        walls.append(time.perf_counter() - started)
-        peaks.append(_megabytes(usage))
-        if process.returncode:
-            sys.exit(f"drum-crnn {' '.join(arguments)}: exit code {process.returncode}")
-        cpu_s = usage.ru_utime + usage.ru_stime
-        rows.append((f"{what}, round {number}", f"{walls[-1]:.2f} s, {cpu_s:.2f} s of CPU, {peaks[-1]:.0f} MB"))
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURE, *command], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(f"drum-crnn {' '.join(arguments)}: exit code {done.returncode}")
+        wall_s, cpu_s, peak_mb = map(float, done.stdout.splitlines()[-1].split())
+        walls.append(wall_s)
+        peaks.append(peak_mb)
+        rows.append((f"{what}, round {number}", f"{wall_s:.2f} s, {cpu_s:.2f} s of CPU, {peak_mb:.0f} MB"))
     return statistics.median(walls), max(peaks)
 
 
-def _megabytes(usage: resource.struct_rusage) -> float:
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+# In a small process of its own: the peak of a process counts from its parent's memory at the start.
+_MEASURE = """
+import os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
+print(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 def _inside(rows: list[tuple[str, str]], model: Path, song: Path) -> dict[str, float]:
