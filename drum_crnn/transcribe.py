@@ -214,7 +214,7 @@ class Transcriber:
         ValueError
             If a block is of another kind, or the times do not fit into the model's window.
         """
-        rate, radius = self._features.frame_rate, self._peak_picking.max_radius
+        rate = self._features.frame_rate
         live = LiveActivations(
             self._engine.activations,
             self._features,
@@ -223,11 +223,17 @@ class Transcriber:
             step_frames=round(step_s * rate),
         )
         mono = (part for block in blocks for part in mono_blocks(block, from_rate=sample_rate, to_rate=sample_rate))
-        parts = (live.feed(part) for part in resampled(mono, from_rate=sample_rate, to_rate=self._features.sample_rate))
-        context = 2 * radius  # frames that decide about a peak, and which tom it is
+        final = (live.feed(part) for part in resampled(mono, from_rate=sample_rate, to_rate=self._features.sample_rate))
+        yield from self._onsets_of_parts(itertools.chain(final, (finish() for finish in (live.finish,))))
+
+    def _onsets_of_parts(self, parts: Iterable[Activations]) -> Iterator[Transcription]:
+        """The onsets of consecutive parts of a recording, each as soon as the frames after it cannot change it."""
+        rate, context = self._features.frame_rate, 2 * self._peak_picking.max_radius
         known, first, decided = Activations.concatenate([]), 0, 0  # `known` begins at frame `first`
         for part in itertools.chain(parts, [None]):
-            known = Activations.concatenate([known, live.finish() if part is None else part])
+            if part is not None:
+                known = Activations.concatenate([known, part])
+            # A frame and its peak depend on the frames within two radii, because of pooled toms.
             upto = first + len(known.onset) - (0 if part is None else context)
             if upto <= decided and part is not None:
                 continue
@@ -301,11 +307,23 @@ class Transcriber:
                 if progress is not None:
                     progress(n_samples / self._features.sample_rate)
 
-        activations = Activations.concatenate(self._engine.activations(counted()))
-        if duration_s is None:
-            duration_s = n_samples / self._features.sample_rate
-        found = self.onsets(activations, duration_s)
-        return replace(found, activation=activations.onset) if keep_activation else found
+        kept = [np.zeros((0, len(LANES)), np.float32)]
+
+        def parts() -> Iterator[Activations]:
+            for part in self._engine.activations(counted()):
+                if keep_activation:
+                    kept.append(part.onset)
+                yield part
+
+        found = list(self._onsets_of_parts(parts()))
+        return Transcription(
+            np.concatenate([one.time_s for one in found]),
+            np.concatenate([one.lane for one in found]),
+            np.concatenate([one.velocity for one in found]),
+            np.concatenate([one.confidence for one in found]),
+            duration_s=n_samples / self._features.sample_rate if duration_s is None else duration_s,
+            activation=np.concatenate(kept) if keep_activation else None,
+        )
 
 
 def _cpu_engine(model: StoredModel) -> Engine:
