@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,14 @@ class Taste(StrEnum):
     GAME = "game"
 
 
+FavourOption = Annotated[
+    Taste | None,
+    typer.Option(help="More onsets (recall), surer onsets (precision), or no kick or snare missing (game)."),
+]
+ThresholdOption = Annotated[
+    list[str] | None, typer.Option(help="Override a lane's threshold, such as crash=0.5; repeatable.")
+]
+
 # Some recordings were transcribed and others were not.
 EXIT_PARTLY = 3
 
@@ -78,13 +87,8 @@ def transcribe(
             "a YAML or JSON file with a note for each lane."
         ),
     ] = "gm",
-    favour: Annotated[
-        Taste | None,
-        typer.Option(help="More onsets (recall), surer onsets (precision), or no kick or snare missing (game)."),
-    ] = None,
-    threshold: Annotated[
-        list[str] | None, typer.Option(help="Override a lane's threshold, such as crash=0.5; repeatable.")
-    ] = None,
+    favour: FavourOption = None,
+    threshold: ThresholdOption = None,
     minimum_velocity: Annotated[
         int, typer.Option(min=1, max=127, help="Leave out onsets that are softer than this.")
     ] = 1,
@@ -142,16 +146,12 @@ def transcribe(
     formats = [name.strip().lower() for text in to or [] for name in text.split(",")]
     extras = {name: path for name, path in (("plot", plot), ("sonify", sonify)) if path is not None}
     jobs = plan(recordings, formats=formats, out=out, force=force, extras=extras)
-    overrides = dict(_parse_threshold(text) for text in threshold or [])
+    overrides = _parse_thresholds(threshold)
     choice = read_choice(tempo)
     style = Style(None if bpm is None else TempoMap.constant(bpm), load_note_map(notes))
     if len(jobs) == 1 and jobs[0].problem:
         raise DrumCrnnError(jobs[0].problem)  # before a model is loaded
-    from drum_crnn.transcribe import Transcriber, released_model
-
-    if model is None:
-        model = MODEL if MODEL.is_file() else released_model()
-    transcriber = Transcriber.load(model, thresholds=overrides, favour=favour and favour.value, device=device)
+    model, transcriber = _load_transcriber(model, overrides, favour, device=device)
     done, problems = run_batch(
         jobs,
         lambda recording, progress: transcriber.transcribe_file(
@@ -210,13 +210,8 @@ def listen(
         float | None,
         typer.Option(min=0.0, help="Seconds to hear after a stroke before deciding about it. Defaults to 0.5."),
     ] = None,
-    favour: Annotated[
-        Taste | None,
-        typer.Option(help="More onsets (recall), surer onsets (precision), or no kick or snare missing (game)."),
-    ] = None,
-    threshold: Annotated[
-        list[str] | None, typer.Option(help="Override a lane's threshold, such as crash=0.5; repeatable.")
-    ] = None,
+    favour: FavourOption = None,
+    threshold: ThresholdOption = None,
     model: Annotated[Path | None, typer.Option(help="The exported model to use, as in transcribe.")] = None,
 ) -> None:
     """Transcribe standard input while it is played: raw samples in, a line for each onset out.
@@ -226,14 +221,10 @@ def listen(
     import numpy as np
 
     from drum_crnn.music.raw_samples import raw_blocks
-    from drum_crnn.transcribe import Transcriber, released_model
 
     if sys.stdin.isatty():
         raise DrumCrnnError("standard input: is a terminal; pipe raw samples into it")
-    if model is None:
-        model = MODEL if MODEL.is_file() else released_model()
-    overrides = dict(_parse_threshold(text) for text in threshold or [])
-    transcriber = Transcriber.load(model, thresholds=overrides, favour=favour and favour.value)
+    _, transcriber = _load_transcriber(model, _parse_thresholds(threshold), favour)
     stream = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  # what comes, as it comes
     dtype = np.dtype("<i2" if encoding is RawFormat.S16 else "<f4")
     try:
@@ -268,12 +259,26 @@ def _sonifier() -> "Writer":
     return lambda path, made, *, song, style, recording: write_sonification(path, made, recording=recording, kit=kit)
 
 
-def _parse_threshold(text: str) -> tuple[str, float]:
-    lane, _, value = text.partition("=")
-    try:
-        return lane.strip(), float(value)
-    except ValueError:
-        raise DrumCrnnError(f"--threshold {text}: write it as LANE=VALUE, such as snare=0.4") from None
+def _load_transcriber(
+    model: Path | None, thresholds: Mapping[str, float], favour: Taste | None, *, device: str = "auto"
+) -> tuple[Path, "Transcriber"]:
+    """The model that was asked for, or the default one, and its transcriber."""
+    from drum_crnn.transcribe import Transcriber, released_model
+
+    if model is None:
+        model = MODEL if MODEL.is_file() else released_model()
+    return model, Transcriber.load(model, thresholds=thresholds, favour=favour and favour.value, device=device)
+
+
+def _parse_thresholds(texts: list[str] | None) -> dict[str, float]:
+    thresholds = {}
+    for text in texts or []:
+        lane, _, value = text.partition("=")
+        try:
+            thresholds[lane.strip()] = float(value)
+        except ValueError:
+            raise DrumCrnnError(f"--threshold {text}: write it as LANE=VALUE, such as snare=0.4") from None
+    return thresholds
 
 
 @app.command()

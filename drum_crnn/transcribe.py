@@ -223,8 +223,8 @@ class Transcriber:
             step_frames=round(step_s * rate),
         )
         mono = (part for block in blocks for part in mono_blocks(block, from_rate=sample_rate, to_rate=sample_rate))
-        final = (live.feed(part) for part in resampled(mono, from_rate=sample_rate, to_rate=self._features.sample_rate))
-        yield from self._onsets_of_parts(itertools.chain(final, (finish() for finish in (live.finish,))))
+        at_rate = resampled(mono, from_rate=sample_rate, to_rate=self._features.sample_rate)
+        yield from self._onsets_of_parts(live.of(at_rate))
 
     def _onsets_of_parts(self, parts: Iterable[Activations]) -> Iterator[Transcription]:
         """The onsets of consecutive parts of a recording, each as soon as the frames after it cannot change it."""

@@ -48,6 +48,12 @@ class LiveActivations:
         self._first = 0  # the frame at the start of `_samples`
         self._n_done = 0  # frames whose activations are final
 
+    def of(self, blocks: Iterable[FloatArray]) -> Iterator[Activations]:
+        """The activations of a whole stream of blocks, as `feed` and, at its end, `finish` give them."""
+        for block in blocks:
+            yield self.feed(block)
+        yield self.finish()
+
     def feed(self, samples: FloatArray) -> Activations:
         """Add mono samples at the model's rate; returns the activations of the frames that have become final."""
         self._samples = np.concatenate([self._samples, samples])

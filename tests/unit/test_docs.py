@@ -1,5 +1,6 @@
 """The pages say what is there: links, commands, options, parameters, targets, and the table of CONTRIBUTING.md."""
 
+import doctest
 import functools
 import importlib
 import importlib.util
@@ -251,3 +252,21 @@ def test_a_change_reruns_the_stages_that_contributing_names() -> None:
             assert (ROOT / "tests" / path).is_file(), f"{want}: there is no tests/{path}"
         if modules:
             assert set(stages) == set().union(*map(stages_that_use, modules)), want
+
+
+# ----------------------------------------------------------------------------------------------- examples in docstrings
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(
+        path.relative_to(ROOT)
+        for path in (ROOT / "drum_crnn").rglob("*.py")
+        if ">>> " in path.read_text(encoding="utf-8")
+    ),
+    ids=str,
+)
+def test_examples_in_docstrings_give_what_they_show(file: Path) -> None:
+    results = doctest.testmod(importlib.import_module(".".join(file.with_suffix("").parts)))
+    assert results.attempted > 0
+    assert results.failed == 0

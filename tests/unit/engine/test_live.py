@@ -1,7 +1,7 @@
 """A stream in blocks against the same sound at once: the parts join, and nothing is lost or doubled between them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ FEATURES = small_features()
 HOP = FEATURES.hop_length
 
 
-def ramp(blocks: object) -> Iterator[Activations]:
+def ramp(blocks: Iterable[np.ndarray]) -> Iterator[Activations]:
     """In place of a network: what a frame says is its own first sample, so that it shows where it came from."""
-    [samples] = blocks  # type: ignore[misc]
+    [samples] = blocks
     firsts = np.repeat(samples[::HOP, None], 8, axis=1)
     yield Activations(firsts, firsts)
 

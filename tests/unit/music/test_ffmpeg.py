@@ -118,10 +118,10 @@ def test_ffmpeg_ends_with_its_reader(tmp_path: Path, how: str) -> None:
     assert len(next(blocks)) == 10 * RATE
     assert len(children()) == 1
     if how == "closed":
-        blocks.close()  # type: ignore[attr-defined]  # a generator
+        blocks.close()
     else:
         with pytest.raises(RuntimeError):
-            blocks.throw(RuntimeError("the reader fails"))  # type: ignore[attr-defined]
+            blocks.throw(RuntimeError("the reader fails"))
     assert children() == []
 
 
@@ -224,7 +224,7 @@ def test_an_ffmpeg_that_writes_for_ever_is_stopped(tmp_path: Path, monkeypatch: 
     blocks = read_blocks(tmp_path / "a.xyz", sample_rate=8000)
     assert [len(next(blocks)) for _ in range(3)] == [80_000] * 3
     assert len(running_ffmpegs(tmp_path)) == 1
-    blocks.close()  # type: ignore[attr-defined]
+    blocks.close()
     assert time.monotonic() - started < 30
     assert not running_ffmpegs(tmp_path)
 
