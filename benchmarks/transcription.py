@@ -31,11 +31,17 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from threadpoolctl import threadpool_limits
 
 from benchmarks.material import render_material
 from benchmarks.report import print_figures, print_machine, print_rows
+from drum_crnn.engine.session import CpuEngine
 from drum_crnn.model.inference import TorchEngine
 from drum_crnn.model.model_file import ModelFile
+from drum_crnn.model.stored_model import StoredModel
+from drum_crnn.music.audio import read_blocks
+from drum_crnn.music.log_mel import LogMel
+from drum_crnn.tempo.choice import read_choice
 from drum_crnn.transcribe import Transcriber, released_model
 
 ROUNDS = 3
@@ -66,6 +72,7 @@ def main() -> None:
         figures["batch_realtime"] = len(batch) * SONG_S / wall_s
         _, figures["three_hours_peak_mb"] = _measured(rows, "three hours", command(_long(folder, song)), rounds=1)
         figures |= _inside(rows, model, song)
+        rows += _parts(model, song)
     print_rows(rows)
     print_figures(figures)
 
@@ -132,6 +139,23 @@ def _inside(rows: list[tuple[str, str]], model: Path, song: Path) -> dict[str, f
     rows += [(name, ", ".join(f"{seconds:.2f}" for seconds in found) + " s") for name, found in times.items()]
     medians = [statistics.median(found) for found in times.values()]
     return {"transcribe_realtime": SONG_S / medians[0], "torch_over_onnx": medians[1] / medians[0]}
+
+
+def _parts(model: Path, song: Path) -> list[tuple[str, str]]:
+    """Where the time of four minutes goes, on one thread, in a process that has started."""
+    stored = StoredModel.load(model)
+    log_mel, engine = LogMel(stored.features), CpuEngine(stored, n_threads=1)
+    transcriber = Transcriber.load(model, engine=engine)
+    blocks = list(read_blocks(song, sample_rate=stored.features.sample_rate))
+    onsets = transcriber.transcribe_file(song).onsets
+    with threadpool_limits(1, user_api="blas"):
+        seconds = {
+            "decoding": _seconds(lambda: list(read_blocks(song, sample_rate=stored.features.sample_rate))),
+            "log-mel": _seconds(lambda: list(log_mel.stream(blocks))),
+            "log-mel and network": _seconds(lambda: list(engine.activations(blocks))),
+            "tempo and bars": _seconds(lambda: read_choice("auto")(onsets)),
+        }
+    return [(f"one thread: {name}", f"{value:.2f} s") for name, value in seconds.items()]
 
 
 def _seconds(call: Callable[[], object]) -> float:
