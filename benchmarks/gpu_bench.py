@@ -17,7 +17,7 @@ from benchmarks.training_material import prepare_run
 from drum_crnn.foundation.params import PARAMS_FILE, read_yaml
 from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.model_params import ModelParams
-from drum_crnn.training.dataset import Batch, ExcerptDataset, ExcerptKey
+from drum_crnn.training.dataset import Batch, ExcerptKey
 from drum_crnn.training.distributed import World, join_world, this_rank
 from drum_crnn.training.learner import train_step
 from drum_crnn.training.loop import peak_memory_gb
@@ -147,8 +147,7 @@ def batches_of(run: Run, n: int) -> list[Batch]:
     batches = []
     for number in range(n):
         places = [(number * size + index) % n_excerpts for index in range(size)]
-        items = {place: run.data.dataset[ExcerptKey(0, place)] for place in set(places)}
-        batch = ExcerptDataset.collate([items[place] for place in places])
+        batch = run.data.dataset.batch([ExcerptKey(0, place) for place in places])
         batches.append(batch.pin_memory() if run.world.device.type == "cuda" else batch)
     return batches
 

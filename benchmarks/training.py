@@ -36,7 +36,7 @@ from benchmarks.training_material import (
 )
 from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.training.dataset import Batch, ExcerptDataset
+from drum_crnn.training.dataset import Batch
 from drum_crnn.training.distributed import join_world, this_rank
 from drum_crnn.training.learner import share_of_loss
 from drum_crnn.training.loading import end_loader, start_loader
@@ -126,8 +126,8 @@ def lightning_step_times(run: Run) -> list[float] | None:
     run.data.sampler.epoch, run.data.sampler.first_step = 0, 0
     loader = DataLoader(
         run.data.dataset,
-        batch_sampler=run.data.sampler,
-        collate_fn=ExcerptDataset.collate,
+        sampler=run.data.sampler,
+        batch_size=None,
         num_workers=params.loader_workers,
         pin_memory=params.pin_memory and run.world.device.type == "cuda",
     )

@@ -19,6 +19,7 @@ from drum_crnn.model.activations import Activations
 from drum_crnn.model.stored_model import StoredModel
 from drum_crnn.model.windows import cut_windows
 from drum_crnn.music.log_mel import LogMel, Span
+from drum_crnn.music.quantisation import rounded
 
 __all__ = ["CpuEngine"]
 
@@ -87,8 +88,8 @@ class CpuEngine:
 
     def _compute(self, span: Span) -> Activations:
         # Rounded as in the feature store, so that the model gets the same frames as in training.
-        frames = self._log_mel.frames(span).astype(np.float16)
         features = self._log_mel.params
+        frames = rounded(self._log_mel.frames(span), floor_db=features.floor_db)
         windows, keeps = zip(
             *cut_windows(
                 [frames],

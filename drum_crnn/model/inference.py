@@ -15,6 +15,7 @@ from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.windows import cut_windows
 from drum_crnn.music.log_mel import LogMel
+from drum_crnn.music.quantisation import rounded
 
 __all__ = ["TorchEngine", "activations_of", "activations_of_all", "stream_activations"]
 
@@ -34,8 +35,8 @@ class TorchEngine:
     def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:
         """Activations of a recording that arrives in blocks of mono samples, at the model's sample rate."""
         # Rounded as in the feature store, so that the model gets the same frames as in training.
-        frames = (part.astype(np.float16) for part in self._log_mel.stream(blocks))
         floor_db = self._log_mel.params.floor_db
+        frames = (rounded(part, floor_db=floor_db) for part in self._log_mel.stream(blocks))
         return stream_activations(self._model, frames, floor_db=floor_db, batch_windows=self._batch_windows)
 
 

@@ -45,7 +45,7 @@ class FeatureParams(ParamsSection):
     n_mels: int = Field(gt=0)
     fmin: float = Field(ge=0)
     fmax: float = Field(gt=0)
-    floor_db: float = Field(lt=0)
+    floor_db: float = Field(ge=-120, lt=0)  # lower, and 255 steps would not reach 6 dB
     n_shards: int = Field(gt=0)
 
     @model_validator(mode="after")

@@ -22,8 +22,9 @@ import drum_crnn.music.audio
 import drum_crnn.music.downmix
 import drum_crnn.music.ffmpeg
 import drum_crnn.music.log_mel
+import drum_crnn.music.quantisation
 from drum_crnn.data.catalog import Catalog, CatalogEntry
-from drum_crnn.data.feature_store import SHARD_FORMAT, Shard
+from drum_crnn.data.feature_store import BLOCK_FRAMES, SHARD_FORMAT, Shard
 from drum_crnn.foundation.atomic import PARTIAL, remove_leftovers
 from drum_crnn.foundation.console import progress_bar
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -31,13 +32,12 @@ from drum_crnn.foundation.hdf5 import replace_hdf5
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.audio import read_blocks
 from drum_crnn.music.log_mel import FeatureParams, LogMel
+from drum_crnn.music.quantisation import steps
 from drum_crnn.music.timing import n_frames_of
 
 __all__ = ["ExtractionReport", "extract_corpus"]
 
-HalfArray = NDArray[np.float16]
-
-_CHUNK_FRAMES = 128
+StepArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _signature(params: FeatureParams) -> str:
     """Checksum of what the frames of a recording depend on besides the audio: parameters and code."""
     digest = hashlib.sha256(f"{SHARD_FORMAT} {params.model_dump_json()}".encode())
     music = drum_crnn.music
-    for module in (music.audio, music.downmix, music.ffmpeg, music.log_mel):
+    for module in (music.audio, music.downmix, music.ffmpeg, music.log_mel, music.quantisation):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 
@@ -164,16 +164,9 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
             }.items():
                 file.create_dataset(name, data=column, chunks=column.shape, fletcher32=True)
             dataset = file.create_dataset(
-                "frames",
-                shape=(int(offsets[-1]), job.params.n_mels),
-                dtype=np.float16,
-                chunks=(min(_CHUNK_FRAMES, max(1, int(offsets[-1]))), job.params.n_mels),
-                compression="gzip",  # not lzf: it begins with an uninitialised table, so its bytes vary
-                compression_opts=1,
-                shuffle=True,
-                fletcher32=True,
+                "frames", shape=(int(offsets[-1]), job.params.n_mels), dtype=np.uint8, track_times=False
             )
-            writer = _ChunkWriter(dataset)
+            writer = _BlockWriter(dataset)
             for entry, n_frames in zip(job.entries, np.diff(offsets), strict=True):
                 frames = _kept_frames(old, entry)
                 if frames is not None:
@@ -182,7 +175,8 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
                     frames = _compute(job.root / entry.audio_path, log_mel, int(n_frames))
                     computed_s += entry.duration_s
                 writer.append(frames)
-            writer.flush()
+            checksums = writer.finish()
+            file.create_dataset("checksum", data=checksums, chunks=(max(1, len(checksums)),), fletcher32=True)
     return ExtractionReport(len(job.entries) - n_kept, n_kept, computed_s, time.monotonic() - started)
 
 
@@ -193,7 +187,7 @@ def _n_frames(entry: CatalogEntry, params: FeatureParams) -> int:
     return n_frames_of(n_samples, params.hop_length)
 
 
-def _kept_frames(old: Shard | None, entry: CatalogEntry) -> HalfArray | None:
+def _kept_frames(old: Shard | None, entry: CatalogEntry) -> StepArray | None:
     """The frames of an earlier run; None if there are none, or they are damaged."""
     if old is None or old.sources.get(entry.recording) != entry.audio_sha256:
         return None
@@ -203,10 +197,11 @@ def _kept_frames(old: Shard | None, entry: CatalogEntry) -> HalfArray | None:
         return None
 
 
-def _compute(path: Path, log_mel: LogMel, n_frames: int) -> HalfArray:
+def _compute(path: Path, log_mel: LogMel, n_frames: int) -> StepArray:
     blocks = read_blocks(path, sample_rate=log_mel.params.sample_rate)
-    nothing = np.zeros((0, log_mel.params.n_mels), np.float16)
-    frames = np.concatenate([nothing, *(group.astype(np.float16) for group in log_mel.stream(blocks))])
+    nothing = np.zeros((0, log_mel.params.n_mels), np.uint8)
+    floor_db = log_mel.params.floor_db
+    frames = np.concatenate([nothing, *(steps(group, floor_db=floor_db) for group in log_mel.stream(blocks))])
     if len(frames) != n_frames:
         raise DrumCrnnError(
             f"{path}: has {len(frames)} frames, but the catalog says {n_frames}, so the file has changed; "
@@ -215,33 +210,35 @@ def _compute(path: Path, log_mel: LogMel, n_frames: int) -> HalfArray:
     return frames
 
 
-class _ChunkWriter:
-    """Writes rows of a dataset in order and in whole chunks, so that no chunk is compressed twice."""
+class _BlockWriter:
+    """Writes frames in order, and computes the checksums of their blocks."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
         self._n_written = 0
-        self._pending: list[HalfArray] = []
-        self._n_pending = 0
+        self._checksums: list[int] = []
+        self._n_missing = BLOCK_FRAMES  # frames until the current block is complete
+        self._checksum = 0
 
-    def append(self, rows: HalfArray) -> None:
-        self._pending.append(rows)
-        self._n_pending += len(rows)
-        chunk = self._dataset.chunks[0]
-        if self._n_pending >= chunk:
-            self._write(self._n_pending - self._n_pending % chunk)
+    def append(self, rows: StepArray) -> None:
+        self._dataset[self._n_written : self._n_written + len(rows)] = rows
+        self._n_written += len(rows)
+        while len(rows):
+            part, rows = rows[: self._n_missing], rows[self._n_missing :]
+            self._checksum = zlib.crc32(part.tobytes(), self._checksum)
+            self._n_missing -= len(part)
+            if self._n_missing == 0:
+                self._end_block()
 
-    def flush(self) -> None:
-        self._write(self._n_pending)
+    def finish(self) -> NDArray[np.uint32]:
+        """The checksums, of all that was written."""
+        if self._n_missing < BLOCK_FRAMES:
+            self._end_block()
+        return np.array(self._checksums, np.uint32)
 
-    def _write(self, n_rows: int) -> None:
-        if n_rows == 0:
-            return
-        rows = np.concatenate(self._pending)
-        self._dataset[self._n_written : self._n_written + n_rows] = rows[:n_rows]
-        self._n_written += n_rows
-        self._pending = [rows[n_rows:]]
-        self._n_pending -= n_rows
+    def _end_block(self) -> None:
+        self._checksums.append(self._checksum)
+        self._n_missing, self._checksum = BLOCK_FRAMES, 0
 
 
 def _open_if_valid(path: Path, signature: str) -> Shard | None:

@@ -38,7 +38,7 @@ def predict_recordings(
     """Predict recordings in the order given; `min_activation` and `peak_picking` as for `peaks_of_lanes`."""
     read: deque[str] = deque()  # names of recordings whose activations have not come yet
 
-    def frames() -> Iterator[NDArray[np.float16]]:
+    def frames() -> Iterator[NDArray[np.float32]]:
         for recording in recordings:
             read.append(recording)
             yield store.read(recording)

@@ -1,11 +1,12 @@
 """Augmentation of log-mel excerpts, in two steps.
 
-`draw` samples the augmentation of one excerpt on the CPU. Each excerpt has its own random generator, so the result
-depends neither on the rank nor on the worker. `apply` augments a batch on the training device. Frames are decibels. The
-effects follow this order: time stretch, pitch shift, reverb, EQ tilt, gain, noise, masks.
+`draw` samples the augmentation of all excerpts of a batch, on the CPU. `apply` augments the batch on the training
+device, where the noise is drawn too, since it is most of the random numbers. All numbers of an excerpt follow from its
+key, so they depend neither on the rank, nor on the worker, nor on the batch. The effects follow this order: time
+stretch, pitch shift, reverb, EQ tilt, gain, noise, masks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
@@ -18,11 +19,30 @@ from torchaudio.functional import convolve
 
 from drum_crnn.foundation.params import Effect, ParamsSection, StrictModel
 from drum_crnn.music.log_mel import FeatureParams
+from drum_crnn.music.quantisation import decibels
+from drum_crnn.training.random_numbers import uniform, uniform_triples
 
-__all__ = ["AugmentParams", "Augmenter", "Draw", "DrawBatch"]
+__all__ = ["AugmentParams", "Augmenter", "Draws"]
 
 _REVERB_FRAMES = 60  # length of the tail; at 100 frames per second, longer than the RT60 of a small room
 _TILT_PIVOT_HZ = 1000.0
+_NOISE_TILT_DB = (-4.0, 0.0)  # an octave: from slightly beyond pink noise to white noise
+# Each effect has random numbers of its own, so that its switch does not change the other effects. These are the places
+# of its first ones; those of the noise, one for each point of the excerpt, come last.
+_NUMBERS = {
+    "time_stretch": 0,
+    "pitch_shift": 2,
+    "reverb": 4,
+    "reverb_decay": 6,
+    "eq_tilt": 8,
+    "gain": 10,
+    "noise": 12,
+    "noise_tilt": 14,
+    "frame_masks": 100,
+    "band_masks": 300,
+    "noise_points": 1000,
+}
+_MOST_MASKS = 90
 
 
 class Masks(StrictModel):
@@ -30,7 +50,7 @@ class Masks(StrictModel):
 
     enabled: bool
     probability: float = Field(ge=0, le=1)
-    max_count: int = Field(ge=1)
+    max_count: int = Field(ge=1, le=_MOST_MASKS)
     max_width: int = Field(ge=1)
 
 
@@ -65,36 +85,23 @@ class AugmentParams(ParamsSection):
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """The sampled augmentation of one excerpt.
+class Draws:
+    """The sampled augmentations of a batch of excerpts.
 
     Attributes
     ----------
-    stretch : float
+    stretch : float tensor, shape (batch,)
         Source frames per frame: above 1 is faster. An onset at source time t moves to t / stretch.
-    semitones, tilt_db, gain_db, reverb_db, reverb_s : float
+    semitones, tilt_db, gain_db, reverb_db, reverb_s : float tensors, shape (batch,)
         Transposition; EQ slope in dB per octave; gain; level and decay time (to -60 dB) of the reverb. Without reverb,
         `reverb_db` is -inf.
-    noise_db : float array, shape (frames, n_mels)
-        Level of the noise at each point; -inf for none.
-    keep_frames, keep_bands : bool arrays, shapes (frames,) and (n_mels,)
+    noise_db, noise_tilt_db : float tensors, shape (batch,)
+        Level of the noise at 1 kHz, and its slope in dB per octave; without noise, the level is -inf.
+    noise_key : int64 tensor, shape (batch,)
+        From which the noise at each point follows.
+    keep_frames, keep_bands : bool tensors, shapes (batch, frames) and (batch, n_mels)
         False where a mask lies.
     """
-
-    stretch: float
-    semitones: float
-    tilt_db: float
-    gain_db: float
-    reverb_db: float
-    reverb_s: float
-    noise_db: NDArray[np.float32]
-    keep_frames: NDArray[np.bool_]
-    keep_bands: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class DrawBatch:
-    """The draws of a batch as tensors: the fields of `Draw`, with a batch axis in front."""
 
     stretch: Tensor
     semitones: Tensor
@@ -103,22 +110,10 @@ class DrawBatch:
     reverb_db: Tensor
     reverb_s: Tensor
     noise_db: Tensor
+    noise_tilt_db: Tensor
+    noise_key: Tensor
     keep_frames: Tensor
     keep_bands: Tensor
-
-    @classmethod
-    def collate(cls, draws: Sequence[Draw]) -> Self:
-        """Stack the draws of a batch."""
-        return cls(
-            **{
-                field.name: torch.from_numpy(
-                    np.stack([np.asarray(getattr(draw, field.name)) for draw in draws]).astype(
-                        np.bool_ if field.name.startswith("keep") else np.float32
-                    )
-                )
-                for field in fields(cls)
-            }
-        )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Apply a function to every tensor, such as a move to another device."""
@@ -140,50 +135,34 @@ class Augmenter:
         self._centres_hz = torch.from_numpy(centres.astype(np.float32))
         self._centres_on: dict[torch.device, Tensor] = {}
 
-    def draw(self, rng: np.random.Generator) -> Draw:
-        """Sample the augmentation of one excerpt.
-
-        Every effect consumes its random numbers in a fixed order, whether it acts or not. So its switch does not change
-        the other effects. Noise comes last, because it consumes many more numbers when it acts.
-        """
+    def draw(self, keys: NDArray[np.uint64]) -> Draws:
+        """Sample the augmentations of the excerpts that have these keys, shape (batch,)."""
         params = self.params
-        reverb = self._amount(params.reverb, rng)
-        reverb_s = rng.uniform(*params.reverb_decay_s)
-        return Draw(  # fields in the order in which the numbers are drawn
-            stretch=self._amount(params.time_stretch, rng, neutral=1.0),
-            semitones=self._amount(params.pitch_shift, rng, neutral=0.0),
-            tilt_db=self._amount(params.eq_tilt, rng, neutral=0.0),
-            gain_db=self._amount(params.gain, rng, neutral=0.0),
-            reverb_db=reverb,
-            reverb_s=reverb_s,
-            keep_frames=_keep(params.frame_masks, self.n_frames, rng),
-            keep_bands=_keep(params.band_masks, self.features.n_mels, rng),
-            noise_db=self._noise(rng),
-        )
+        drawn = {
+            "stretch": _amounts(params.time_stretch, keys, "time_stretch", neutral=1.0),
+            "semitones": _amounts(params.pitch_shift, keys, "pitch_shift", neutral=0.0),
+            "tilt_db": _amounts(params.eq_tilt, keys, "eq_tilt", neutral=0.0),
+            "gain_db": _amounts(params.gain, keys, "gain", neutral=0.0),
+            "reverb_db": _amounts(params.reverb, keys, "reverb", neutral=-np.inf),
+            "reverb_s": _between(params.reverb_decay_s, uniform(keys, _NUMBERS["reverb_decay"])),
+            "noise_db": _amounts(params.noise, keys, "noise", neutral=-np.inf),
+            "noise_tilt_db": _between(_NOISE_TILT_DB, uniform(keys, _NUMBERS["noise_tilt"])),
+            "noise_key": keys.view(np.int64),
+            "keep_frames": _keep(params.frame_masks, self.n_frames, keys, "frame_masks"),
+            "keep_bands": _keep(params.band_masks, self.features.n_mels, keys, "band_masks"),
+        }
+        tensors = {name: torch.from_numpy(values) for name, values in drawn.items()}
+        return Draws(**{name: x.float() if x.is_floating_point() else x for name, x in tensors.items()})
 
-    @staticmethod
-    def _amount(effect: Effect, rng: np.random.Generator, *, neutral: float = -np.inf) -> float:
-        amount = effect.draw(rng)
-        return neutral if amount is None else amount
-
-    def _noise(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        level_db = self._amount(self.params.noise, rng)
-        shape = (self.n_frames, self.features.n_mels)
-        if not np.isfinite(level_db):
-            return np.full(shape, -np.inf, np.float32)
-        # The power of white noise in a narrow band is exponentially distributed. A wide mel band averages several bins,
-        # here three. The tilt ranges from white noise to slightly beyond pink.
-        power = rng.standard_gamma(3.0, size=shape, dtype=np.float32) / np.float32(3.0)
-        tilt = rng.uniform(-4.0, 0.0) * np.log2(self._centres_hz.numpy() / _TILT_PIVOT_HZ)
-        return (10.0 * np.log10(power + 1e-6) + level_db + tilt).astype(np.float32)  # type: ignore[no-any-return]
-
-    def apply(self, frames: Tensor, draws: DrawBatch) -> Tensor:
+    def apply(self, frames: Tensor, draws: Draws, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """Augment a batch.
 
         Parameters
         ----------
-        frames : float tensor, shape (batch, n_source_frames, n_mels)
-            Decibels. float64 stays float64; other dtypes become float32.
+        frames : uint8 or float tensor, shape (batch, n_source_frames, n_mels)
+            Steps above the floor, as the feature store has them, or decibels.
+        dtype : torch.dtype
+            Of the computation, and of the result.
 
         Returns
         -------
@@ -191,16 +170,40 @@ class Augmenter:
             Decibels, never below the floor of the features.
         """
         floor = self.features.floor_db
-        frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
-        draws = draws.map(lambda tensor: tensor.to(frames.dtype) if tensor.is_floating_point() else tensor)
+        is_quantised = frames.dtype == torch.uint8
+        frames = decibels(frames.to(dtype), floor_db=floor) if is_quantised else frames.to(dtype)
+        draws = draws.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
         x = _resample(frames, self._stretched_positions(draws), dim=1)
         x = _resample(x, self._transposed_positions(draws), dim=2)
         x = _reverberate(x, draws, frame_rate=self.features.frame_rate)
         octaves = torch.log2(self._centres(x.device) / _TILT_PIVOT_HZ)
         x = x + draws.tilt_db[:, None, None] * octaves + draws.gain_db[:, None, None]
-        x = _add_power(x, draws.noise_db)
+        x = self._add_noise(x, draws)
         keep = draws.keep_frames[:, :, None] & draws.keep_bands[:, None, :]
         return torch.where(keep, x, floor).clamp_min(floor)
+
+    def noise_db(self, draws: Draws) -> Tensor:
+        """The noise at each point: float tensor, shape (batch, n_frames, n_mels).
+
+        The power of white noise in a narrow band is exponentially distributed. A wide mel band averages several bins,
+        here three.
+        """
+        octaves = torch.log2(self._centres(draws.noise_db.device) / _TILT_PIVOT_HZ).to(draws.noise_db.dtype)
+        shape = (len(draws.noise_db), self.n_frames, self.features.n_mels)
+        first, second, third = uniform_triples(
+            draws.noise_key, _NUMBERS["noise_points"], n=self.n_frames * self.features.n_mels
+        )
+        power = -torch.log(first * second * third).view(shape).to(octaves.dtype) / 3.0
+        return 10.0 * torch.log10(power) + draws.noise_db[:, None, None] + draws.noise_tilt_db[:, None, None] * octaves
+
+    def _add_noise(self, x: Tensor, draws: Draws) -> Tensor:
+        if x.device.type != "cpu":
+            return _add_power(x, self.noise_db(draws))
+        # A CPU draws only what is needed. On a GPU, to know it would mean to wait for all earlier work.
+        noisy = torch.isfinite(draws.noise_db).nonzero()[:, 0]
+        if len(noisy):
+            x[noisy] = _add_power(x[noisy], self.noise_db(draws.map(lambda tensor: tensor[noisy])))
+        return x
 
     def _centres(self, device: torch.device) -> Tensor:
         """The centres of the bands in Hz. A copy makes the CPU wait for a GPU, so each device gets only one."""
@@ -208,10 +211,10 @@ class Augmenter:
             self._centres_on[device] = self._centres_hz.to(device)
         return self._centres_on[device]
 
-    def _stretched_positions(self, draws: DrawBatch) -> Tensor:
+    def _stretched_positions(self, draws: Draws) -> Tensor:
         return torch.arange(self.n_frames, device=draws.stretch.device) * draws.stretch[:, None]
 
-    def _transposed_positions(self, draws: DrawBatch) -> Tensor:
+    def _transposed_positions(self, draws: Draws) -> Tensor:
         """Fractional index of the source of each band: the band whose frequency is lower by the transposition."""
         centres = self._centres(draws.semitones.device)
         wanted = (centres / torch.exp2(draws.semitones[:, None] / 12.0)).clamp(centres[0], centres[-1])
@@ -220,14 +223,29 @@ class Augmenter:
         return right - 1 + (wanted - low) / (high - low)
 
 
-def _keep(masks: Masks, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    keep = np.ones(size, np.bool_)
-    acts = rng.random() < masks.probability
-    for start, width in zip(rng.random(masks.max_count), rng.random(masks.max_count), strict=True):
-        n = int(width * (min(masks.max_width, size) + 1))
-        first = int(start * (size - n + 1))
-        if masks.enabled and acts:
-            keep[first : first + n] = False
+def _between(limits: tuple[float, float], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    low, high = limits
+    return low + (high - low) * numbers
+
+
+def _amounts(effect: Effect, keys: NDArray[np.uint64], name: str, *, neutral: float) -> NDArray[np.float64]:
+    """The amount of an effect for each key, or `neutral` where it does not act."""
+    acts = uniform(keys, _NUMBERS[name]) < effect.probability
+    amounts = _between(effect.range, uniform(keys, _NUMBERS[name] + 1))
+    return np.where(effect.enabled & acts, amounts, neutral)
+
+
+def _keep(masks: Masks, size: int, keys: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
+    """Which of `size` frames or bands the masks of each key leave: shape (batch, size)."""
+    first_number = _NUMBERS[name]
+    acts = masks.enabled & (uniform(keys, first_number) < masks.probability)
+    keep = np.ones((len(keys), size), np.bool_)
+    for number in range(masks.max_count):
+        place, width = (uniform(keys, first_number + 1 + 2 * number + i) for i in range(2))
+        n = (width * (min(masks.max_width, size) + 1)).astype(np.int64)
+        first = (place * (size - n + 1)).astype(np.int64)
+        at = np.arange(size) - first[:, None]
+        keep &= ~((at >= 0) & (at < n[:, None]) & acts[:, None])
     return keep
 
 
@@ -249,7 +267,7 @@ def _add_power(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(torch.isneginf(y), x, 10.0 * torch.log10(_power(x) + _power(y)))
 
 
-def _reverberate(x: Tensor, draws: DrawBatch, *, frame_rate: float) -> Tensor:
+def _reverberate(x: Tensor, draws: Draws, *, frame_rate: float) -> Tensor:
     """Add an exponentially decaying tail of each band's power, as diffuse reverberation does on average.
 
     References

@@ -8,7 +8,7 @@ epoch). So neither the ranks, nor their shares, nor the workers change the train
 import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -19,9 +19,10 @@ from torch.utils.data import Dataset, Sampler
 
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
-from drum_crnn.training.augment import Augmenter, Draw, DrawBatch
+from drum_crnn.training.augment import Augmenter, Draws
 from drum_crnn.training.loss import Targets
-from drum_crnn.training.targets import TargetArrays, frame_targets
+from drum_crnn.training.random_numbers import keys_of
+from drum_crnn.training.targets import Place, frame_targets
 
 __all__ = [
     "Batch",
@@ -174,13 +175,13 @@ class Batch:
     Attributes
     ----------
     frames : Tensor
-        Source frames in decibels, float16, shape (batch, source frames, n_mels); see `Augmenter.apply`.
-    draws : DrawBatch
+        Source frames in steps above the floor, uint8, shape (batch, source frames, n_mels); see `Augmenter.apply`.
+    draws : Draws
     targets : Targets
     """
 
     frames: Tensor
-    draws: DrawBatch
+    draws: Draws
     targets: Targets
 
     def __len__(self) -> int:
@@ -208,8 +209,11 @@ class Batch:
         return type(self)(change(self.frames), self.draws.map(change), targets)
 
 
-class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
-    """Reads excerpts by `ExcerptKey`, samples their augmentation, and makes the targets that belong to it."""
+class ExcerptDataset(Dataset[Batch]):
+    """Makes batches of excerpts from their keys: frames, the draws of their augmentation, and the targets that result.
+
+    All of a batch is made at once, since a fast GPU takes an excerpt in a tenth of a millisecond.
+    """
 
     def __init__(
         self, store: FeatureStore, labels: Labels, plan: ExcerptPlan, augmenter: Augmenter, *, widening: Sequence[float]
@@ -221,42 +225,58 @@ class ExcerptDataset(Dataset[tuple[NDArray[np.float16], Draw, TargetArrays]]):
         self.widening = tuple(widening)
         self._epoch: tuple[int, Epoch] | None = None
 
-    def __getitem__(self, key: ExcerptKey) -> tuple[NDArray[np.float16], Draw, TargetArrays]:
-        excerpt = self._excerpts(key.epoch)[key.place]
-        draw = self.augmenter.draw(np.random.default_rng([_AUGMENT_STREAM, self.plan.seed, key.epoch, key.place]))
+    def batch(self, keys: Sequence[ExcerptKey]) -> Batch:
+        """The batch of these excerpts.
+
+        Raises
+        ------
+        DrumCrnnError
+            If a recording has no features or no labels, or its shard is damaged.
+        """
         n_frames, frame_rate = self.augmenter.n_frames, self.store.params.frame_rate
+        excerpts = [self._excerpts(key.epoch)[key.place] for key in keys]
+        epochs, places = (np.array(column, np.int64) for column in zip(*(key[:2] for key in keys), strict=True))
+        draws = self.augmenter.draw(keys_of(_AUGMENT_STREAM, self.plan.seed, epochs, places))
+        stretch = draws.stretch.numpy().astype(np.float64)
         targets = frame_targets(
-            self.labels.onsets(excerpt.recording),
-            self.labels.ignored(excerpt.recording),
+            [
+                Place(self.labels.onsets(excerpt.recording), self.labels.ignored(excerpt.recording), start_s, factor)
+                for excerpt, start_s, factor in zip(
+                    excerpts, (excerpt.start / frame_rate for excerpt in excerpts), stretch, strict=True
+                )
+            ],
             n_frames=n_frames,
             frame_rate=frame_rate,
             widening=self.widening,
-            start_s=excerpt.start / frame_rate,
-            stretch=draw.stretch,
         )
         # The loss ignores frames beyond the ends of the recording, and frames that a mask hides.
-        source = excerpt.start + np.arange(n_frames) * draw.stretch
-        is_counted = (source >= 0) & (source < self.store.n_frames(excerpt.recording)) & draw.keep_frames & key.counts
-        for mask in (targets.onset_mask, targets.velocity_mask):
-            mask[~is_counted] = 0.0
-        return self._read(excerpt), draw, targets
+        start = np.array([excerpt.start for excerpt in excerpts])[:, None]
+        end = np.array([self.store.n_frames(excerpt.recording) for excerpt in excerpts])[:, None]
+        source = start + np.arange(n_frames) * stretch[:, None]
+        counts = np.array([key.counts for key in keys])[:, None]
+        is_counted = (source >= 0) & (source < end) & draws.keep_frames.numpy() & counts
+        counted = {
+            name: getattr(targets, name) * is_counted[:, :, None].astype(np.float32)
+            for name in ("onset_mask", "velocity_mask")
+        }
+        arrays = replace(targets, **counted)
+        tensors = Targets(*(torch.from_numpy(getattr(arrays, field.name)) for field in fields(Targets)))
+        return Batch(torch.from_numpy(self._read(excerpts)), draws, tensors)
+
+    def __getitem__(self, keys: Sequence[ExcerptKey]) -> Batch:
+        return self.batch(keys)
 
     def _excerpts(self, epoch: int) -> Epoch:
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, self.plan.epoch(epoch))
         return self._epoch[1]
 
-    def _read(self, excerpt: Excerpt) -> NDArray[np.float16]:
+    def _read(self, excerpts: Sequence[Excerpt]) -> NDArray[np.uint8]:
+        """Source frames, with silence beyond the ends of a recording."""
         n_source = self.augmenter.n_source_frames
-        frames = np.full((n_source, self.store.params.n_mels), self.store.params.floor_db, np.float16)
-        first = max(0, excerpt.start)
-        read = self.store.read(excerpt.recording, first, excerpt.start + n_source)
-        frames[first - excerpt.start : first - excerpt.start + len(read)] = read
+        frames = np.zeros((len(excerpts), n_source, self.store.params.n_mels), np.uint8)
+        for into, excerpt in zip(frames, excerpts, strict=True):
+            first = max(0, excerpt.start)
+            read = self.store.read_steps(excerpt.recording, first, excerpt.start + n_source)
+            into[first - excerpt.start : first - excerpt.start + len(read)] = read
         return frames
-
-    @staticmethod
-    def collate(items: Sequence[tuple[NDArray[np.float16], Draw, TargetArrays]]) -> Batch:
-        """Stack items into a batch."""
-        frames, draws, targets = zip(*items, strict=True)
-        stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*targets, strict=True))
-        return Batch(torch.from_numpy(np.stack(frames)), DrawBatch.collate(draws), Targets(*stacked))

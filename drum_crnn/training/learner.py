@@ -255,7 +255,7 @@ def accumulate_gradient(
     for number, part in enumerate(parts, start=1):
         part = part.to(learner.world.device)
         with torch.no_grad():
-            frames = learner.augmenter.apply(part.frames.to(dtype), part.draws)
+            frames = learner.augmenter.apply(part.frames, part.draws, dtype=dtype)
         is_local = not exchange or number < len(parts)
         with learner.parallel.no_sync() if is_local else contextlib.nullcontext():  # type: ignore[operator]  # a Module to mypy
             with torch.autocast(frames.device.type, dtype=learner.autocast, enabled=learner.autocast is not None):

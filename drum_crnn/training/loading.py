@@ -29,8 +29,8 @@ def make_loader(
     """A loader of this rank's shares, in `n_workers` processes, or in this one if that is 0."""
     return DataLoader(
         dataset,
-        batch_sampler=sampler,
-        collate_fn=ExcerptDataset.collate,
+        sampler=sampler,
+        batch_size=None,  # an item of the dataset is a whole batch
         num_workers=n_workers,
         persistent_workers=n_workers > 0,
         worker_init_fn=follow_parent,

@@ -302,7 +302,7 @@ def load_initial_weights(model: DrumCrnn, file: Path, features: FeatureParams) -
 
 def trial_batch(run: Run, n: int) -> Batch:
     """Read the first `n` excerpts of the first epoch in this process."""
-    return ExcerptDataset.collate([run.data.dataset[ExcerptKey(0, place)] for place in range(n)])
+    return run.data.dataset.batch([ExcerptKey(0, place) for place in range(n)])
 
 
 def trial(run: Run) -> Callable[[int], None]:

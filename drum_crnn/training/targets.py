@@ -1,6 +1,7 @@
 """Frame labels: what the network should predict at each frame of an excerpt."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +11,26 @@ from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets
 from drum_crnn.music.timing import time_to_frame
 
-__all__ = [
-    "TargetArrays",
-    "frame_targets",
-]
+__all__ = ["Place", "TargetArrays", "frame_targets"]
 
 FloatArray = NDArray[np.float32]
 
 
-class TargetArrays(NamedTuple):
-    """The fields of `loss.Targets` for one excerpt: float32 arrays, shape (frames, lanes)."""
+class Place(NamedTuple):
+    """Where an excerpt lies: onsets and ignore windows of its recording, by time; its first second; its tempo.
+
+    `stretch` is how many seconds of the recording are in one second of the excerpt.
+    """
+
+    onsets: Onsets
+    ignored: IgnoreWindows
+    start_s: float = 0.0
+    stretch: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetArrays:
+    """The fields of `loss.Targets`: float32 arrays, shape (excerpts, frames, lanes)."""
 
     onset: FloatArray
     onset_mask: FloatArray
@@ -28,59 +39,62 @@ class TargetArrays(NamedTuple):
 
 
 def frame_targets(
-    onsets: Onsets,
-    ignored: IgnoreWindows,
-    *,
-    n_frames: int,
-    frame_rate: float,
-    widening: Sequence[float],
-    start_s: float = 0.0,
-    stretch: float = 1.0,
+    places: Sequence[Place], *, n_frames: int, frame_rate: float, widening: Sequence[float]
 ) -> TargetArrays:
-    """Make the frame labels of an excerpt.
+    """Make the frame labels of excerpts.
 
     Parameters
     ----------
-    onsets, ignored : Onsets, IgnoreWindows
-        Of the whole recording.
+    places : sequence of Place
+        One for each excerpt.
     n_frames : int
-        Length of the excerpt.
+        Length of an excerpt.
     widening : sequence of float
         Target at a distance of 0, 1, 2… frames from an onset; between two onsets, the greater target counts.
-    start_s : float
-        Where in the recording the excerpt begins.
-    stretch : float
-        Seconds of the recording in one second of the excerpt.
 
     Returns
     -------
     TargetArrays
-        An onset just outside the excerpt still widens into it.
+        An onset just outside an excerpt still widens into it.
     """
-    onset = np.zeros((n_frames, N_LANES), np.float32)
-    velocity = np.zeros((n_frames, N_LANES), np.float32)
-    onset_mask = np.ones((n_frames, N_LANES), np.float32)
-    velocity_mask = np.zeros((n_frames, N_LANES), np.float32)
-
-    def to_frame(time_s: NDArray[np.float64]) -> NDArray[np.int64]:
-        return time_to_frame((time_s - start_s) / stretch, frame_rate)
+    shape = (len(places), n_frames, N_LANES)
+    onset, velocity = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    onset_mask, velocity_mask = np.ones(shape, np.float32), np.zeros(shape, np.float32)
 
     reach = len(widening) - 1
-    frames = to_frame(onsets.time_s)
-    near = (frames >= -reach) & (frames < n_frames + reach)
-    frames, lanes, velocities = frames[near], onsets.lane[near], onsets.velocity[near]
+    near = [_near(place, n_frames=n_frames + reach, reach=reach, frame_rate=frame_rate) for place in places]
+    excerpt = np.repeat(np.arange(len(places)), [len(of_excerpt.lane) for of_excerpt in near])
+    frames, lanes, velocities = (np.concatenate(column) for column in zip(*near, strict=True))
     # The largest distance first: the velocity of the nearer onset overwrites that of the farther one.
     for distance in range(reach, -1, -1):
         for side in (-1, 1):
             at = frames + side * distance
             inside = (at >= 0) & (at < n_frames)
-            place = (at[inside], lanes[inside])
-            onset[place] = np.maximum(onset[place], np.float32(widening[distance]))
-            velocity[place] = velocities[inside] / np.float32(127.0)
-            velocity_mask[place] = 1.0
-    first, last = to_frame(ignored.start_s), to_frame(ignored.end_s)
-    for index in np.flatnonzero((last >= 0) & (first < n_frames)):
-        window = slice(max(0, first[index]), last[index] + 1)
-        onset_mask[window, ignored.lane[index]] = 0.0
-        velocity_mask[window, ignored.lane[index]] = 0.0
+            points = (excerpt[inside], at[inside], lanes[inside])
+            onset[points] = np.maximum(onset[points], np.float32(widening[distance]))
+            velocity[points] = velocities[inside] / np.float32(127.0)
+            velocity_mask[points] = 1.0
+    for number, place in enumerate(places):
+        ends_s = place.start_s + np.array([-1, n_frames + 1]) / frame_rate * place.stretch
+        for index in np.flatnonzero((place.ignored.start_s <= ends_s[1]) & (place.ignored.end_s >= ends_s[0])):
+            times_s = np.array([place.ignored.start_s[index], place.ignored.end_s[index]])
+            first, last = time_to_frame((times_s - place.start_s) / place.stretch, frame_rate)
+            window = slice(max(0, first), max(0, last + 1))
+            onset_mask[number, window, place.ignored.lane[index]] = 0.0
+            velocity_mask[number, window, place.ignored.lane[index]] = 0.0
     return TargetArrays(onset, onset_mask, velocity, velocity_mask)
+
+
+class _Near(NamedTuple):
+    frames: NDArray[np.int64]
+    lane: NDArray[np.int64]
+    velocity: NDArray[np.int64]
+
+
+def _near(place: Place, *, n_frames: int, reach: int, frame_rate: float) -> _Near:
+    """The onsets from `reach` frames before an excerpt to its frame `n_frames`: frame, lane and velocity."""
+    ends_s = place.start_s + np.array([-reach - 1, n_frames + 1]) / frame_rate * place.stretch
+    first, last = np.searchsorted(place.onsets.time_s, ends_s)
+    frames = time_to_frame((place.onsets.time_s[first:last] - place.start_s) / place.stretch, frame_rate)
+    inside = (frames >= -reach) & (frames < n_frames)
+    return _Near(frames[inside], place.onsets.lane[first:last][inside], place.onsets.velocity[first:last][inside])

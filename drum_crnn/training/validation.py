@@ -11,7 +11,7 @@ from drum_crnn.scoring.counting import TOLERANCE_S
 from drum_crnn.scoring.prediction import predict_recordings
 from drum_crnn.scoring.sweep import LanePeaks, best_counts, merge_curves, pooled_best_f, sweep_lane
 from drum_crnn.training.run import Run, TrainingState, interrupted_error
-from drum_crnn.training.targets import frame_targets
+from drum_crnn.training.targets import Place, frame_targets
 
 __all__ = [
     "validate",
@@ -62,12 +62,11 @@ def validate(run: Run, state: TrainingState) -> dict[str, float]:
 def _validation_loss(run: Run, recording: str, activations: Activations) -> tuple[float, float]:
     """Sum and count of the masked cross-entropy of one recording."""
     targets = frame_targets(
-        run.data.labels.onsets(recording),
-        run.data.labels.ignored(recording),
+        [Place(run.data.labels.onsets(recording), run.data.labels.ignored(recording))],
         n_frames=len(activations.onset),
         frame_rate=run.data.store.params.frame_rate,
         widening=run.params.train.target_widening,
     )
     predicted = np.clip(activations.onset.astype(np.float64), 1e-7, 1.0 - 1e-7)
-    cross_entropy = -(targets.onset * np.log(predicted) + (1.0 - targets.onset) * np.log1p(-predicted))
-    return float((cross_entropy * targets.onset_mask).sum()), float(targets.onset_mask.sum(dtype=np.float64))
+    cross_entropy = -(targets.onset[0] * np.log(predicted) + (1.0 - targets.onset[0]) * np.log1p(-predicted))
+    return float((cross_entropy * targets.onset_mask[0]).sum()), float(targets.onset_mask.sum(dtype=np.float64))

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from builders import augmentation, small_features, small_model, train_params, untrained
 
+from drum_crnn.music.quantisation import steps
 from drum_crnn.training.augment import Augmenter
-from drum_crnn.training.dataset import Batch, ExcerptDataset
+from drum_crnn.training.dataset import Batch
 from drum_crnn.training.distributed import World
 from drum_crnn.training.learner import Learner
-from drum_crnn.training.targets import TargetArrays
+from drum_crnn.training.loss import Targets
+from drum_crnn.training.random_numbers import keys_of
 
 CPU = torch.device("cpu")
 N_FRAMES = 60
@@ -26,16 +28,16 @@ def make_learner(world: World, *, dropout: float = 0.0, **changes: Any) -> Learn
 def make_share(learner: Learner, *, n: int = 6, seed: int = 0) -> Batch:
     """Excerpts whose loud frames are the onsets of every lane."""
     rng = np.random.default_rng(seed)
-    n_mels = learner.augmenter.features.n_mels
-    items = []
-    for number in range(n):
-        hit = rng.random(N_FRAMES) < 0.1
-        frames = np.full((learner.augmenter.n_source_frames, n_mels), -80.0, np.float16)
-        frames[:N_FRAMES][hit] = -10.0
-        onset = np.repeat(hit[:, None], 8, axis=1).astype(np.float32)
-        targets = TargetArrays(onset, np.ones_like(onset), 0.5 * onset, onset)
-        items.append((frames, learner.augmenter.draw(np.random.default_rng(number)), targets))
-    return ExcerptDataset.collate(items)
+    augmenter = learner.augmenter
+    hit = rng.random((n, N_FRAMES)) < 0.1
+    frames = np.full((n, augmenter.n_source_frames, augmenter.features.n_mels), -80.0, np.float32)
+    frames[:, :N_FRAMES][hit] = -10.0
+    onset = torch.from_numpy(np.repeat(hit[:, :, None], 8, axis=2).astype(np.float32))
+    return Batch(
+        torch.from_numpy(steps(frames, floor_db=augmenter.features.floor_db)),
+        augmenter.draw(keys_of(np.arange(n))),
+        Targets(onset, torch.ones_like(onset), 0.5 * onset, onset),
+    )
 
 
 def poison_gradient(learner: Learner) -> Any:

@@ -67,7 +67,7 @@ def gradients_of_rank(rank: int, data: Path, folder: Path) -> None:
         learner = Learner.build(world, train_params(precision="fp32"), augmenter, model)
         found, points = {}, []
         for step, keys in enumerate(ShareSampler(plan, batch_size=BATCH, rank=rank, shares=shares)):
-            share = ExcerptDataset.collate([dataset[key] for key in keys])
+            share = dataset[keys]
             counts = share.targets.counts().tolist()
             points.append(counts[0] / len(share))
             for micro_batch in (BATCH, 2):

@@ -35,14 +35,23 @@ class Excerpts:
     def __len__(self) -> int:
         return 10**6
 
-    def __getitem__(self, key: ExcerptKey) -> int:
-        return key.place
+    def __getitem__(self, keys: list[ExcerptKey]) -> list[int]:
+        return [key.place for key in keys]
+
+
+class SlowAtFirst(Excerpts):
+    """Computes for three seconds before the first batch comes."""
+
+    def __getitem__(self, keys: list[ExcerptKey]) -> list[int]:
+        end_s = psutil.Process().cpu_times().user + 3.0
+        while keys[0].place == 0 and psutil.Process().cpu_times().user < end_s:
+            pass
+        return super().__getitem__(keys)
 
 
 @pytest.fixture
-def stopped_loader(monkeypatch: pytest.MonkeyPatch) -> Any:
+def stopped_loader() -> Any:
     """A loader whose processes have been stopped; the batches that they had made are used up soon."""
-    monkeypatch.setattr(loading.ExcerptDataset, "collate", staticmethod(list))
     excerpts: Any = Excerpts()
     loader = make_loader(excerpts, excerpts, n_workers=2, pin_memory=False)
     start_loader(loader)
@@ -102,20 +111,12 @@ def test_a_training_that_waits_for_its_loader_can_be_stopped(stopped_loader: Any
 def test_a_slow_loader_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that computes, if only for longer than a standstill may last."""
     monkeypatch.setattr(loading, "_STANDSTILL_LOOKS", 2)
-    monkeypatch.setattr(loading.ExcerptDataset, "collate", staticmethod(slow_at_first))
-    excerpts: Any = Excerpts()
+    excerpts: Any = SlowAtFirst()
     loader = make_loader(excerpts, excerpts, n_workers=1, pin_memory=False)
     start_loader(loader)
     batch, waited_s = next(batches(loader, StopRequest()))
     assert (batch, waited_s > 2.5) == ([0], True)
     end_loader(loader)
-
-
-def slow_at_first(items: list[int]) -> list[int]:
-    end_s = psutil.Process().cpu_times().user + 3.0
-    while items == [0] and psutil.Process().cpu_times().user < end_s:
-        pass
-    return items
 
 
 STUCK = """

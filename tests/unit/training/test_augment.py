@@ -12,7 +12,9 @@ from scipy.special import polygamma
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.log_mel import FeatureParams, LogMel
-from drum_crnn.training.augment import Augmenter, AugmentParams, Draw, DrawBatch
+from drum_crnn.music.quantisation import steps
+from drum_crnn.training.augment import Augmenter, AugmentParams, Draws
+from drum_crnn.training.random_numbers import keys_of
 
 FEATURES = section(FeatureParams)
 N_FRAMES = 100
@@ -37,17 +39,18 @@ def only(effect: str, **values: Any) -> Augmenter:
     return augmenter(augmentation(**{effect: values}))
 
 
-def draw(effects: Augmenter, seed: int = 0) -> Draw:
-    return effects.draw(np.random.default_rng(seed))
+def draw(effects: Augmenter, *seeds: int) -> Draws:
+    return effects.draw(keys_of(np.array(seeds or [0])))
 
 
-def apply(effects: Augmenter, frames: np.ndarray, *draws: Draw) -> np.ndarray:
+def apply(effects: Augmenter, frames: np.ndarray, draws: Draws) -> np.ndarray:
     """Apply to one excerpt, or to as many as there are draws, all of the same frames."""
-    batch = torch.from_numpy(np.repeat(frames[None].astype(np.float32), len(draws), axis=0))
-    out = effects.apply(batch, DrawBatch.collate(draws))
+    n = len(draws.stretch)
+    batch = torch.from_numpy(np.repeat(frames[None].astype(np.float32), n, axis=0))
+    out = effects.apply(batch, draws)
     assert out.dtype == torch.float32
-    assert out.shape == (len(draws), effects.n_frames, FEATURES.n_mels)
-    return out.numpy()[0] if len(draws) == 1 else out.numpy()
+    assert out.shape == (n, effects.n_frames, FEATURES.n_mels)
+    return out.numpy()[0] if n == 1 else out.numpy()
 
 
 def silence(n_frames: int, level_db: float = FEATURES.floor_db) -> np.ndarray:
@@ -58,8 +61,8 @@ def sound(n_frames: int, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-80.0, 0.0, (n_frames, FEATURES.n_mels)).astype(np.float32)
 
 
-def amounts(drawn: Draw) -> dict[str, Any]:
-    return {field.name: getattr(drawn, field.name) for field in fields(Draw)}
+def amounts(drawn: Draws) -> dict[str, Any]:
+    return {field.name: getattr(drawn, field.name).numpy() for field in fields(Draws)}
 
 
 def test_everything_switched_off_changes_no_bit() -> None:
@@ -69,12 +72,14 @@ def test_everything_switched_off_changes_no_bit() -> None:
     np.testing.assert_array_equal(apply(off, frames, draw(off)), frames[:N_FRAMES])
 
 
-def test_half_floats_come_out_as_floats() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_stored_steps_come_out_as_decibels(dtype: torch.dtype) -> None:
     off = augmenter(augmentation())
-    frames = torch.from_numpy(sound(off.n_source_frames).astype(np.float16))[None]
-    out = off.apply(frames, DrawBatch.collate([draw(off)]))
-    assert out.dtype == torch.float32
-    assert torch.equal(out, frames[:, :N_FRAMES].float())
+    frames = sound(off.n_source_frames)
+    stored = torch.from_numpy(steps(frames, floor_db=FEATURES.floor_db))[None]
+    out = off.apply(stored, draw(off), dtype=dtype)
+    assert out.dtype == dtype
+    np.testing.assert_allclose(out[0].numpy(), frames[:N_FRAMES], atol=0.2501)
 
 
 def test_probability_0_is_off_and_in_between_is_a_share() -> None:
@@ -82,7 +87,7 @@ def test_probability_0_is_off_and_in_between_is_a_share() -> None:
     frames = sound(never.n_source_frames)
     np.testing.assert_array_equal(apply(never, frames, draw(never)), frames[:N_FRAMES])
     sometimes = only("gain", probability=0.25)
-    share = np.mean([draw(sometimes, seed).gain_db != 0.0 for seed in range(1000)])
+    share = (draw(sometimes, *range(1000)).gain_db != 0.0).numpy().mean()
     assert abs(share - 0.25) < 0.05  # 3.6 standard deviations
 
 
@@ -90,25 +95,24 @@ def test_an_excerpt_is_the_same_alone_and_in_a_batch() -> None:
     """This holds beside excerpts that an effect leaves alone, too."""
     effects = augmenter(augmentation(**{name: {"probability": 0.5} for name in EVERYTHING}))
     frames = sound(effects.n_source_frames)
-    draws = [draw(effects, seed) for seed in range(12)]
-    together = apply(effects, frames, *draws)
-    for place, alone in enumerate(draws):
-        np.testing.assert_allclose(together[place], apply(effects, frames, alone), atol=1e-3)
+    together = apply(effects, frames, draw(effects, *range(12)))
+    for place in range(12):
+        np.testing.assert_allclose(together[place], apply(effects, frames, draw(effects, place)), atol=1e-3)
     assert together.min() >= FEATURES.floor_db
 
 
 def test_an_excerpt_without_reverb_or_noise_keeps_its_bits_beside_others_that_have_them() -> None:
     effects = augmenter(augmentation(reverb={"probability": 0.5}, noise={"probability": 0.5}))
     frames = sound(effects.n_source_frames)
-    draws = [draw(effects, seed) for seed in range(12)]
-    plain = [place for place, d in enumerate(draws) if np.isinf(d.reverb_db) and np.isinf(d.noise_db).all()]
-    assert 0 < len(plain) < len(draws)
-    together = apply(effects, frames, *draws)
+    draws = draw(effects, *range(12))
+    plain = torch.nonzero(torch.isinf(draws.reverb_db) & torch.isinf(draws.noise_db))[:, 0].tolist()
+    assert 0 < len(plain) < 12
+    together = apply(effects, frames, draws)
     for place in plain:
         np.testing.assert_array_equal(together[place], frames[:N_FRAMES])
 
 
-def test_draw_follows_from_its_generator() -> None:
+def test_draw_follows_from_its_key() -> None:
     effects = augmenter(augmentation(**EVERYTHING))
     for name, value in amounts(draw(effects, 5)).items():
         np.testing.assert_array_equal(value, amounts(draw(effects, 5))[name])
@@ -198,19 +202,18 @@ def test_eq_tilt_is_a_straight_line_over_octaves_through_1_khz() -> None:
 
 @pytest.mark.parametrize("decay_s", [0.1, 0.5])
 def test_reverb_tail_begins_at_its_level_and_falls_by_60_db_in_its_time(decay_s: float) -> None:
-    features = section(FeatureParams, floor_db=-140.0)
+    features = section(FeatureParams, floor_db=-120.0)
     params = augmentation(reverb={"range": [-10.0, -10.0]}, reverb_decay_s=[decay_s, decay_s])
     effects = Augmenter(params, features, n_frames=N_FRAMES)
-    frames = np.full((effects.n_source_frames, features.n_mels), -140.0, np.float32)
+    frames = np.full((effects.n_source_frames, features.n_mels), -120.0, np.float32)
     frames[20, 30] = 0.0
-    batch = DrawBatch.collate([draw(effects)])
-    wet = effects.apply(torch.from_numpy(frames)[None], batch)[0].numpy()
+    wet = effects.apply(torch.from_numpy(frames)[None], draw(effects))[0].numpy()
     n_decay = round(decay_s * features.frame_rate)
     lag = np.arange(1, n_decay + 1)
     np.testing.assert_allclose(wet[20 + lag, 30], -10.0 - 60.0 * lag / n_decay, atol=0.05)
-    np.testing.assert_allclose(wet[:20], -140.0, atol=3.0)  # nothing sounds before its cause
+    np.testing.assert_allclose(wet[:20], -120.0, atol=3.0)  # nothing sounds before its cause
     assert wet[20, 30] == pytest.approx(0.0, abs=1e-3)
-    np.testing.assert_allclose(wet[20:, 31], -140.0, atol=15.0)  # every band has a tail of its own
+    np.testing.assert_allclose(wet[20:, 31], -120.0, atol=15.0)  # every band has a tail of its own
 
 
 def test_reverb_tails_add_up_as_powers() -> None:
@@ -239,7 +242,7 @@ def test_noise_has_its_level_at_1_khz_and_a_slope_from_white_to_pink_and_beyond(
 def test_noise_and_sound_add_up_as_powers() -> None:
     effects = only("noise", range=[-50.0, -30.0])
     frames, drawn = sound(effects.n_source_frames), draw(effects)
-    expected = 10 * np.log10(10 ** (frames[:N_FRAMES] / 10) + 10 ** (drawn.noise_db / 10.0))
+    expected = 10 * np.log10(10 ** (frames[:N_FRAMES] / 10) + 10 ** (effects.noise_db(drawn)[0].numpy() / 10.0))
     np.testing.assert_allclose(apply(effects, frames, drawn), expected, atol=1e-3)
 
 
@@ -250,7 +253,7 @@ def test_masks_hide_whole_stretches_and_no_more_than_allowed(effect: str, axis: 
     n_hidden, widths = [], set()
     for seed in range(60):
         drawn = draw(effects, seed)
-        keep = (drawn.keep_frames, drawn.keep_bands)[axis]
+        keep = (drawn.keep_frames, drawn.keep_bands)[axis][0].numpy()
         masked = apply(effects, frames, drawn) == FEATURES.floor_db
         np.testing.assert_array_equal(masked, np.broadcast_to(~keep if axis else ~keep[:, None], masked.shape))
         edges = np.flatnonzero(np.diff(np.concatenate([[0], ~keep, [0]])))
@@ -264,8 +267,8 @@ def test_masks_hide_whole_stretches_and_no_more_than_allowed(effect: str, axis: 
 
 def test_masks_wider_than_the_excerpt_fit_into_it() -> None:
     effects = augmenter(augmentation(frame_masks={"max_width": 1000}), n_frames=5)
-    hidden = [(~draw(effects, seed).keep_frames).sum() for seed in range(50)]
-    assert (min(hidden), max(hidden)) == (0, 5)
+    hidden = (~draw(effects, *range(50)).keep_frames).sum(dim=1)
+    assert (hidden.min(), hidden.max()) == (0, 5)
 
 
 def test_nothing_is_below_the_floor() -> None:

@@ -15,8 +15,8 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets
 from drum_crnn.training.augment import Augmenter
-from drum_crnn.training.dataset import ExcerptDataset, ExcerptKey, ExcerptPlan, ShareSampler
-from drum_crnn.training.targets import TargetArrays, frame_targets
+from drum_crnn.training.dataset import Batch, ExcerptDataset, ExcerptKey, ExcerptPlan, ShareSampler
+from drum_crnn.training.targets import Place, TargetArrays, frame_targets
 
 WIDENING = (1.0, 0.5)
 LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=8)
@@ -144,21 +144,23 @@ def test_targets_are_those_of_brute_force(
 ) -> None:
     played = onsets(*notes)
     ignored = ignore(*((min(a, b), max(a, b), lane) for a, b, lane in windows))
-    place: dict[str, Any] = {"n_frames": 40, "start_s": start_s, "stretch": stretch, "widening": widening}
-    expected, velocities = brute_force_targets(played, ignored, **place)
-    targets = frame_targets(played, ignored, frame_rate=100.0, **place)
-    for name in ("onset", "onset_mask", "velocity_mask"):
-        np.testing.assert_array_equal(getattr(targets, name), getattr(expected, name), err_msg=name)
-    for frame, lane in zip(*np.nonzero(targets.velocity_mask), strict=True):
-        assert any(abs(targets.velocity[frame, lane] - v) < 1e-6 for v in velocities[frame][lane])
+    places = [Place(played, ignored, start_s, stretch), Place(onsets(), ignore()), Place(played, ignored, 0.2, 1.1)]
+    targets = frame_targets(places, n_frames=40, frame_rate=100.0, widening=widening)
+    for number, place in enumerate(places):
+        expected, velocities = brute_force_targets(
+            place.onsets, place.ignored, n_frames=40, start_s=place.start_s, stretch=place.stretch, widening=widening
+        )
+        for name in ("onset", "onset_mask", "velocity_mask"):
+            np.testing.assert_array_equal(getattr(targets, name)[number], getattr(expected, name), err_msg=name)
+        for frame, lane in zip(*np.nonzero(targets.velocity_mask[number]), strict=True):
+            assert any(abs(targets.velocity[number, frame, lane] - v) < 1e-6 for v in velocities[frame][lane])
 
 
 def test_onset_outside_the_excerpt_widens_into_it() -> None:
-    targets = frame_targets(
-        onsets((0.99, 0), (1.20, 1)), ignore(), n_frames=20, frame_rate=100.0, widening=WIDENING, start_s=1.0
-    )
-    assert targets.onset[0, 0] == 0.5
-    assert targets.onset[19, 1] == 0.5
+    place = Place(onsets((0.99, 0), (1.20, 1)), ignore(), start_s=1.0)
+    targets = frame_targets([place], n_frames=20, frame_rate=100.0, widening=WIDENING)
+    assert targets.onset[0, 0, 0] == 0.5
+    assert targets.onset[0, 19, 1] == 0.5
     assert targets.onset.sum() == 1.0
 
 
@@ -178,13 +180,16 @@ def click_dataset(root: Path, *, seed: int = 0, **effects: Any) -> ExcerptDatase
     return ExcerptDataset(store, labels, laid, augmenter, widening=WIDENING)
 
 
+def whole_epoch(dataset: ExcerptDataset, epoch: int) -> Batch:
+    return dataset.batch([ExcerptKey(epoch, place) for place in range(dataset.plan.n_excerpts())])
+
+
 @pytest.mark.parametrize("limits", [[1.0, 1.0], [0.8, 1.25], [0.5, 0.9]])
 def test_after_time_stretch_each_click_sounds_where_its_target_is(tmp_path: Path, limits: list[float]) -> None:
     dataset = click_dataset(tmp_path, time_stretch={"range": limits})
     n_found = 0
     for epoch in range(4):
-        items = [dataset[ExcerptKey(epoch, place)] for place in range(dataset.plan.n_excerpts())]
-        batch = ExcerptDataset.collate(items)
+        batch = whole_epoch(dataset, epoch)
         augmented = dataset.augmenter.apply(batch.frames, batch.draws).numpy()
         for excerpt, target in zip(augmented, batch.targets.onset.numpy(), strict=True):
             loudness = excerpt.mean(axis=1)
@@ -200,71 +205,73 @@ def test_after_time_stretch_each_click_sounds_where_its_target_is(tmp_path: Path
 def test_without_stretch_an_epoch_holds_each_target_exactly_once(tmp_path: Path) -> None:
     dataset = click_dataset(tmp_path)
     for epoch in range(3):
-        targets = [dataset[ExcerptKey(epoch, place)][2] for place in range(dataset.plan.n_excerpts())]
-        assert sum((t.onset == 1.0).sum() for t in targets) == len(CLICK_TIMES) + 1
+        targets = whole_epoch(dataset, epoch).targets
+        assert (targets.onset == 1.0).sum() == len(CLICK_TIMES) + 1
         # Only frames of the recordings count: none before their beginning or after their end.
-        n_counted = sum(t.onset_mask.sum() for t in targets)
-        assert n_counted == N_LANES * sum(dataset.store.n_frames(name) for name in dataset.plan.recordings)
+        n_frames = sum(dataset.store.n_frames(name) for name in dataset.plan.recordings)
+        assert targets.onset_mask.sum() == N_LANES * n_frames
 
 
 def test_silence_beyond_the_ends_does_not_count(tmp_path: Path) -> None:
     dataset = click_dataset(tmp_path)
     place = next(p for p, e in enumerate(dataset.plan.epoch(0)) if e.recording == "short")
     start = dataset.plan.epoch(0)[place].start
-    frames, _, targets = dataset[ExcerptKey(0, place)]
+    batch = dataset.batch([ExcerptKey(0, place)])
+    frames, mask = batch.frames[0].numpy(), batch.targets.onset_mask[0].numpy()
     assert start < 0
     beyond = np.ones(EXCERPT_FRAMES, np.bool_)
     beyond[-start : -start + dataset.store.n_frames("short")] = False
     assert beyond.any()
-    np.testing.assert_array_equal(targets.onset_mask == 0.0, np.repeat(beyond[:, None], N_LANES, axis=1))
-    assert (frames[:EXCERPT_FRAMES][beyond] == dataset.store.params.floor_db).all()
-    np.testing.assert_array_equal(frames[:EXCERPT_FRAMES][~beyond], dataset.store.read("short"))
-    assert targets.velocity_mask.sum() == 3  # the onset and one frame on either side
+    np.testing.assert_array_equal(mask == 0.0, np.repeat(beyond[:, None], N_LANES, axis=1))
+    assert (frames[:EXCERPT_FRAMES][beyond] == 0).all()
+    np.testing.assert_array_equal(frames[:EXCERPT_FRAMES][~beyond], dataset.store.read_steps("short"))
+    assert batch.targets.velocity_mask.sum() == 3  # the onset and one frame on either side
 
 
 def test_masked_frames_do_not_count_for_loss(tmp_path: Path) -> None:
     dataset = click_dataset(tmp_path, frame_masks={"max_count": 3, "max_width": 30})
-    n_masked = 0
+    batch = whole_epoch(dataset, 0)
+    keep = batch.draws.keep_frames.numpy()
     for place, excerpt in enumerate(dataset.plan.epoch(0)):
-        _, draw, targets = dataset[ExcerptKey(0, place)]
         source = excerpt.start + np.arange(EXCERPT_FRAMES)
         inside = (source >= 0) & (source < dataset.store.n_frames(excerpt.recording))
-        np.testing.assert_array_equal(targets.onset_mask[:, 0] == 1.0, inside & draw.keep_frames)
-        assert (targets.velocity_mask[~draw.keep_frames] == 0.0).all()
-        n_masked += (~draw.keep_frames).sum()
-    assert n_masked > 0
+        np.testing.assert_array_equal(batch.targets.onset_mask[place, :, 0] == 1.0, inside & keep[place])
+        assert (batch.targets.velocity_mask[place].numpy()[~keep[place]] == 0.0).all()
+    assert not keep.all()
 
 
 def test_excerpt_that_only_keeps_a_rank_busy_counts_nowhere(tmp_path: Path) -> None:
     dataset = click_dataset(tmp_path)
-    batch = ExcerptDataset.collate([dataset[ExcerptKey(0, 0, False)]])
+    batch = dataset.batch([ExcerptKey(0, 0, False)])
     assert batch.targets.counts().tolist() == [0.0, 0.0]
-    assert torch.equal(batch.frames, ExcerptDataset.collate([dataset[ExcerptKey(0, 0)]]).frames)
+    assert torch.equal(batch.frames, dataset.batch([ExcerptKey(0, 0)]).frames)
 
 
 def test_what_happens_to_an_excerpt_follows_from_seed_epoch_and_place(tmp_path: Path) -> None:
+    """Neither what was read before nor what else is in the batch changes it."""
     effects: dict[str, Any] = {"time_stretch": {}, "noise": {}}
     one, two = click_dataset(tmp_path / "1", **effects), click_dataset(tmp_path / "2", **effects)
-    two[ExcerptKey(0, 1)]  # earlier reads change nothing
-    first, second = one[ExcerptKey(2, 3)], two[ExcerptKey(2, 3)]
-    assert first[1].stretch == second[1].stretch
-    np.testing.assert_array_equal(first[1].noise_db, second[1].noise_db)
-    np.testing.assert_array_equal(first[0], second[0])
-    others = {one[ExcerptKey(epoch, place)][1].stretch for epoch, place in [(2, 3), (2, 2), (3, 3)]}
-    others.add(click_dataset(tmp_path / "3", seed=1, **effects)[ExcerptKey(2, 3)][1].stretch)
+    alone, among = one.batch([ExcerptKey(2, 3)]), two.batch([ExcerptKey(2, 1), ExcerptKey(2, 3)])
+    assert torch.equal(one.augmenter.noise_db(alone.draws)[0], two.augmenter.noise_db(among.draws)[1])
+    for name in ("stretch", "noise_db", "noise_key"):
+        assert getattr(alone.draws, name)[0] == getattr(among.draws, name)[1]
+    assert torch.equal(alone.frames[0], among.frames[1])
+    assert torch.equal(alone.targets.onset[0], among.targets.onset[1])
+    others = set(one.batch([ExcerptKey(2, 3), ExcerptKey(2, 2), ExcerptKey(3, 3)]).draws.stretch.tolist())
+    others.update(click_dataset(tmp_path / "3", seed=1, **effects).batch([ExcerptKey(2, 3)]).draws.stretch.tolist())
     assert len(others) == 4
 
 
-def test_batch_stacks_items_in_order(tmp_path: Path) -> None:
+def test_batch_keeps_the_order_of_its_keys(tmp_path: Path) -> None:
     dataset = click_dataset(tmp_path, gain={})
-    items = [dataset[ExcerptKey(0, place)] for place in range(3)]
-    batch = ExcerptDataset.collate(items)
-    assert batch.frames.dtype == torch.float16
+    batch = dataset.batch([ExcerptKey(0, place) for place in (2, 0, 1)])
+    assert batch.frames.dtype == torch.uint8
     assert batch.frames.shape == (3, dataset.augmenter.n_source_frames, small_features().n_mels)
-    for place, (frames, draw, targets) in enumerate(items):
-        np.testing.assert_array_equal(batch.frames[place], frames)
-        assert batch.draws.gain_db[place] == pytest.approx(draw.gain_db)
-        np.testing.assert_array_equal(batch.targets.velocity[place], targets.velocity)
+    for number, place in enumerate((2, 0, 1)):
+        alone = dataset.batch([ExcerptKey(0, place)])
+        assert torch.equal(batch.frames[number], alone.frames[0])
+        assert batch.draws.gain_db[number] == alone.draws.gain_db[0]
+        assert torch.equal(batch.targets.velocity[number], alone.targets.velocity[0])
     copy = batch.to(torch.device("cpu"))
     assert torch.equal(copy.targets.onset_mask, batch.targets.onset_mask)
 
@@ -273,4 +280,4 @@ def test_recording_without_labels_is_an_error_for_people(tmp_path: Path) -> None
     dataset = click_dataset(tmp_path)
     dataset.labels = make_labels({"other": onsets((0.1, 0))})
     with pytest.raises(DrumCrnnError, match="no labels for the recording"):
-        dataset[ExcerptKey(0, 0)]
+        dataset.batch([ExcerptKey(0, 0)])

@@ -89,7 +89,7 @@ def test_a_learner_resumes_from_its_state_to_the_same_bits(alone: World) -> None
 
 
 def poisoned(share: Batch, value: float) -> Batch:
-    share.frames[0, 5] = value
+    share.draws.gain_db[0] = value
     return share
 
 
