@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from benchmarks.training_material import prepare_run
+from benchmarks.training_material import inputs_in, prepare_run
 from drum_crnn.foundation.params import PARAMS_FILE, read_yaml
 from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.model_params import ModelParams
@@ -82,7 +82,7 @@ class Bench:
     @property
     def inputs(self) -> TrainingInputs:
         """What a training reads."""
-        return TrainingInputs(self.data / "features", self.data / "labels.h5", self.data / "splits.csv")
+        return inputs_in(self.data)
 
     def choose(self, on_gpu: Any, on_cpu: Any) -> Any:
         """A number for a GPU, and the small one for a CPU."""

@@ -30,9 +30,24 @@ from drum_crnn.training.run import (
     prepare,
 )
 
-__all__ = ["Clock", "between", "prepare_run", "resident", "step_times", "training_inputs", "training_params"]
+__all__ = [
+    "Clock",
+    "between",
+    "inputs_in",
+    "prepare_run",
+    "resident",
+    "step_times",
+    "training_inputs",
+    "training_params",
+]
 
 _SILENT_STEPS = 4  # at the beginning of an epoch: not counted, since the loader has prepared some batches in advance
+
+
+def inputs_in(folder: Path) -> TrainingInputs:
+    """The files of `training_inputs` in a folder."""
+    names = ("features", "labels.h5", "splits.csv", "catalog.csv")
+    return TrainingInputs(*(folder / name for name in names))
 
 
 def training_inputs(folder: Path, *, n_performances: int = 150) -> TrainingInputs:
@@ -40,7 +55,8 @@ def training_inputs(folder: Path, *, n_performances: int = 150) -> TrainingInput
     root = folder / "corpus"
     render_material(root, n_performances=n_performances, seconds=(14.0, 26.0))
     catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
-    inputs = TrainingInputs(folder / "features", folder / "labels.h5", folder / "splits.csv")
+    inputs = inputs_in(folder)
+    catalog.write(inputs.catalog)
     extract_corpus(root, catalog, inputs.features, FeatureParams.load(), n_workers=1)
     make_labels(root, catalog, LabelParams.load()).write(inputs.labels)
     make_splits(catalog, SplitParams.load()).write(inputs.splits)

@@ -1,4 +1,4 @@
-"""Stage `train`: features, labels, splits → the weights that are best in the validation split."""
+"""Stage `train`: features, labels, splits, catalog → the weights that are best in the validation split."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ def main(
     features: Annotated[Path, typer.Option(help="Folder of feature shards.")],
     labels: Annotated[Path, typer.Option(help="Labels of the recordings (HDF5).")],
     splits: Annotated[Path, typer.Option(help="Split of each recording (CSV).")],
+    catalog: Annotated[Path, typer.Option(help="Performance, kit and style of each recording (CSV).")],
     model: Annotated[Path, typer.Option(help="File to write: the best weights of all epochs.")],
     metrics: Annotated[Path, typer.Option(help="Folder to write: dvclive's metrics by epoch.")],
     params_file: Path = PARAMS_FILE,
@@ -24,7 +25,7 @@ def main(
 ) -> None:
     """Train a model. After an interruption, the same command resumes."""
     train(
-        TrainingInputs(features=features, labels=labels, splits=splits),
+        TrainingInputs(features=features, labels=labels, splits=splits, catalog=catalog),
         TrainingOutputs(model=model, metrics=metrics, logs=logs_dir, resume=resume_dir),
         TrainingParams.load(params_file),
     )

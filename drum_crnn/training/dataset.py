@@ -85,8 +85,14 @@ class Epoch:
 class ExcerptPlan:
     """Cuts the recordings into the excerpts of each epoch.
 
-    Consecutive excerpts cover each recording, from a start that differs between epochs. All excerpts are then shuffled.
-    `per_epoch` limits their number.
+    Consecutive excerpts cover a recording, from a start that differs between epochs. All excerpts are then shuffled.
+    `per_epoch` limits their number. With `weights`, an epoch has as many excerpts of each recording as its weight says,
+    evenly spread over it; a recording that needs more than cover it is cut again, from another start.
+
+    Attributes
+    ----------
+    weights : float array, shape (n_recordings,), optional
+        Shares of all excerpts, which add up to 1; None: by length.
     """
 
     recordings: tuple[str, ...]
@@ -94,19 +100,33 @@ class ExcerptPlan:
     excerpt_frames: int
     seed: int
     per_epoch: int | None
+    weights: NDArray[np.float64] | None = None
 
     def epoch(self, epoch: int) -> Epoch:
         """The excerpts of an epoch."""
         rng = np.random.default_rng([_ORDER_STREAM, self.seed, epoch])
-        n_cuts = np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames).astype(np.int64))
-        # The excerpts are longer than the recording by `spare` frames, which its two ends share at random.
+        n_cuts = self._n_cuts
+        counts = n_cuts if self.weights is None else _counts(self.weights, self.n_excerpts(), rng.random())
+        recording = np.repeat(np.arange(len(counts)), counts)
+        number = np.arange(len(recording)) - np.repeat(np.cumsum(counts) - counts, counts)
+        cuts = n_cuts[recording]
+        # Each time that a recording is cut, the excerpts are longer than it by `spare` frames, which its ends share.
+        n_rounds = -(-counts // n_cuts)
+        round_of = (np.cumsum(n_rounds) - n_rounds)[recording] + number // cuts
         spare = n_cuts * self.excerpt_frames - self.n_frames
-        first = -np.floor(rng.random(len(spare)) * (spare + 1)).astype(np.int64)
-        which = np.repeat(np.arange(len(self.recordings)), n_cuts)
-        cut = np.arange(len(which)) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
-        order = rng.permutation(len(which))[: self.per_epoch]
-        index = which[order]
-        return Epoch(self.recordings, index, first[index] + cut[order] * self.excerpt_frames)
+        first = -np.floor(rng.random(int(n_rounds.sum()))[round_of] * (spare[recording] + 1)).astype(np.int64)
+        # In the last round, fewer excerpts than cover the recording may be needed: they are spread over it.
+        needed = np.minimum(cuts, counts[recording] - number // cuts * cuts)
+        phase = rng.random(len(counts))[recording]
+        cut = np.where(needed < cuts, ((number % cuts + phase) * cuts / needed).astype(np.int64), number % cuts)
+        order = rng.permutation(len(recording))[: self.n_excerpts()]
+        start = first + cut * self.excerpt_frames
+        return Epoch(self.recordings, recording[order], start[order])
+
+    @functools.cached_property
+    def _n_cuts(self) -> NDArray[np.int64]:
+        """Number of excerpts that cover each recording."""
+        return np.maximum(1, -(-self.n_frames // self.excerpt_frames))
 
     def n_excerpts(self) -> int:
         """Number of excerpts in an epoch."""
@@ -114,12 +134,25 @@ class ExcerptPlan:
 
     @functools.cached_property
     def _n_excerpts(self) -> int:
-        total = int(np.maximum(1, np.ceil(self.n_frames / self.excerpt_frames)).sum())
+        total = int(self._n_cuts.sum())
         return total if self.per_epoch is None else min(total, self.per_epoch)
 
     def n_steps(self, batch_size: int) -> int:
         """Number of steps in an epoch; the last batch may be smaller."""
         return -(-self.n_excerpts() // batch_size)
+
+
+def _counts(weights: NDArray[np.float64], n: int, phase: float) -> NDArray[np.int64]:
+    """Divide `n` by weights that add up to 1: each count is its part rounded up or down, and on average equal to it.
+
+    References
+    ----------
+    Madow, "On the theory of systematic sampling, II", 1949.
+    """
+    bounds = np.cumsum(weights) * n
+    bounds[-1] = n
+    whole = np.floor(bounds + phase).astype(np.int64)
+    return np.asarray(whole - np.concatenate([[0], whole[:-1]]), np.int64)
 
 
 def share_bounds(weights: Sequence[int], n: int) -> NDArray[np.int64]:

@@ -9,9 +9,11 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from drum_crnn.data.catalog import Catalog
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
 from drum_crnn.data.splits import Splits
@@ -25,6 +27,7 @@ from drum_crnn.model.model_params import ModelParams
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.training.augment import Augmenter, AugmentParams
+from drum_crnn.training.balance import BalanceParams, draw_weights
 from drum_crnn.training.checkpoint import fingerprint_of
 from drum_crnn.training.dataset import Batch, ExcerptDataset, ExcerptKey, ExcerptPlan, ShareSampler
 from drum_crnn.training.distributed import World
@@ -61,6 +64,7 @@ class TrainingInputs:
     features: Path
     labels: Path
     splits: Path
+    catalog: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +210,14 @@ def open_data(me: World, inputs: TrainingInputs, params: TrainingParams) -> Trai
             )
         if missing := [recording for recording in recordings if recording not in store]:
             raise DrumCrnnError(f"{inputs.features}: has no features of '{missing[0]}'; run `dvc repro extract`")
+    n_frames = np.array([store.n_frames(recording) for recording in recordings_of["train"]])
     plan = ExcerptPlan(
         recordings=tuple(recordings_of["train"]),
-        n_frames=np.array([store.n_frames(recording) for recording in recordings_of["train"]]),
+        n_frames=n_frames,
         excerpt_frames=train_params.excerpt_frames,
         seed=train_params.seed,
         per_epoch=train_params.excerpts_per_epoch,
+        weights=weights_of(recordings_of["train"], n_frames, inputs.catalog, train_params.balance),
     )
     augmenter = Augmenter(params.augment, store.params, n_frames=train_params.excerpt_frames)
     dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
@@ -228,6 +234,31 @@ def open_data(me: World, inputs: TrainingInputs, params: TrainingParams) -> Trai
             n_workers=train_params.loader_workers,
             pin_memory=train_params.pin_memory and me.device.type == "cuda",
         ),
+    )
+
+
+def weights_of(
+    recordings: Sequence[str], n_frames: NDArray[np.int64], catalog: Path, params: BalanceParams
+) -> NDArray[np.float64] | None:
+    """How often each recording is drawn, by what the catalog says of it; None: by length.
+
+    Raises
+    ------
+    DrumCrnnError
+        If the catalog is missing, damaged, or lacks a recording.
+    """
+    if params.is_neutral:
+        return None
+    entries = {entry.recording: entry for entry in Catalog.read(catalog)}
+    if missing := [recording for recording in recordings if recording not in entries]:
+        raise DrumCrnnError(f"{catalog}: lacks the recording '{missing[0]}'; run `dvc repro catalog split`")
+    chosen = [entries[recording] for recording in recordings]
+    return draw_weights(
+        n_frames,
+        [entry.performance for entry in chosen],
+        [entry.kit for entry in chosen],
+        [entry.style for entry in chosen],
+        params,
     )
 
 
@@ -259,6 +290,7 @@ def prepare(
         store.fingerprint(),
         inputs.labels,
         inputs.splits,
+        "" if data.dataset.plan.weights is None else data.dataset.plan.weights.tobytes().hex(),
         *init_from,
         *sorted(
             file

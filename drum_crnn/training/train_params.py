@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from drum_crnn.foundation.params import ParamsSection
+from drum_crnn.training.balance import BalanceParams
 
 __all__ = ["TrainParams", "learning_rate_at", "n_reductions"]
 
@@ -30,6 +31,7 @@ class TrainParams(ParamsSection):
     excerpt_frames: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     excerpts_per_epoch: int | None = Field(gt=0)
+    balance: BalanceParams
     epochs: int = Field(gt=0)
     patience: int = Field(gt=0)
     schedule: Literal["cosine", "plateau"]

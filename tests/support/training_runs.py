@@ -20,7 +20,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def inputs_in(data: Path) -> TrainingInputs:
-    return TrainingInputs(data / "features", data / "labels.h5", data / "splits.csv")
+    return TrainingInputs(data / "features", data / "labels.h5", data / "splits.csv", data / "catalog.csv")
 
 
 def outputs_in(folder: Path) -> TrainingOutputs:
@@ -48,6 +48,7 @@ class StageRuns:
             "--features": inputs.features,
             "--labels": inputs.labels,
             "--splits": inputs.splits,
+            "--catalog": inputs.catalog,
             "--model": outputs.model,
             "--metrics": outputs.metrics,
             "--params-file": self.folder / "params.yaml",

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from drum_crnn.model.inference import activations_of_all
 from drum_crnn.model.model_file import ModelFile
 from drum_crnn.music.lanes import LANES
 from drum_crnn.training import loop, resume, validation
-from drum_crnn.training.dataset import ExcerptDataset
+from drum_crnn.training.dataset import ExcerptDataset, ExcerptKey
 from drum_crnn.training.distributed import join_world, this_rank
 from drum_crnn.training.loop import train
 from drum_crnn.training.run import TrainingInputs, TrainingParams, evenly_spaced
@@ -221,7 +222,11 @@ def test_an_empty_split_is_an_error(tmp_path: Path, inputs: TrainingInputs) -> N
     splits = tmp_path / "splits.csv"
     splits.write_text(inputs.splits.read_text().replace(",validation", ",unused"))
     with pytest.raises(DrumCrnnError, match=r"splits\.csv: no recording is in the validation split"):
-        train(TrainingInputs(inputs.features, inputs.labels, splits), outputs_in(tmp_path), params_of(tmp_path))
+        train(
+            TrainingInputs(inputs.features, inputs.labels, splits, inputs.catalog),
+            outputs_in(tmp_path),
+            params_of(tmp_path),
+        )
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_checkpoint(
@@ -229,17 +234,17 @@ def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_checkpoint(
 ) -> None:
     """One recording is poisoned from the second epoch on."""
     outputs = outputs_in(tmp_path)
-    read = ExcerptDataset._read
+    batch = ExcerptDataset.batch
     names: list[str] = []
 
-    def poisoned(self: ExcerptDataset, excerpt: Any) -> Any:
-        frames = read(self, excerpt)
-        if self._epoch is not None and self._epoch[0] == 1 and not names:
-            names.append(excerpt.recording)
-            frames[:] = math.nan
-        return frames
+    def poisoned(self: ExcerptDataset, keys: Sequence[ExcerptKey]) -> Any:
+        made = batch(self, keys)
+        if keys[0].epoch == 1 and not names:
+            names.append(self.plan.epoch(1)[keys[0].place].recording)
+            made.draws.gain_db[0] = math.nan
+        return made
 
-    monkeypatch.setattr(ExcerptDataset, "_read", poisoned)
+    monkeypatch.setattr(ExcerptDataset, "batch", poisoned)
     with pytest.raises(DrumCrnnError, match=r"no longer finite at epoch 2, step 1, with excerpts of") as caught:
         train(inputs, outputs, params_of(tmp_path, train={"epochs": 3}))
     assert names[0] in str(caught.value)
