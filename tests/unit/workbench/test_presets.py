@@ -249,7 +249,11 @@ SECTIONS: list[type[ParamsSection]] = [
 
 
 # What a preset stands on, where it is not for params.yaml as it is.
-BELOW = {"songs": ["studio"], "more_kits": ["studio", "songs"]}
+BELOW = {
+    "songs": ["studio"],
+    "more_kits": ["studio", "songs"],
+    "release": ["studio", "songs", "more_kits"],
+}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
