@@ -69,6 +69,19 @@ class Labels:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_index", {recording: i for i, recording in enumerate(self.recordings)})
+        # Once for all recordings, since training reads thousands of them a second.
+        for kind, offset, times_s in (
+            ("onset", self.onset_offset, self.onset_time_s),
+            ("ignore", self.ignore_offset, self.ignore_start_s),
+        ):
+            if len(offset) != len(self.recordings) + 1 or offset[0] != 0 or offset[-1] != len(times_s):
+                raise ValueError(f"{kind}_offset does not fit the recordings")
+            falls = np.flatnonzero(np.diff(times_s) < 0) + 1
+            if (np.diff(offset) < 0).any() or not np.isin(falls, offset).all():
+                raise ValueError(f"the times of a recording are not in order ({kind})")
+        lanes, velocities = self.onset_lane.astype(np.int64), self.onset_velocity.astype(np.int64)
+        Onsets(np.sort(self.onset_time_s), lanes, velocities)
+        IgnoreWindows(self.ignore_start_s, self.ignore_end_s, self.ignore_lane.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -79,14 +92,16 @@ class Labels:
     def onsets(self, recording: str) -> Onsets:
         """The onsets of one recording; `DrumCrnnError` if it has no labels."""
         own = self._slice(recording, self.onset_offset)
-        return Onsets(
+        return Onsets.unchecked(
             self.onset_time_s[own], self.onset_lane[own].astype(np.int64), self.onset_velocity[own].astype(np.int64)
         )
 
     def ignored(self, recording: str) -> IgnoreWindows:
         """The ignore windows of one recording; `DrumCrnnError` if it has no labels."""
         own = self._slice(recording, self.ignore_offset)
-        return IgnoreWindows(self.ignore_start_s[own], self.ignore_end_s[own], self.ignore_lane[own].astype(np.int64))
+        return IgnoreWindows.unchecked(
+            self.ignore_start_s[own], self.ignore_end_s[own], self.ignore_lane[own].astype(np.int64)
+        )
 
     def _slice(self, recording: str, offset: IntArray) -> slice:
         index = self._index.get(recording)
@@ -101,7 +116,7 @@ class Labels:
         Raises
         ------
         DrumCrnnError
-            If the file is missing, is not a file of labels, or was written with another list of lanes.
+            If the file is missing or damaged, is not a file of labels, or was written with another list of lanes.
         """
         if not path.is_file():
             raise DrumCrnnError(f"{path}: there is no such file; run `dvc repro label`")
@@ -111,9 +126,9 @@ class Labels:
                     raise DrumCrnnError(f"{path}: was written by another version of drum_crnn; run `dvc repro label`")
                 arrays = {name: file[name][:] for name in _DTYPES}
                 recordings = bytes(file["recordings"][:]).decode("utf-8").split("\n") if len(file["recordings"]) else []
+            return cls(tuple(recordings), **arrays)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise damaged_error(path, error, "label") from None
-        return cls(tuple(recordings), **arrays)
 
     def write(self, path: Path) -> None:
         """Write as HDF5: equal labels give equal bytes. Checksums cover all content, as in a feature shard."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from builders import ignore, make_labels, onsets
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,3 +120,26 @@ def test_what_is_no_file_of_labels_is_refused(tmp_path: Path) -> None:
         file.attrs["lanes"] = np.bytes_(",".join(LANES))
     with pytest.raises(DrumCrnnError, match="is damaged"):
         Labels.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("onset_lane", [0, 99]),
+        ("onset_velocity", [1, 200]),
+        ("onset_time_s", [0.5, 0.1]),
+        ("onset_time_s", [-1.0, 0.1]),
+        ("onset_time_s", [0.1, np.nan]),
+        ("onset_offset", [0, 1]),
+        ("ignore_end_s", [0.0]),
+    ],
+)
+def test_labels_that_no_recording_could_have_are_refused(tmp_path: Path, name: str, values: list[float]) -> None:
+    """Once for all when they are read, since afterwards nobody looks at the onsets of a recording."""
+    labels = make_labels({"a": (onsets((0.1, 0), (0.5, 1)), ignore((0.2, 0.3, 1)))})
+    labels.write(tmp_path / "labels.h5")
+    with h5py.File(tmp_path / "labels.h5", "r+") as file:
+        del file[name]
+        file[name] = np.array(values)
+    with pytest.raises(DrumCrnnError, match=r"labels\.h5: is damaged"):
+        Labels.read(tmp_path / "labels.h5")
