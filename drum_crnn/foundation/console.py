@@ -1,21 +1,43 @@
 """The output of commands: errors as sentences, progress bars, and lines of text."""
 
+import contextlib
 import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from drum_crnn.foundation.atomic import NO_SPACE
 from drum_crnn.foundation.errors import DrumCrnnError
 
 T = TypeVar("T")
 
-__all__ = ["default_workers", "errors_as_messages", "printable", "progress_bar", "say", "tell_error", "track", "warn"]
+__all__ = [
+    "byte_progress",
+    "default_workers",
+    "errors_as_messages",
+    "printable",
+    "progress_bar",
+    "say",
+    "tell_error",
+    "track",
+    "warn",
+]
 
 
 def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
@@ -65,15 +87,44 @@ def progress_bar() -> Progress:
 
     Fields: `note` is free text behind the bar, such as a loss or a speed.
     """
+    return _progress(MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+
+
+@contextlib.contextmanager
+def byte_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for bytes: yields a function that is told how many are done, and their total.
+
+    If standard error is no terminal, it says how far the work is at every tenth.
+    """
+    with _progress(DownloadColumn(), TransferSpeedColumn()) as progress:
+        task = progress.tasks[progress.add_task(description, total=None)]
+        tenths_said = -1
+
+        def report(n_done: int, total: int) -> None:
+            nonlocal tenths_said
+            tenths = 10 * n_done // max(total, 1)
+            if tenths_said < 0:
+                progress.reset(task.id, total=total, completed=n_done)  # what was done before says nothing of the speed
+                tenths_said = tenths
+            progress.update(task.id, total=total, completed=n_done)
+            if progress.disable and tenths > tenths_said:
+                left = "" if task.time_remaining is None else f", {timedelta(seconds=task.time_remaining)} left"
+                say(f"{description}: {10 * tenths} %{left}", err=True)
+                tenths_said = tenths
+
+        yield report
+
+
+def _progress(counts: ProgressColumn, note: ProgressColumn) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        counts,
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        note,
         console=console,
         disable=not console.is_terminal,
         transient=not sys.stderr.isatty(),
