@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -94,22 +95,23 @@ def progress_bar() -> Progress:
 def byte_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for bytes: yields a function that is told how many are done, and their total.
 
-    If standard error is no terminal, it says how far the work is at every tenth.
+    If standard error is no terminal, a line says so at every tenth.
     """
     with _progress(DownloadColumn(), TransferSpeedColumn()) as progress:
-        task = progress.tasks[progress.add_task(description, total=None)]
-        tenths_said = -1
+        task = progress.add_task(description, total=None)
+        begun_s, begun_at, tenths_said = 0.0, -1, 0
 
         def report(n_done: int, total: int) -> None:
-            nonlocal tenths_said
-            tenths = 10 * n_done // max(total, 1)
-            if tenths_said < 0:
-                progress.reset(task.id, total=total, completed=n_done)  # what was done before says nothing of the speed
-                tenths_said = tenths
-            progress.update(task.id, total=total, completed=n_done)
-            if progress.disable and tenths > tenths_said:
-                left = "" if task.time_remaining is None else f", {timedelta(seconds=task.time_remaining)} left"
-                say(f"{description}: {10 * tenths} %{left}", err=True)
+            nonlocal begun_s, begun_at, tenths_said
+            now_s, tenths = time.monotonic(), 10 * n_done // max(total, 1)
+            if begun_at < 0:  # what was done before says nothing of the speed
+                begun_s, begun_at, tenths_said = now_s, n_done, tenths
+                progress.reset(task, total=total, completed=n_done)
+            elif not progress.disable:
+                progress.update(task, completed=n_done)
+            elif tenths > tenths_said:
+                left_s = (now_s - begun_s) * (total - n_done) / (n_done - begun_at)
+                say(f"{description}: {10 * tenths} %, {timedelta(seconds=round(left_s))} left", err=True)
                 tenths_said = tenths
 
         yield report

@@ -131,6 +131,7 @@ def _download(dataset: Dataset, archive: Path, to: Path, url: str, *, is_publish
 def _check(archive: Path, expected: str) -> None:
     digest, n_done, n_bytes = hashlib.sha256(), 0, archive.stat().st_size
     with archive.open("rb") as file, byte_progress("checking") as report:
+        report(0, n_bytes)
         while chunk := file.read(1 << 20):
             digest.update(chunk)
             n_done += len(chunk)
