@@ -23,7 +23,8 @@ def test_bytes_are_told_at_every_tenth_of_what_is_left_without_a_terminal(
             report(n_done, 100)
         report(100, 100)
     assert capsys.readouterr().err.splitlines() == [
-        f"downloading: {percent} %, 0:00:0{left} left" for percent, left in zip(range(60, 101, 10), range(4, -1, -1))
+        f"downloading: {percent} %, 0:00:0{left} left"
+        for percent, left in zip(range(60, 101, 10), range(4, -1, -1), strict=True)
     ]
 
 
