@@ -6,7 +6,9 @@ time; one whose outputs appear whole or not at all is.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import logging
+import pickle
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
@@ -22,7 +24,7 @@ _CONNECT_S = 30.0
 _LOOK_S = 10.0  # between two looks whether there are workers
 
 
-def map_on_cluster(scheduler: str, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def map_on_cluster(scheduler: str, function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
     """Results of `function` in the order in which they are computed.
 
     Parameters
@@ -46,7 +48,10 @@ def map_on_cluster(scheduler: str, function: Callable[[T], R], items: Iterable[T
             "--scheduler needs the package distributed, on every machine; install it with `pip install distributed`, "
             "or the project with its extra `cluster`"
         ) from None
-    with _connect(distributed, scheduler) as client:
+    for name in ("distributed", "distributed.client"):  # what goes wrong is told below
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with _connect(distributed, scheduler) as client, _loss_as_message(distributed, scheduler):
+        _check_workers(client, scheduler, function)
         pending = {client.submit(function, item, pure=False) for item in items}
         has_warned = False
         while pending:
@@ -57,10 +62,8 @@ def map_on_cluster(scheduler: str, function: Callable[[T], R], items: Iterable[T
                     warn(f"{scheduler}: has no workers left; waiting for one")
                     has_warned = True
                 continue
-            except CancelledError:
-                raise _lost_error(scheduler) from None
             for future in done:
-                yield _result(distributed, scheduler, future)
+                yield future.result()
 
 
 @contextlib.contextmanager
@@ -69,7 +72,7 @@ def _connect(distributed: Any, scheduler: str) -> Iterator[Any]:
     try:
         # A client that finds nobody prints a traceback when it is deleted. So somebody else looks first.
         asyncio.run(_look_for(distributed, scheduler))
-        client = distributed.Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=_CONNECT_S)
     except (OSError, ValueError) as error:
         raise DrumCrnnError(
             f"--scheduler {scheduler}: cannot be reached: {error}; start `dask scheduler` there"
@@ -89,22 +92,38 @@ async def _look_for(distributed: Any, scheduler: str) -> None:
     await connection.close()
 
 
-def _result(distributed: Any, scheduler: str, future: Any) -> Any:
+def _check_workers(client: Any, scheduler: str, function: Callable[..., Any]) -> None:
+    """Ask all workers whether they can load a function: one that is sent what it cannot load ends without a word."""
+    pickled = pickle.dumps(function)
+
+    def why_not() -> str:  # sent as code, since it is no function of a module
+        import pickle
+
+        try:
+            pickle.loads(pickled)
+        except (ImportError, AttributeError) as error:
+            return str(error)
+        return ""
+
+    for worker, why in client.run(why_not).items():
+        if why:
+            raise DrumCrnnError(
+                f"--scheduler {scheduler}: its worker {worker} cannot load the project ({why}); start it where the "
+                "same version of drum_crnn is installed"
+            )
+
+
+@contextlib.contextmanager
+def _loss_as_message(distributed: Any, scheduler: str) -> Iterator[None]:
+    """Turn the loss of the scheduler, or of one worker after another, into a sentence."""
     try:
-        return future.result()
+        yield
+    except (CancelledError, distributed.comm.CommClosedError):
+        raise DrumCrnnError(
+            f"--scheduler {scheduler}: was lost; run the same command again, what is finished is kept"
+        ) from None
     except distributed.KilledWorker:
         raise DrumCrnnError(
             f"--scheduler {scheduler}: several workers ended while they were at the same task; look into their logs, "
             "and give them more memory or fewer processes"
         ) from None
-    except CancelledError:
-        raise _lost_error(scheduler) from None
-    except ImportError as error:
-        raise DrumCrnnError(
-            f"--scheduler {scheduler}: a worker cannot load the project ({error}); start it from an environment in "
-            "which this version of drum_crnn is installed"
-        ) from None
-
-
-def _lost_error(scheduler: str) -> DrumCrnnError:
-    return DrumCrnnError(f"--scheduler {scheduler}: was lost; run the same command again, what is finished is kept")

@@ -115,9 +115,8 @@ def extract_corpus(
     remove_leftovers(target)
     try:
         return _run_jobs(jobs, n_workers, scheduler)
-    except BaseException:
+    finally:
         remove_leftovers(target)  # of workers, which have ended
-        raise
 
 
 def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int, scheduler: str | None) -> ExtractionReport:
@@ -132,7 +131,8 @@ def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int, scheduler: str | None) 
         if scheduler is not None and jobs:
             probe = stack.enter_context(temporary_file(jobs[0].path.parent))
             shared = _Shared(probe, _signature(jobs[0].params), _versions())
-            reports = map_on_cluster(scheduler, functools.partial(_write_shard_elsewhere, shared), jobs)
+            write = functools.partial(_write_shard_elsewhere, shared)
+            reports = stack.enter_context(contextlib.closing(map_on_cluster(scheduler, write, jobs)))
         elif n_workers > 1:
             # Forked workers would inherit locks of threads that numpy and HDF5 may have started.
             reports = stack.enter_context(worker_pool(n_workers, method="spawn")).map(_write_shard, jobs)
@@ -165,6 +165,7 @@ def _versions() -> dict[str, str]:
 
 def _write_shard_elsewhere(shared: _Shared, job: _ShardJob) -> ExtractionReport:
     """`_write_shard` for a process on another machine, which may lack the files or have other versions."""
+    remove_leftovers(job.path.parent)  # of workers that were killed on this machine
     here = f"the worker on {platform.node()}"
     for folder, is_seen in ((shared.probe.parent, shared.probe.is_file()), (job.root, job.root.is_dir())):
         if not is_seen:
