@@ -470,7 +470,7 @@ class Published(StrEnum):
 @errors_as_messages
 def fetch(
     dataset: Annotated[
-        Published, typer.Argument(help="E-GMD (96 GB, 132 GB unpacked), Groove (5 GB), or Groove without audio (3 MB).")
+        Published, typer.Argument(help="E-GMD (96 GB, 142 GB unpacked), Groove (5 GB), or Groove without audio (3 MB).")
     ],
     to: Annotated[Path, typer.Option(help="The folder that gets the corpus, as a folder of its own.")],
     url: Annotated[str | None, typer.Option(help="A mirror to download the archive from.")] = None,

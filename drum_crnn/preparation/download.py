@@ -29,7 +29,7 @@ from drum_crnn.foundation.atomic import write_text
 from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
 
-__all__ = ["discard", "download"]
+__all__ = ["discard", "download", "downloaded_bytes"]
 
 _CHUNK_BYTES = 1 << 20
 _SILENCE_S = 60.0  # without a byte from the server, before a connection counts as broken
@@ -94,11 +94,11 @@ def download(
     ------
     DrumCrnnError
         If the server refuses, cannot be reached, sends something else, or breaks off again and again. What was
-        downloaded is kept.
+        downloaded of its file is kept.
     """
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise DrumCrnnError(f"{url}: is no address to download from; it should begin with https:// or http://")
-    n_failures, n_restarts, furthest = 0, 0, _size(path)
+    n_failures, n_restarts, furthest = 0, 0, downloaded_bytes(path)
     while True:
         try:
             _download_rest(url, path, n_bytes, begins_with, report)
@@ -109,11 +109,12 @@ def download(
                 n_restarts += 1
                 if n_restarts > _MAX_RESTARTS:
                     raise DrumCrnnError(f"{url}: {broken}, again and again; name a mirror with --url") from None
-            n_failures = n_failures + 1 if _size(path) <= furthest else 1
-            furthest = max(furthest, _size(path))
+            n_here = downloaded_bytes(path)
+            n_failures = n_failures + 1 if n_here <= furthest else 1
+            furthest = max(furthest, n_here)
             if n_failures > _MAX_FAILURES:
                 raise DrumCrnnError(
-                    f"{url}: {broken}, {_MAX_FAILURES} times in a row; {_size(path)} bytes are kept, so run the same "
+                    f"{url}: {broken}, {_MAX_FAILURES} times in a row; {n_here} bytes are kept, so run the same "
                     "command again later, or name a mirror with --url"
                 ) from None
             # At once after the first failure: it is mostly a connection that broke by itself.
@@ -121,6 +122,11 @@ def download(
             wait_s = max(wait_s, broken.wait_s)
             warn(f"{url}: {broken}; trying again" + (f" in {wait_s:.0f} s" if wait_s else ""))
             time.sleep(wait_s)
+
+
+def downloaded_bytes(path: Path) -> int:
+    """Number of bytes that are at `path`; 0 if there is no file."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def discard(path: Path) -> None:
@@ -140,7 +146,7 @@ def _download_rest(
     _Broken
         If another connection can do better.
     """
-    known, n_here = _read_source(path), _size(path)
+    known, n_here = _read_source(path), downloaded_bytes(path)
     if known is None or n_here > known.n_bytes:
         known, n_here = None, 0
     elif n_here == known.n_bytes:
@@ -170,7 +176,7 @@ def _download_rest(
             n_here = 0
         report(n_here, n_bytes)
         while n_here < n_bytes:
-            with _network_errors_as_broken():
+            with _network_errors_as_broken(url):
                 chunk = response.read1(min(_CHUNK_BYTES, n_bytes - n_here))
             if not chunk:
                 raise _Broken(f"the connection broke after {n_here} of {n_bytes} bytes")
@@ -199,7 +205,7 @@ def _request(url: str, known: _Source | None, n_here: int) -> http.client.HTTPRe
         if validator and known.url == url:
             headers["If-Range"] = validator
     try:
-        with _network_errors_as_broken():
+        with _network_errors_as_broken(url):
             response: http.client.HTTPResponse = _opener().open(
                 urllib.request.Request(url, headers=headers), timeout=_SILENCE_S
             )
@@ -231,7 +237,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 @contextlib.contextmanager
-def _network_errors_as_broken() -> Iterator[None]:
+def _network_errors_as_broken(url: str) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError:  # an answer
@@ -240,8 +246,8 @@ def _network_errors_as_broken() -> Iterator[None]:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise DrumCrnnError(
-                f"the server's certificate is not accepted: {reason.verify_message}; check the system's clock and its "
-                "certificates"
+                f"{url}: the server's certificate is not accepted: {reason.verify_message}; check the system's clock "
+                "and its certificates"
             ) from None
         if isinstance(reason, TimeoutError):
             raise _Broken(f"nothing came for {_SILENCE_S:.0f} s") from None
@@ -272,10 +278,6 @@ def _first_byte(response: http.client.HTTPResponse) -> int | None:
 
 def _asked_wait_s(text: str) -> float:
     return min(float(text), _LONGEST_ASKED_WAIT_S) if re.fullmatch("[0-9]+", text) else 0.0
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _source_file(path: Path) -> Path:

@@ -27,7 +27,7 @@ class Cluster:
         name = f"worker-{len(self.workers)}"
         options = ["--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
         options += ["--name", name, "--local-directory", str(self.folder / name)]
-        process = _start("dask_worker", [self.address, *options], self.folder, name, python_path=python_path)
+        process = _start("dask_worker", [self.address, *options], self.folder, name, PYTHONPATH=str(python_path))
         self.workers.append(process)
         return process
 
@@ -37,12 +37,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def dask_cluster(folder: Path, *, n_workers: int) -> Iterator[Cluster]:
-    """Run a scheduler with some workers, all of which end with the block."""
+def dask_cluster(folder: Path, *, n_workers: int, **environment: str) -> Iterator[Cluster]:
+    """Run a scheduler, with more environment, and some workers; all of them end with the block."""
     folder.mkdir()
     answer = folder / "scheduler.json"
     options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address", ":0"]
-    scheduler = _start("dask_scheduler", [*options, "--scheduler-file", str(answer)], folder, "scheduler")
+    options += ["--scheduler-file", str(answer)]
+    scheduler = _start("dask_scheduler", options, folder, "scheduler", **environment)
     cluster = Cluster(folder, "", scheduler)
     try:
         wait_until(lambda: _address(answer), scheduler, what=cluster.logs)
@@ -57,14 +58,12 @@ def dask_cluster(folder: Path, *, n_workers: int) -> Iterator[Cluster]:
             process.wait(timeout=AT_MOST_S)
 
 
-def _start(
-    module: str, arguments: list[str], folder: Path, name: str, *, python_path: Path = ROOT
-) -> "subprocess.Popen[bytes]":
+def _start(module: str, arguments: list[str], folder: Path, name: str, **environment: str) -> "subprocess.Popen[bytes]":
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(python_path)},
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

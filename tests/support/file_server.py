@@ -3,10 +3,12 @@
 import contextlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -51,8 +53,8 @@ class FileServer:
 
 
 @contextlib.contextmanager
-def file_server(content: bytes) -> Iterator[FileServer]:
-    """Serve `content` at the `url` of what is yielded."""
+def file_server(content: bytes, *, certificate: Path | None = None) -> Iterator[FileServer]:
+    """Serve `content` at the `url` of what is yielded; with a certificate and its key, over HTTPS."""
     state = FileServer(content)
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,6 +70,11 @@ def file_server(content: bytes) -> Iterator[FileServer]:
         server.daemon_threads = True
         server.block_on_close = False
         state.url = f"http://127.0.0.1:{server.server_port}/archive.zip"
+        if certificate is not None:
+            state.url = f"https://localhost:{server.server_port}/archive.zip"
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

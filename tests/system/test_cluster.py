@@ -17,7 +17,8 @@ from miniature import write_params
 from waiting import AT_MOST_S, wait_until
 
 from drum_crnn.foundation.atomic import PARTIAL
-from drum_crnn.foundation.errors import Interrupted
+from drum_crnn.foundation.cluster import map_on_cluster
+from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
 
 pytest.importorskip("distributed", reason="distributed is not installed (the extra cluster)")
 pytestmark = pytest.mark.processes
@@ -90,6 +91,7 @@ def stop_amid_a_shard(worker: "subprocess.Popen[bytes]", target: Path, process: 
 def test_a_cluster_writes_the_same_bytes_as_one_process_and_computes_nothing_twice(
     project: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
+    n_clients = cluster.logs().count("Receive client connection")
     code, output, errors = extract(project, tmp_path / "features", "--scheduler", cluster.address)
     assert code == 0, errors
     assert errors == ""
@@ -98,7 +100,7 @@ def test_a_cluster_writes_the_same_bytes_as_one_process_and_computes_nothing_twi
     # dvc repro runs a command that cannot be changed.
     code, output, _ = extract(project, tmp_path / "features", DRUM_CRNN_SCHEDULER=cluster.address)
     assert (code, output.endswith("24 unchanged\n")) == (0, True)
-    assert cluster.logs().count("Receive client connection") == 2
+    assert cluster.logs().count("Receive client connection") == n_clients + 2
 
 
 def test_a_worker_that_is_killed_amid_a_shard_changes_nothing(project: Path, doomed: Cluster, tmp_path: Path) -> None:
@@ -178,6 +180,15 @@ def copy_package(target: Path) -> Path:
     """Another installation of the package."""
     shutil.copytree(ROOT / "drum_crnn", target / "drum_crnn", ignore=shutil.ignore_patterns("__pycache__"))
     return target
+
+
+def test_a_task_that_ends_its_worker_is_told(tmp_path: Path) -> None:
+    allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    with (
+        dask_cluster(tmp_path / "cluster", n_workers=1, **allowed) as cluster,
+        pytest.raises(DrumCrnnError, match="several workers ended while they were at the same task"),
+    ):
+        list(map_on_cluster(cluster.address, os._exit, [1]))
 
 
 def test_workers_with_another_version_are_refused(project: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import random
 import tempfile
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -279,6 +281,54 @@ def test_a_server_that_cannot_be_reached_is_told(path: Path, server: FileServer)
         pass
     with pytest.raises(DrumCrnnError, match="Connection refused"):
         get(server, path, url=gone.url)
+
+
+def test_a_server_that_falls_silent_is_asked_again(
+    server: FileServer, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first connection holds still for ever after 1000 bytes; the next one gets the rest."""
+    monkeypatch.setattr(module, "_SILENCE_S", 0.3)
+    server.hold, server.hold_after = threading.Event(), 1000
+    monkeypatch.setattr(module.time, "sleep", lambda _: setattr(server, "hold", None))
+    silent = server.hold
+    try:
+        get(server, path)
+    finally:
+        silent.set()
+    assert path.read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["", "bytes=1000-"]
+    assert "nothing came for 0 s; trying again" in capsys.readouterr().err
+
+
+def test_a_certificate_that_nobody_has_signed_is_refused(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    with file_server(CONTENT, certificate=self_signed(tmp_path / "certificate.pem")) as server:
+        with pytest.raises(DrumCrnnError, match=r"^https://localhost:\d+/archive.zip: the server's certificate is not"):
+            get(server, path)
+        assert server.requests == []
+
+
+def self_signed(path: Path) -> Path:
+    """Write a key, and a certificate for localhost that it has signed itself."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, *plain) + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/a.zip", "file:///etc/passwd", "a.zip", "https:///a.zip", ""])
