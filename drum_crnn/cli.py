@@ -491,7 +491,9 @@ def fetch(
         raise DrumCrnnError(f"--sha256 {sha256}: is no sha256, which has 64 hexadecimal digits")
     with raise_on_signals("what is done is kept, run the same command again to continue"):
         folder = fetch_corpus(DATASETS[dataset.value], to, url=url, sha256=sha256)
-    say(f"{folder}: complete; next, run `drum-crnn corpus scan {folder}`")
+    has_audio = dataset is not Published.GROOVE_MIDI
+    after = f"run `drum-crnn corpus scan {folder}`" if has_audio else f"render it: set render.performances: {folder}"
+    say(f"{folder}: complete; next, {after}")
 
 
 @corpus_app.command()

@@ -178,7 +178,7 @@ def test_a_mirror_continues_if_its_file_is_as_long(server: FileServer, path: Pat
     begin(server, path, 100_000)
     with file_server(CONTENT) as mirror:
         mirror.etag = '"a number of its own"'
-        get(mirror, path)
+        assert get(mirror, path)[0] == (100_000, len(CONTENT))
         assert mirror.requests == [("/archive.zip", "bytes=100000-")]
     assert path.read_bytes() == CONTENT
 

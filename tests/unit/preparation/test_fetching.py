@@ -256,12 +256,15 @@ def test_the_command_names_every_corpus_and_what_to_do_next(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {name.value for name in Published} == DATASETS.keys()
-    monkeypatch.setitem(DATASETS, "egmd", dataset)
+    for name in ("egmd", "groove-midi"):
+        monkeypatch.setitem(DATASETS, name, dataset)
     run = CliRunner().invoke(app, ["fetch", "egmd", "--to", str(tmp_path)])
     assert run.exit_code == 0, run.output
     assert f"next, run `drum-crnn corpus scan {tmp_path}/e-gmd-v1.0.0`" in run.output
     for step in ("downloading", "checking", "unpacking"):
         assert re.search(rf"^{step}: 100 %, 0:00:00 left$", run.output, flags=re.MULTILINE)
+    run = CliRunner().invoke(app, ["fetch", "groove-midi", "--to", str(tmp_path)])
+    assert f"next, render it: set render.performances: {tmp_path}/e-gmd-v1.0.0" in run.output
     run = CliRunner().invoke(app, ["fetch", "egmd", "--to", str(tmp_path), "--sha256", "12ab"])
     assert run.exit_code == 1
     assert "has 64 hexadecimal digits" in run.output
