@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
@@ -455,6 +456,44 @@ def verify(
     else:
         say(f"files damaged: {len(damaged)}; run `drum-crnn verify --remove` to delete them, then `dvc repro`")
         raise typer.Exit(1)
+
+
+class Published(StrEnum):
+    """Corpora that can be downloaded."""
+
+    EGMD = "egmd"
+    GROOVE = "groove"
+    GROOVE_MIDI = "groove-midi"
+
+
+@app.command()
+@errors_as_messages
+def fetch(
+    dataset: Annotated[
+        Published, typer.Argument(help="E-GMD (96 GB, 142 GB unpacked), Groove (5 GB), or Groove without audio (3 MB).")
+    ],
+    to: Annotated[Path, typer.Option(help="The folder that gets the corpus, as a folder of its own.")],
+    url: Annotated[str | None, typer.Option(help="A mirror to download the archive from.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="The archive's checksum, if the mirror has another one than the published.")
+    ] = None,
+) -> None:
+    """Download a published corpus, check it and unpack it.
+
+    The same command resumes an interrupted one. The archive shrinks while it is unpacked, so the disk needs room for
+    the archive or the corpus, whichever is larger.
+    """
+    from drum_crnn.foundation.stopping import raise_on_signals
+    from drum_crnn.preparation.fetching import DATASETS
+    from drum_crnn.preparation.fetching import fetch as fetch_corpus
+
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise DrumCrnnError(f"--sha256 {sha256}: is no sha256, which has 64 hexadecimal digits")
+    with raise_on_signals("what is done is kept, run the same command again to continue"):
+        folder = fetch_corpus(DATASETS[dataset.value], to, url=url, sha256=sha256)
+    has_audio = dataset is not Published.GROOVE_MIDI
+    after = f"run `drum-crnn corpus scan {folder}`" if has_audio else f"render it: set render.performances: {folder}"
+    say(f"{folder}: complete; next, {after}")
 
 
 @corpus_app.command()

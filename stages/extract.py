@@ -21,10 +21,22 @@ def main(
     workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
         default_workers()
     ),
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DRUM_CRNN_SCHEDULER",
+            help="A Dask scheduler, such as tcp://host:8786, whose workers do the work. It does not change the result.",
+        ),
+    ] = None,
 ) -> None:
     """Extract the features of all recordings in the catalog; unchanged recordings are not computed again."""
     report = extract_corpus(
-        corpus_dir, Catalog.read(catalog_csv), features_dir, FeatureParams.load(params_file), n_workers=workers
+        corpus_dir,
+        Catalog.read(catalog_csv),
+        features_dir,
+        FeatureParams.load(params_file),
+        n_workers=workers,
+        scheduler=scheduler,
     )
     speed = report.audio_s / max(report.wall_s, 1e-9)
     say(f"{report.n_computed} recordings computed at {speed:.0f}× real time, {report.n_kept} unchanged")

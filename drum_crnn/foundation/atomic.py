@@ -20,7 +20,15 @@ import psutil
 
 from drum_crnn.foundation.errors import DrumCrnnError
 
-__all__ = ["NO_SPACE", "PARTIAL", "remove_leftovers", "replace_directory", "replace_file", "write_text"]
+__all__ = [
+    "NO_SPACE",
+    "PARTIAL",
+    "remove_leftovers",
+    "replace_directory",
+    "replace_file",
+    "temporary_file",
+    "write_text",
+]
 
 # Disk full, quota used up, limit of file size reached.
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -86,6 +94,18 @@ def replace_directory(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """An empty file in an existing folder, for as long as the block lasts."""
+    with _refusal_as_message(folder):
+        handle, name = tempfile.mkstemp(prefix=_prefix("temporary"), dir=folder)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -1,21 +1,44 @@
 """The output of commands: errors as sentences, progress bars, and lines of text."""
 
+import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from drum_crnn.foundation.atomic import NO_SPACE
 from drum_crnn.foundation.errors import DrumCrnnError
 
 T = TypeVar("T")
 
-__all__ = ["default_workers", "errors_as_messages", "printable", "progress_bar", "say", "tell_error", "track", "warn"]
+__all__ = [
+    "byte_progress",
+    "default_workers",
+    "errors_as_messages",
+    "printable",
+    "progress_bar",
+    "say",
+    "tell_error",
+    "track",
+    "warn",
+]
 
 
 def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
@@ -65,15 +88,45 @@ def progress_bar() -> Progress:
 
     Fields: `note` is free text behind the bar, such as a loss or a speed.
     """
+    return _progress(MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+
+
+@contextlib.contextmanager
+def byte_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for bytes: yields a function that is told how many are done, and their total.
+
+    If standard error is no terminal, a line says so at every tenth.
+    """
+    with _progress(DownloadColumn(), TransferSpeedColumn()) as progress:
+        task = progress.add_task(description, total=None)
+        begun_s, begun_at, tenths_said = 0.0, -1, 0
+
+        def report(n_done: int, total: int) -> None:
+            nonlocal begun_s, begun_at, tenths_said
+            now_s, tenths = time.monotonic(), 10 * n_done // max(total, 1)
+            if begun_at < 0:  # what was done before says nothing of the speed
+                begun_s, begun_at, tenths_said = now_s, n_done, tenths
+                progress.reset(task, total=total, completed=n_done)
+            elif not progress.disable:
+                progress.update(task, completed=n_done)
+            elif tenths > tenths_said:
+                left_s = (now_s - begun_s) * (total - n_done) / (n_done - begun_at)
+                say(f"{description}: {10 * tenths} %, {timedelta(seconds=round(left_s))} left", err=True)
+                tenths_said = tenths
+
+        yield report
+
+
+def _progress(counts: ProgressColumn, note: ProgressColumn) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        counts,
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        note,
         console=console,
         disable=not console.is_terminal,
         transient=not sys.stderr.isatty(),

@@ -16,6 +16,7 @@ __all__ = ["CANNOT_CHANGE_RESULTS", "stage_app"]
 CANNOT_CHANGE_RESULTS = frozenset(
     {
         "drum_crnn.foundation.atomic",
+        "drum_crnn.foundation.cluster",
         "drum_crnn.foundation.console",
         "drum_crnn.foundation.errors",
         "drum_crnn.foundation.lock",

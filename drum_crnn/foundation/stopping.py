@@ -96,15 +96,16 @@ def _ending_if_stuck(request: StopRequest) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def raise_on_signals() -> Iterator[None]:
+def raise_on_signals(advice: str = "nothing unfinished is left, run the same command again") -> Iterator[None]:
     """Raise `Interrupted` on SIGTERM, Ctrl-C and SIGHUP, so that unfinished work is cleaned up.
 
-    Further signals are then ignored. Threads and ignored signals are treated as by `stop_on_signals`.
+    Further signals are then ignored. Threads and ignored signals are treated as by `stop_on_signals`. `advice` ends the
+    message.
     """
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         ignore_stop_signals()
-        raise Interrupted(f"stopped {cause_of(number)}; nothing unfinished is left, run the same command again")
+        raise Interrupted(f"stopped {cause_of(number)}; {advice}")
 
     with _handling(stop):
         yield

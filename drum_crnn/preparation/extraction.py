@@ -5,8 +5,11 @@ workers, or on the recordings that were computed before.
 """
 
 import contextlib
+import functools
 import hashlib
+import importlib.metadata
 import math
+import platform
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +28,8 @@ import drum_crnn.music.log_mel
 import drum_crnn.music.quantisation
 from drum_crnn.data.catalog import Catalog, CatalogEntry
 from drum_crnn.data.feature_store import BLOCK_FRAMES, SHARD_FORMAT, Shard
-from drum_crnn.foundation.atomic import PARTIAL, remove_leftovers
+from drum_crnn.foundation.atomic import PARTIAL, remove_leftovers, temporary_file
+from drum_crnn.foundation.cluster import map_on_cluster
 from drum_crnn.foundation.console import progress_bar
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.hdf5 import replace_hdf5
@@ -58,8 +62,17 @@ class _ShardJob:
     params: FeatureParams
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What a worker on another machine must have in common with this process, so that it writes the same bytes."""
+
+    probe: Path
+    signature: str
+    versions: dict[str, str]
+
+
 def extract_corpus(
-    root: Path, catalog: Catalog, target: Path, params: FeatureParams, *, n_workers: int
+    root: Path, catalog: Catalog, target: Path, params: FeatureParams, *, n_workers: int, scheduler: str | None = None
 ) -> ExtractionReport:
     """Bring the shards under `target` up to date with the catalog.
 
@@ -72,12 +85,16 @@ def extract_corpus(
         Folder of the corpus; the catalog's paths are relative to it.
     n_workers : int
         Processes; the result is the same for any number.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers do the work instead. They need `root` and `target` at the same paths.
 
     Raises
     ------
     DrumCrnnError
         If a recording cannot be decoded, or is not as long as the catalog says.
     """
+    if scheduler is not None:
+        root, target = root.absolute(), target.absolute()
     target.mkdir(parents=True, exist_ok=True)
     members: dict[int, list[CatalogEntry]] = {}
     for entry in catalog:
@@ -97,13 +114,12 @@ def extract_corpus(
     jobs.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
     remove_leftovers(target)
     try:
-        return _run_jobs(jobs, n_workers)
-    except BaseException:
+        return _run_jobs(jobs, n_workers, scheduler)
+    finally:
         remove_leftovers(target)  # of workers, which have ended
-        raise
 
 
-def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int) -> ExtractionReport:
+def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int, scheduler: str | None) -> ExtractionReport:
     started = time.monotonic()
     n_computed = n_kept = 0
     audio_s = 0.0
@@ -112,7 +128,12 @@ def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int) -> ExtractionReport:
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("extracting", total=total, note="")
         reports: Iterator[ExtractionReport] = map(_write_shard, jobs)
-        if n_workers > 1:
+        if scheduler is not None and jobs:
+            probe = stack.enter_context(temporary_file(jobs[0].path.parent))
+            shared = _Shared(probe, _signature(jobs[0].params), _versions())
+            write = functools.partial(_write_shard_elsewhere, shared)
+            reports = stack.enter_context(contextlib.closing(map_on_cluster(scheduler, write, jobs)))
+        elif n_workers > 1:
             # Forked workers would inherit locks of threads that numpy and HDF5 may have started.
             reports = stack.enter_context(worker_pool(n_workers, method="spawn")).map(_write_shard, jobs)
         for done in reports:
@@ -135,6 +156,30 @@ def _signature(params: FeatureParams) -> str:
     for module in (music.audio, music.downmix, music.ffmpeg, music.log_mel, music.quantisation):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages on which the last bits of a frame and the bytes of a shard depend."""
+    return {name: importlib.metadata.version(name) for name in ("h5py", "librosa", "numpy", "soundfile", "soxr")}
+
+
+def _write_shard_elsewhere(shared: _Shared, job: _ShardJob) -> ExtractionReport:
+    """`_write_shard` for a process on another machine, which may lack the files or have other versions."""
+    remove_leftovers(job.path.parent)  # of workers that were killed on this machine
+    here = f"the worker on {platform.node()}"
+    for folder, is_seen in ((shared.probe.parent, shared.probe.is_file()), (job.root, job.root.is_dir())):
+        if not is_seen:
+            raise DrumCrnnError(
+                f"{folder}: {here} does not see this folder; keep it at the same path on all machines, on storage that "
+                "they share"
+            )
+    if _signature(job.params) != shared.signature:
+        raise DrumCrnnError(f"{here} has another version of drum_crnn; install the same version on all machines")
+    versions = _versions()
+    if others := [f"{name} {versions[name]}" for name in versions if versions[name] != shared.versions[name]]:
+        wanted = ", ".join(f"{name} {version}" for name, version in shared.versions.items())
+        raise DrumCrnnError(f"{here} has {', '.join(others)}; install the same versions on all machines: {wanted}")
+    return _write_shard(job)
 
 
 def _write_shard(job: _ShardJob) -> ExtractionReport:

@@ -125,6 +125,11 @@ def test_scikit_learn_is_loaded_by_the_evaluation_alone() -> None:
     }
 
 
+def test_one_module_alone_reaches_out_to_the_network() -> None:
+    network = {"aiohttp", "ftplib", "fsspec", "http", "httpx", "requests", "smtplib", "socket", "urllib", "urllib3"}
+    assert [path for path in EVERYTHING if network & foreign_imports(path)] == [PACKAGE / "preparation" / "download.py"]
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     graph = {path: real(direct_imports(path)) for path in EVERYTHING}
     order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle

@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from miniature import ROOT
 
-from drum_crnn.foundation.atomic import remove_leftovers, replace_directory, replace_file, write_text
+from drum_crnn.foundation.atomic import remove_leftovers, replace_directory, replace_file, temporary_file, write_text
 from drum_crnn.foundation.errors import DrumCrnnError
 
 
@@ -95,6 +96,17 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, mask: int, of_fil
             pass
     assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == of_file
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == of_directory
+
+
+def test_a_temporary_file_lasts_as_long_as_its_block(tmp_path: Path) -> None:
+    with contextlib.suppress(KeyError), temporary_file(tmp_path) as path:
+        assert list(tmp_path.iterdir()) == [path]
+        remove_leftovers(tmp_path)
+        assert path.exists(), "its process is alive"
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DrumCrnnError, match="missing: cannot be written"), temporary_file(tmp_path / "missing"):
+        pass
 
 
 def test_text_has_the_same_bytes_on_every_system(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Shards whose bytes depend only on audio, parameters and code; and what happens on errors."""
 
 import hashlib
+import platform
+import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.log_mel import FeatureParams, LogMel
 from drum_crnn.music.quantisation import rounded
 from drum_crnn.music.timing import n_frames_of
+from drum_crnn.preparation import extraction as module
 from drum_crnn.preparation.extraction import ExtractionReport, extract_corpus
 
 PARAMS = small_features()
@@ -238,3 +241,30 @@ def test_stereo_is_averaged(tmp_path: Path) -> None:
     extract(tmp_path / "corpus", catalog, tmp_path / "features")
     frames = FeatureStore.open(tmp_path / "features").read("x")
     np.testing.assert_allclose(frames, LogMel(PARAMS)(noise(5000)), atol=0.2501)  # steps of half a decibel
+
+
+def test_what_another_machine_lacks_is_told_before_anything_is_written(
+    root: Path, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "features"
+    target.mkdir()
+    probe = target / "probe"
+    probe.touch()
+    job = module._ShardJob(root, target / "shard-0000.h5", catalog.entries, PARAMS)
+    shared = module._Shared(probe, module._signature(PARAMS), module._versions())
+    machine = re.escape(f"the worker on {platform.node()}")
+    hidden = replace(job, root=tmp_path / "elsewhere")
+    with pytest.raises(DrumCrnnError, match=f"elsewhere: {machine} does not see this folder; keep it at the same path"):
+        module._write_shard_elsewhere(shared, hidden)
+    with pytest.raises(DrumCrnnError, match=f"features: {machine} does not see this folder"):
+        module._write_shard_elsewhere(replace(shared, probe=target / "unseen"), job)
+    with pytest.raises(DrumCrnnError, match=f"{machine} has another version of drum_crnn"):
+        module._write_shard_elsewhere(replace(shared, signature="another"), job)
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.metadata.version", lambda name: "0.1" if name == "numpy" else shared.versions[name])
+        with pytest.raises(
+            DrumCrnnError, match=rf"{machine} has numpy 0\.1; install .*: h5py .*, numpy {np.__version__}"
+        ):
+            module._write_shard_elsewhere(shared, job)
+    assert list(target.iterdir()) == [probe]
+    assert module._write_shard_elsewhere(shared, job).n_computed == len(LENGTHS)
