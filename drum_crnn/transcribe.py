@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from drum_crnn.engine.live import LiveActivations
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.activations import Activations, onsets_of
-from drum_crnn.model.peak_picking import pooled_toms
+from drum_crnn.model.activations import Activations, onsets_and_heights
 from drum_crnn.model.stored_model import StoredModel
-from drum_crnn.music.audio import Listener, mono_blocks, read_blocks, resampled
+from drum_crnn.music.audio import Listener, mono_blocks, mono_stream, read_blocks
 from drum_crnn.music.condition import Condition
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.log_mel import FeatureParams
@@ -222,8 +221,7 @@ class Transcriber:
             lookahead_frames=self._margin_frames if lookahead_s is None else round(lookahead_s * rate),
             step_frames=round(step_s * rate),
         )
-        mono = (part for block in blocks for part in mono_blocks(block, from_rate=sample_rate, to_rate=sample_rate))
-        at_rate = resampled(mono, from_rate=sample_rate, to_rate=self._features.sample_rate)
+        at_rate = mono_stream(blocks, from_rate=sample_rate, to_rate=self._features.sample_rate)
         yield from self._onsets_of_parts(live.of(at_rate))
 
     def _onsets_of_parts(self, parts: Iterable[Activations]) -> Iterator[Transcription]:
@@ -263,14 +261,10 @@ class Transcriber:
     def onsets(self, activations: Activations, duration_s: float) -> Transcription:
         """The onsets of a recording of that length, in seconds, from the activations of all its frames."""
         frame_rate = self._features.frame_rate
-        onsets = onsets_of(
+        onsets, heights = onsets_and_heights(
             activations, thresholds=self._thresholds, peak_picking=self._peak_picking, frame_rate=frame_rate
         )
-        heights = pooled_toms(activations.onset, params=self._peak_picking)
-        confidence = heights[time_to_frame(onsets.time_s, frame_rate), onsets.lane]
-        return Transcription(
-            onsets.time_s, onsets.lane, onsets.velocity, confidence.astype(np.float64), duration_s=duration_s
-        )
+        return Transcription(onsets.time_s, onsets.lane, onsets.velocity, heights, duration_s=duration_s)
 
     def _doubting(
         self,

@@ -11,7 +11,7 @@ from drum_crnn.music.lanes import N_LANES
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.music.timing import frame_to_time
 
-__all__ = ["Activations", "onsets_of"]
+__all__ = ["Activations", "onsets_and_heights", "onsets_of"]
 
 FloatArray = NDArray[np.float32]
 
@@ -50,6 +50,13 @@ def onsets_of(
     Onsets
         In order of time, with velocities from 1 to 127.
     """
+    return onsets_and_heights(activations, thresholds=thresholds, peak_picking=peak_picking, frame_rate=frame_rate)[0]
+
+
+def onsets_and_heights(
+    activations: Activations, *, thresholds: Sequence[float], peak_picking: PeakPickingParams, frame_rate: float
+) -> tuple[Onsets, NDArray[np.float64]]:
+    """As `onsets_of`, and the height of each onset's peak, with toms pooled if they are: float64, shape (n_onsets,)."""
     frames, times, lanes = [], [], []
     onset = pooled_toms(activations.onset, params=peak_picking)
     for lane in range(N_LANES):
@@ -58,5 +65,8 @@ def onsets_of(
         times.append(frame_to_time(refined(peaks, activations.onset[:, lane]), frame_rate))
         lanes.append(np.full(len(peaks), lane))
     frame, lane_of = np.concatenate(frames), np.concatenate(lanes)
+    time_s = np.concatenate(times)
     velocity = np.clip(np.rint(activations.velocity[frame, lane_of]), 1, 127).astype(np.int64)
-    return Onsets.in_order(np.concatenate(times), lane_of, velocity)
+    order = np.lexsort((velocity, lane_of, time_s))
+    heights = onset[frame, lane_of].astype(np.float64)
+    return Onsets(time_s[order], lane_of[order], velocity[order]), heights[order]

@@ -19,7 +19,8 @@ from drum_crnn.music import ffmpeg
 from drum_crnn.music.downmix import Downmix
 
 __all__ = [
-    "AudioInfo", "Block", "Listener", "load_audio", "mono_blocks", "open_channels", "probe", "read_blocks", "resampled",
+    "AudioInfo", "Block", "Listener", "load_audio", "mono_blocks", "mono_stream", "open_channels", "probe",
+    "read_blocks",
 ]  # fmt: skip
 
 FloatArray = NDArray[np.float32]
@@ -115,7 +116,14 @@ def read_blocks(path: Path, *, sample_rate: int, listen: Listener | None = None)
     with open_channels(path) as (rate, blocks):
         if rate < _LOWEST_RATE:  # a second would become thousands
             raise DrumCrnnError(f"{path}: has a sample rate of {rate} Hz, too low for sound; export it again")
-        yield from resampled(_mono(blocks, path, rate, listen), from_rate=rate, to_rate=sample_rate)
+
+        def not_finite(second: float) -> DrumCrnnError:
+            return DrumCrnnError(
+                f"{path}: has samples that are not finite (NaN or infinite) before second {second:.1f}; export it again"
+            )
+
+        mono = _mono(_some(blocks, path), rate, listen, not_finite)
+        yield from _resampled(mono, from_rate=rate, to_rate=sample_rate)
 
 
 @contextmanager
@@ -151,31 +159,34 @@ def mono_blocks(
     ValueError
         If the shape or the type is another, or a sample is not finite.
     """
+    channels = _channels(audio)
+    length = round(_BLOCK_S * from_rate)
+    blocks = (channels[start : start + length] for start in range(0, len(channels), length))
+    return mono_stream(blocks, from_rate=from_rate, to_rate=to_rate, listen=listen)
+
+
+def mono_stream(
+    blocks: Iterable[NDArray[Any]], *, from_rate: int, to_rate: int, listen: Listener | None = None
+) -> Iterator[FloatArray]:
+    """A stream of samples, as `read_blocks` gives those of a file; blocks and errors as for `mono_blocks`."""
+
+    def not_finite(second: float) -> ValueError:
+        return ValueError(f"audio has samples that are not finite before second {second:g}")
+
+    mono = _mono(map(_channels, blocks), from_rate, listen, not_finite)
+    yield from _resampled(mono, from_rate=from_rate, to_rate=to_rate)
+
+
+def _channels(audio: NDArray[Any]) -> NDArray[Any]:
+    """Samples of a caller with shape (n_samples, n_channels)."""
     if audio.ndim not in (1, 2) or (audio.ndim == 2 and not audio.shape[1]):
         raise ValueError(f"audio has shape (samples,) or (samples, channels), not {audio.shape}")
     if audio.dtype != np.int16 and audio.dtype.kind != "f":
         raise ValueError(f"audio is of floating-point numbers or int16, not {audio.dtype}")
-    if audio.ndim == 1:
-        audio = audio[:, None]
-    length = round(_BLOCK_S * from_rate)
-    downmix = Downmix(from_rate)
-
-    def blocks() -> Iterator[FloatArray]:
-        for start in range(0, len(audio), length):
-            channels = audio[start : start + length]
-            mono = downmix(channels)
-            if not np.isfinite(mono).all():
-                raise ValueError(
-                    f"audio has samples that are not finite before second {(start + length) / from_rate:g}"
-                )
-            if listen is not None:
-                listen(Block(channels, mono, from_rate, downmix.cancels))
-            yield mono
-
-    yield from resampled(blocks(), from_rate=from_rate, to_rate=to_rate)
+    return audio[:, None] if audio.ndim == 1 else audio
 
 
-def resampled(blocks: Iterable[FloatArray], *, from_rate: int, to_rate: int) -> Iterator[FloatArray]:
+def _resampled(blocks: Iterable[FloatArray], *, from_rate: int, to_rate: int) -> Iterator[FloatArray]:
     """Convert the sample rate of mono blocks with soxr's high-quality filter, whose delay is compensated."""
     if from_rate == to_rate:
         yield from blocks
@@ -191,23 +202,27 @@ def resampled(blocks: Iterable[FloatArray], *, from_rate: int, to_rate: int) -> 
 
 
 def _mono(
-    blocks: Iterable[NDArray[Any]], path: Path, sample_rate: int, listen: Listener | None
+    blocks: Iterable[NDArray[Any]], sample_rate: int, listen: Listener | None, not_finite: Callable[[float], Exception]
 ) -> Iterator[FloatArray]:
-    """The blocks of an open recording, mono, at its own rate."""
+    """Blocks of all channels, mono, at their own rate; `not_finite` makes the error, from the second it happened in."""
     downmix = Downmix(sample_rate)
     position = 0
     for block in blocks:
         position += len(block)
         mono = downmix(block)
         if not np.isfinite(mono).all():
-            raise DrumCrnnError(
-                f"{path}: has samples that are not finite (NaN or infinite) before second "
-                f"{position / sample_rate:.1f}; export it again"
-            )
+            raise not_finite(position / sample_rate)
         if listen is not None:
             listen(Block(block, mono, sample_rate, downmix.cancels))
         yield mono
-    if position == 0:
+
+
+def _some(blocks: Iterable[NDArray[Any]], path: Path) -> Iterator[NDArray[Any]]:
+    """The blocks of a recording, which has at least one."""
+    block = None
+    for block in blocks:
+        yield block
+    if block is None:
         raise DrumCrnnError(f"{path}: holds no audio that can be decoded; export it again")
 
 

@@ -12,7 +12,7 @@ FloatArray = NDArray[np.float32]
 # Choices, made once and tested on both sides. Channels cancel where their sum has less than a fifth of the energy that
 # it would have if they were unrelated. For two channels this is a mean 10 dB below them; wide stereo stays above −6 dB.
 _CANCELS = 0.2
-_PAST = 1 / 16  # the weight of what was before a block: enough to decide a last block of a few samples
+_PAST, _PAST_S = 1 / 16, 1.0  # the weight of what was so long before: enough to decide a last block of a few samples
 _SILENCE = 10 ** (-110 / 10)  # power of full scale is 1; below, a sign would be that of rounding errors
 _SHORTEST_S = 0.1  # by chance, a few samples cancel
 _FADE_S = 0.05  # from one sum to another, so that nothing clicks
@@ -21,9 +21,9 @@ _FADE_S = 0.05  # from one sum to another, so that nothing clicks
 class Downmix:
     """Mixes the blocks of one recording down, in order.
 
-    A block is decided on by its own energies, and by those before it at a sixteenth of their weight. Where channels
-    cancel, each enters with the sign of its correlation with the loudest one: of two channels, half the difference is
-    used. Otherwise the result is their mean, bit by bit.
+    A block is decided on by its own energies, and by those before it, whose weight falls to a sixteenth in a second:
+    the blocks of a stream are short. Where channels cancel, each enters with the sign of its correlation with the
+    loudest one: of two channels, half the difference is used. Otherwise the result is their mean, bit by bit.
 
     Attributes
     ----------
@@ -78,8 +78,9 @@ class Downmix:
             gram /= scale**2
         if not np.isfinite(gram).all():
             return  # the decoder will say so
-        self._gram = gram if self._gram is None else _PAST * self._gram + gram
-        self._n_samples = _PAST * self._n_samples + len(samples)
+        past = _PAST ** min(1.0, len(samples) / (_PAST_S * self._rate))
+        self._gram = gram if self._gram is None else past * self._gram + gram
+        self._n_samples = past * self._n_samples + len(samples)
 
     def _chosen(self, before: FloatArray) -> FloatArray:
         gram, ones = self._gram, np.ones_like(before)

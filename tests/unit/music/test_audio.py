@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music import audio
-from drum_crnn.music.audio import load_audio, mono_blocks, probe, read_blocks
+from drum_crnn.music.audio import load_audio, mono_blocks, mono_stream, probe, read_blocks
 from drum_crnn.music.condition import Condition
 
 RATE = 44_100
@@ -249,6 +249,14 @@ def test_channels_that_cancel_are_heard(tmp_path: Path) -> None:
     np.testing.assert_allclose(load_audio(path, sample_rate=RATE), tone(), atol=1e-6)
     blocks = mono_blocks(np.stack([tone(), -tone()], axis=1), from_rate=RATE, to_rate=RATE)
     np.testing.assert_array_equal(np.concatenate(list(blocks)), load_audio(path, sample_rate=RATE))
+
+
+def test_channels_that_cancel_are_heard_in_a_stream_of_short_blocks() -> None:
+    """A block of 20 ms alone decides nothing: all that came before it counts, too."""
+    channels = np.stack([tone(), -tone()], axis=1)
+    blocks = [channels[start : start + RATE // 50] for start in range(0, len(channels), RATE // 50)]
+    mono = np.concatenate(list(mono_stream(blocks, from_rate=RATE, to_rate=RATE)))
+    np.testing.assert_allclose(mono[RATE // 4 :], tone()[RATE // 4 :], atol=1e-6)
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3"])
