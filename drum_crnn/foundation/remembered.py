@@ -6,6 +6,7 @@ delete it, and the next run takes longer and gives the same result.
 
 import contextlib
 import hashlib
+import struct
 import sys
 import zipfile
 import zlib
@@ -21,6 +22,17 @@ from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
 
 __all__ = ["Remembered", "remembered"]
 
+# What zipfile and NumPy raise, depending on the byte.
+_SIGNS_OF_DAMAGE = (
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _KEY_BYTES = hashlib.sha256().digest_size
 
 
@@ -87,10 +99,12 @@ def _read(path: Path) -> dict[bytes, bytes]:
     """Keys and results of a file that `_write` wrote. Every part of it has a checksum, as in all zip files."""
     try:
         with np.load(path) as file:  # without pickles
+            if damaged := file.zip.testzip():  # before anything of it is understood
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
             keys, ends, content = file["keys"].tobytes(), file["ends"].tolist(), file["results"].tobytes()
     except FileNotFoundError:
         return {}
-    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except _SIGNS_OF_DAMAGE as error:
         warn(f"{path}: is damaged ({error}), so nothing of it is used; what it remembered is computed again")
         return {}
     starts = [0, *ends[:-1]]

@@ -278,13 +278,14 @@ def _label(
         for note in unmatched:
             account["extra", note.note] += 1
             doubtful.append((note.time_s, _lane(note)))
-    account.update(("no_lane", note.note) for note in agreed if _lane(note) == _NO_LANE)
+    agreed_of = _by_lane(agreed)
+    account.update(("no_lane", note.note) for note in agreed_of[_NO_LANE])
     hidden = set()
     if audibility_db is not None and params.min_audibility_db is not None:
         hidden = {note for note, db in zip(canonical, audibility_db, strict=False) if db < params.min_audibility_db}
     onsets: list[tuple[float, int, int]] = []
     for lane in range(len(LANES)):
-        kept, merged = _merge([note for note in agreed if _lane(note) == lane], params.merge_window_s)
+        kept, merged = _merge(agreed_of[lane], params.merge_window_s)
         account.update(("merged", note.note) for note in merged)
         for note in kept:
             if note.velocity < params.min_velocity:
@@ -313,6 +314,14 @@ def _lane(note: Note) -> int:
     return LANE_OF_NOTE.get(note.note, _NO_LANE)
 
 
+def _by_lane(notes: Iterable[Note]) -> dict[int, list[Note]]:
+    """The notes of each lane, and of none, in their order."""
+    found: dict[int, list[Note]] = {lane: [] for lane in range(_NO_LANE, len(LANES))}
+    for note in notes:
+        found[_lane(note)].append(note)
+    return found
+
+
 def _compare(
     canonical: Sequence[Note], own: Sequence[Note]
 ) -> tuple[list[Note], list[tuple[Note, Note | None]], list[Note]]:
@@ -333,10 +342,9 @@ def _compare(
     agreed: list[Note] = []
     left: list[Note] = []
     left_own: list[Note] = []
-    for lane in range(_NO_LANE, len(LANES)):
-        here = [note for note in canonical if _lane(note) == lane]
-        there = [note for note in own if _lane(note) == lane]
-        pairs, alone, alone_there = _pair(here, there)
+    here, there = _by_lane(canonical), _by_lane(own)
+    for lane in here:
+        pairs, alone, alone_there = _pair(here[lane], there[lane])
         agreed.extend(note for note, _ in pairs)
         left.extend(alone)
         left_own.extend(alone_there)

@@ -75,8 +75,11 @@ def test_an_ordinary_file_is_read_as_mido_reads_it(
 
 GOOD = file(
     track([(0, b"\xff\x51\x03\x07\xa1\x20"), (9, b"\xff\x59\x02\x00\x00")], running=True),
-    track([(200, event(0x99, 36, 100)), (0, event(0x99, 36, 0)), (3, event(0xC9, 1)), (5, b"\xf0\x02\x01\xf7")], running=True),
-)  # fmt: skip
+    track(
+        [(200, event(0x99, 36, 100)), (0, event(0x99, 36, 0)), (3, event(0xC9, 1)), (5, b"\xf0\x02\x01\xf7")],
+        running=True,
+    ),
+)
 
 
 @given(
