@@ -6,18 +6,22 @@ all 45,537 recordings, 444 hours. The pipeline runs in a copy of this working tr
 Figures
 -------
 scan_warm_s
-    `drum-crnn corpus scan` where nothing changed. Seconds on the clock, median of the rounds, as all without "CPU".
+    `drum-crnn corpus scan` where nothing changed. CPU seconds, as all but `noop_repro_s`; the table also has seconds on
+    the clock. All are medians of the rounds.
 catalog_s, catalog_noop_s
-    Stage `catalog` in one process: CPU seconds from nothing; and seconds on the clock where nothing changed.
+    Stage `catalog` in one process: from nothing, and where nothing changed.
 label_s, label_noop_s
     The same of stage `label`.
 one_changed_of_extraction
-    What the scan and `dvc repro` of all data stages take after one recording changed, over what they take with nothing
-    to do; as a share of the full extraction. All three in CPU seconds.
+    What the scan and `dvc repro` of all data stages take after one recording changed, without what they take with
+    nothing to do; as a share of the full extraction.
 noop_repro_s
-    `dvc repro` of the data stages with nothing to do.
-worker_peak_mb, prepare_peak_mb
-    Largest resident memory of any process of the data stages and of a training's loader; of a training that has begun.
+    `dvc repro` of the data stages with nothing to do. Seconds on the clock.
+worker_peak_mb
+    The largest memory of a process of the data stages, or of a training's loader, without what the loader shares with
+    others.
+prepare_peak_mb
+    Resident memory of a training that has begun.
 extract_of_limit
     As in `benchmarks.extraction`.
 two_workers_speedup
@@ -30,8 +34,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -48,8 +50,6 @@ from benchmarks.training_material import prepare_run
 from drum_crnn.data.catalog import Catalog
 from drum_crnn.foundation.console import say
 from drum_crnn.foundation.stopping import StopRequest
-from drum_crnn.music.log_mel import FeatureParams
-from drum_crnn.preparation.extraction import extract_corpus
 from drum_crnn.training.distributed import join_world, this_rank
 from drum_crnn.training.loading import batches, end_loader, start_loader
 from drum_crnn.training.run import TrainingInputs, TrainingParams, open_data
@@ -152,11 +152,11 @@ def measure_stages(project: Project) -> dict[str, float]:
     changed = project.scan("scan, one recording changed"), project.repro("dvc repro, one recording changed")
     noop_cpu_s = statistics.median(scan.cpu_s + repro.cpu_s for scan, repro in idle)
     return {
-        "scan_warm_s": statistics.median(cost.wall_s for cost in scans),
+        "scan_warm_s": statistics.median(cost.cpu_s for cost in scans),
         "catalog_s": first_catalog.cpu_s,
-        "catalog_noop_s": statistics.median(cost.wall_s for cost in catalogs),
+        "catalog_noop_s": statistics.median(cost.cpu_s for cost in catalogs),
         "label_s": first_labels.cpu_s,
-        "label_noop_s": statistics.median(cost.wall_s for cost in labels),
+        "label_noop_s": statistics.median(cost.cpu_s for cost in labels),
         "one_changed_of_extraction": (sum(cost.cpu_s for cost in changed) - noop_cpu_s) / extraction.cpu_s,
         "noop_repro_s": statistics.median(repro.wall_s for _, repro in idle),
     }
@@ -175,7 +175,7 @@ def change_one(project: Project) -> None:
 
 
 def measure_memory(project: Project) -> dict[str, float]:
-    """The largest memory of the data stages and of a loader's process, and of a training that has begun, in MB."""
+    """The largest memory of the data stages and of a loader's process, and that of a training that has begun, in MB."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         prepare_mb, loader_mb = pool.submit(training_memory, project.folder).result()
     project.rows += [("training, begun", f"{prepare_mb:.0f} MB"), ("its loader's process", f"{loader_mb:.0f} MB")]
@@ -183,7 +183,7 @@ def measure_memory(project: Project) -> dict[str, float]:
 
 
 def training_memory(folder: Path) -> tuple[float, float]:
-    """Resident MB of a training before its first step, and of a process of its loader after many batches."""
+    """MB of a training before its first step, and of what a process of its loader has for itself after many batches."""
     data = folder / "data"
     inputs, me = TrainingInputs(data / "features", data / "labels.h5", data / "splits.csv"), this_rank()
     params = TrainingParams.load(folder / "params.yaml")
@@ -193,10 +193,11 @@ def training_memory(folder: Path) -> tuple[float, float]:
         start_loader(opened.loader)
         world = stack.enter_context(join_world(me, StopRequest()))
         run = prepare_run(world, inputs, params, folder, opened)
-        process, loader_mb = psutil.Process(), 0.0
+        process = psutil.Process()
         prepare_mb = process.memory_info().rss / 1e6
         for _, _ in zip(range(LOADED_BATCHES), batches(run.data.loader, StopRequest()), strict=False):
-            loader_mb = max([loader_mb, *(child.memory_info().rss / 1e6 for child in process.children(recursive=True))])
+            pass
+        loader_mb = max(child.memory_full_info().uss / 1e6 for child in process.children(recursive=True))
     return prepare_mb, loader_mb
 
 
@@ -204,24 +205,19 @@ def two_workers_speedup(project: Project) -> float:
     """How many times as fast an extraction of some hours is with two workers as with one."""
     entries = Catalog.read(project.folder / "data" / "catalog.csv").entries
     step = max(1, round(sum(entry.duration_s for entry in entries) / 3600 / SPEEDUP_HOURS))
-    some, params = Catalog(entries[::step]), FeatureParams.load(project.folder / "params.yaml")
-
-    def seconds(n_workers: int) -> float:
-        with tempfile.TemporaryDirectory(dir=project.folder) as target:
-            return _seconds(lambda: extract_corpus(project.tree, some, Path(target), params, n_workers=n_workers))
-
+    Catalog(entries[::step]).write(project.folder / "some.csv")
     ratios = []
     for number in range(1, ROUNDS + 1):
-        one, two = seconds(1), seconds(2)
-        ratios.append(one / two)
-        project.rows.append((f"one worker, two workers, {number}", f"{one:.1f} s, {two:.1f} s"))
+        one, two = (
+            project.stage(
+                f"extract {SPEEDUP_HOURS:g} h, {n_workers} workers, {number}",
+                "extract",
+                *(str(project.tree), "some.csv", f"some-{number}-{n_workers}", "--workers", str(n_workers)),
+            )
+            for n_workers in (1, 2)
+        )
+        ratios.append(one.wall_s / two.wall_s)
     return statistics.median(ratios)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
