@@ -150,7 +150,10 @@ def _remember(
     scanned_ns: int,
     except_for: Container[str],
 ) -> None:
-    """Remember the contents that are in order, unless a file may have changed since its checksum was taken."""
+    """Remember the contents that are in order, unless a file may have changed since its checksum was taken.
+
+    A change that times and sizes hide would not stay unnoticed: later stages compare what they read with the catalog.
+    """
     for each in checked:
         if each.audio is None:
             continue

@@ -101,9 +101,9 @@ def make_labels(
     workers : int
         Number of processes; the labels do not depend on it.
     memory : Path, optional
-        A file that remembers the labels of each performance by what they depend on: the MIDI of its recordings, by
-        their checksums in the catalog, their lengths and audibility, params and code. So only what is new is labelled.
-        Safe to delete.
+        A file that remembers the labels of each performance by what they depend on: the rows of its recordings in the
+        catalog, with their checksums, the audibility of notes, params and code. So only what is new is labelled. Safe
+        to delete.
 
     Raises
     ------
@@ -160,13 +160,11 @@ class _RecordingLabels(NamedTuple):
 
 
 def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntry]) -> list[str]:
-    """What the labels of one performance depend on, besides the code."""
-    found = [params.model_dump_json()]
-    for entry in entries:
-        found.append(f"{entry.midi_sha256} {entry.n_samples} {entry.sample_rate}")
-        audibility = audibility_path(root / entry.midi_path) if params.midi == "own" else None
-        if audibility is not None and audibility.is_file():
-            found.append(hashlib.sha256(audibility.read_bytes()).hexdigest())
+    """What the labels of one performance depend on at most, besides the code."""
+    found = [params.model_dump_json(), *map(repr, entries)]
+    if params.midi == "own":
+        audibilities = (audibility_path(root / entry.midi_path) for entry in entries)
+        found += [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in audibilities]
     return found
 
 
