@@ -179,7 +179,7 @@ def _pack(labels_of: Sequence[_RecordingLabels]) -> bytes:
         *(np.concatenate(column) for column in zip(*arrays, strict=True)),
         places=[place_of[id(labels)] for labels in labels_of],
         lengths=[[len(array) for array in each] for each in arrays],
-        accounts=np.array(json.dumps([list(labels.account.items()) for labels in distinct])),
+        accounts=np.bytes_(json.dumps([list(labels.account.items()) for labels in distinct])),
     )
     return content.getvalue()
 
@@ -191,7 +191,7 @@ def _unpack(content: bytes) -> list[_RecordingLabels]:
         columns = [np.split(file[f"arr_{i}"], np.cumsum(lengths[:-1, i])) for i in range(lengths.shape[1])]
         accounts = [
             Counter({(reason, note): count for (reason, note), count in account})
-            for account in json.loads(str(file["accounts"]))
+            for account in json.loads(file["accounts"].item())
         ]
         distinct = [_RecordingLabels(*each) for each in zip(*columns, accounts, strict=True)]
         return [distinct[place] for place in file["places"]]
