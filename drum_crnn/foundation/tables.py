@@ -6,7 +6,6 @@ rows of a file. So a column needs no more than a type, such as `PositiveInt` or 
 
 import csv
 import io
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -81,8 +80,7 @@ def write_records(path: Path, records: Sequence[Mapping[str, object]]) -> None:
 def write_rows(path: Path, row: type[Row], rows: Iterable[Row]) -> None:
     """Write the rows of a row type, for `read_rows`."""
     columns = columns_of(row)
-    values = operator.attrgetter(*columns, columns[0])  # one more, since of a single one it would make no tuple
-    write_table(path, columns, (values(each)[:-1] for each in rows))
+    write_table(path, columns, ([getattr(each, column) for column in columns] for each in rows))
 
 
 def read_rows(path: Path, row: type[Row], *, key: str | None = None, stage: str) -> list[Row]:
