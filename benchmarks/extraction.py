@@ -36,18 +36,26 @@ _GROUP = 64  # frames in an FFT call: the fastest of 1, 8, 32, 64, 128 and all
 
 def main() -> None:
     """Extract the same corpus several times, and do the unavoidable work as often."""
+    print_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        rows, figures = extraction_speed(Path(folder), rounds=ROUNDS)
+    print_rows(rows)
+    print_figures(figures)
+
+
+def extraction_speed(folder: Path, *, rounds: int) -> tuple[list[tuple[str, str]], dict[str, float]]:
+    """Rows for the table, and the figures; the corpus is made in `folder`."""
     params = FeatureParams.load()
     rows: list[tuple[str, str]] = []
     speeds: list[float] = []
     limits: list[float] = []
-    with threadpool_limits(limits=1), tempfile.TemporaryDirectory() as folder:
-        print_machine()
-        root, target = Path(folder) / "corpus", Path(folder) / "features"
+    with threadpool_limits(limits=1):
+        root, target = folder / "corpus", folder / "features"
         audio_s = render_material(root, n_performances=170, seconds=(14.0, 26.0)).audio_s
         catalog = build_catalog(Corpus.open(root), root, CorpusParams.load())
         # Not counted: reads the files into memory, and imports modules.
         extract_corpus(root, catalog, target / "round-0", params, n_workers=1)
-        for number in range(1, ROUNDS + 1):
+        for number in range(1, rounds + 1):
             started = time.perf_counter()
             _decode_and_transform(root, catalog, params)
             limits.append(audio_s / (time.perf_counter() - started))
@@ -56,10 +64,9 @@ def main() -> None:
             speeds.append(audio_s / (time.perf_counter() - started))
             ratio = speeds[-1] / limits[-1]
             rows.append((f"round {number}", f"{speeds[-1]:.0f}× real time, limit {limits[-1]:.0f}×: {ratio:.2f} of it"))
-    print_rows([("corpus", f"{len(catalog)} recordings, {audio_s:.0f} s"), *rows])
     ratios = [speed / limit for speed, limit in zip(speeds, limits, strict=True)]
     figures = {"extract_realtime_per_core": statistics.median(speeds), "extract_of_limit": statistics.median(ratios)}
-    print_figures(figures)
+    return [("corpus", f"{len(catalog)} recordings, {audio_s:.0f} s"), *rows], figures
 
 
 def _decode_and_transform(root: Path, catalog: Catalog, params: FeatureParams) -> None:

@@ -22,7 +22,6 @@ torch_over_onnx
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ import soundfile
 from threadpoolctl import threadpool_limits
 
 from benchmarks.material import render_material
+from benchmarks.measuring import cost_of
 from benchmarks.report import print_figures, print_machine, print_rows
 from drum_crnn.engine.session import CpuEngine
 from drum_crnn.model.inference import TorchEngine
@@ -101,28 +101,11 @@ def _measured(
     command = [sys.executable, "-m", "drum_crnn.cli", *arguments]
     walls, peaks = [], []
     for number in range(1, rounds + 1):
-        done = subprocess.run(
-            [sys.executable, "-c", _MEASURE, *command], stdout=subprocess.PIPE, text=True, check=False
-        )
-        if done.returncode:
-            sys.exit(f"drum-crnn {' '.join(arguments)}: exit code {done.returncode}")
-        wall_s, cpu_s, peak_mb = map(float, done.stdout.splitlines()[-1].split())
-        walls.append(wall_s)
-        peaks.append(peak_mb)
-        rows.append((f"{what}, round {number}", f"{wall_s:.2f} s, {cpu_s:.2f} s of CPU, {peak_mb:.0f} MB"))
+        cost = cost_of(*command)
+        walls.append(cost.wall_s)
+        peaks.append(cost.peak_mb)
+        rows.append((f"{what}, round {number}", str(cost)))
     return statistics.median(walls), max(peaks)
-
-
-# In a small process of its own: the peak of a process counts from its parent's memory at the start.
-_MEASURE = """
-import os, subprocess, sys, time
-started = time.perf_counter()
-process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-_, status, usage = os.wait4(process.pid, 0)
-unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-print(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
 
 
 def _inside(rows: list[tuple[str, str]], model: Path, song: Path) -> dict[str, float]:

@@ -23,9 +23,13 @@ def main(
     workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
         default_workers()
     ),
+    memory: Annotated[
+        Path, typer.Option(help="The file that remembers, by their checksums, which files are in order.")
+    ] = Path(".cache/catalog_memory.npz"),
 ) -> None:
     """Check the recordings of a corpus, and list the usable ones and the problems of the others."""
-    catalog = build_catalog(Corpus.open(corpus_dir), watch, CorpusParams.load(params_file), workers=workers)
+    params = CorpusParams.load(params_file)
+    catalog = build_catalog(Corpus.open(corpus_dir), watch, params, workers=workers, memory=memory)
     catalog.write(catalog_csv)
     catalog.write_problems(problems_csv)
     hours = sum(entry.duration_s for entry in catalog) / 3600

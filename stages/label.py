@@ -21,9 +21,13 @@ def main(
     workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
         default_workers()
     ),
+    memory: Annotated[
+        Path, typer.Option(help="The file that remembers the labels of performances, by what they depend on.")
+    ] = Path(".cache/label_memory.npz"),
 ) -> None:
     """Label all recordings in the catalog, and account for every note."""
-    labels = make_labels(corpus_dir, Catalog.read(catalog_csv), LabelParams.load(params_file), workers=workers)
+    catalog, params = Catalog.read(catalog_csv), LabelParams.load(params_file)
+    labels = make_labels(corpus_dir, catalog, params, workers=workers, memory=memory)
     labels.write(labels_file)
     labels.write_accounting(accounting_csv)
     shares = ", ".join(f"{lane} {share:.1%}" for lane, share in labels.ignored_shares().items())

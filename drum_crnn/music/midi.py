@@ -12,6 +12,7 @@ import mido
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANE_OF_NOTE
+from drum_crnn.music.midi_scan import ScannedFile, ScannedTrack, scan_midi
 
 __all__ = ["DEFAULT_TEMPO", "DRUM_CHANNEL", "Note", "canonical_midi", "parse_midi", "read_midi"]
 
@@ -47,24 +48,31 @@ def read_midi(path: Path) -> list[Note]:
     DrumCrnnError
         If the file cannot be read or is no MIDI file, with the path and the reason.
     """
-    midi = parse_midi(path)
-    channels: dict[int, list[Note]] = {}
-    for tracks in [[track] for track in midi.tracks] if midi.type == 2 else [midi.tracks]:
-        for channel, note in _struck_notes(tracks, midi.ticks_per_beat):
-            channels.setdefault(channel, []).append(note)
-    if DRUM_CHANNEL in channels:
-        return sorted(channels[DRUM_CHANNEL])
-    return sorted(note for notes in channels.values() for note in notes)
+    content = _content(path)
+    file = scan_midi(content) or _scanned(_parse(path, content))
+    channels: dict[int, list[tuple[float, int, int]]] = {}
+    for tracks in [[track] for track in file.tracks] if file.type == 2 else [file.tracks]:
+        for channel, struck in _struck_notes(tracks, file.ticks_per_beat):
+            channels.setdefault(channel, []).append(struck)
+    drums = channels.get(DRUM_CHANNEL) or [note for notes in channels.values() for note in notes]
+    return [Note(*struck) for struck in sorted(drums)]
 
 
 def parse_midi(path: Path) -> mido.MidiFile:
     """Parse a MIDI file whose times are ticks; raises what `read_midi` raises."""
+    return _parse(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file") from None
     except OSError as error:
         raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parse(path: Path, content: bytes) -> mido.MidiFile:
     try:
         midi = mido.MidiFile(file=io.BytesIO(content), clip=True)
     except (OSError, EOFError, ValueError, LookupError, mido.KeySignatureError) as error:
@@ -80,32 +88,38 @@ def parse_midi(path: Path) -> mido.MidiFile:
     return midi
 
 
-def _struck_notes(tracks: Sequence[mido.MidiTrack], ticks_per_beat: int) -> Iterator[tuple[int, Note]]:
-    """Channel and note of each struck note of tracks that share their tempo changes.
-
-    Ticks are converted to seconds here and not by mido, whose merging of tracks takes twice as long as its parsing.
-    """
-    changes = [(0, DEFAULT_TEMPO)]
-    strikes: list[tuple[int, int, int, int]] = []  # tick, channel, note, velocity
-    for track in tracks:
+def _scanned(midi: mido.MidiFile) -> ScannedFile:
+    """What mido has parsed, in the form of `scan_midi`."""
+    tracks = []
+    for messages in midi.tracks:
+        track = ScannedTrack([], [])
         tick = 0
-        for message in track:
+        for message in messages:
             tick += message.time
             if message.type == "note_on":
                 if message.velocity > 0:
-                    strikes.append((tick, message.channel, message.note, message.velocity))
+                    track.strikes.append((tick, message.channel, message.note, message.velocity))
             elif message.type == "set_tempo":
-                changes.append((tick, message.tempo))
+                track.tempi.append((tick, message.tempo))
+        tracks.append(track)
+    return ScannedFile(midi.type, midi.ticks_per_beat, tracks)
+
+
+def _struck_notes(tracks: Sequence[ScannedTrack], ticks_per_beat: int) -> Iterator[tuple[int, tuple[float, int, int]]]:
+    """Channel, and time, note and velocity of each struck note of tracks that share their tempo changes."""
+    changes = [(0, DEFAULT_TEMPO), *(change for track in tracks for change in track.tempi)]
     changes.sort(key=lambda change: change[0])  # of several at one tick, the last in the file applies
     # Ticks times tempo is an integer: only the result is rounded.
     elapsed = [0]
     for (tick, tempo), (next_tick, _) in pairwise(changes):
         elapsed.append(elapsed[-1] + (next_tick - tick) * tempo)
-    for tick, channel, note, velocity in strikes:
-        last = bisect_right(changes, tick, key=lambda change: change[0]) - 1
-        since, tempo = changes[last]
-        time_s = (elapsed[last] + (tick - since) * tempo) / (ticks_per_beat * 1_000_000)
-        yield channel, Note(time_s, note, velocity)
+    begins = [tick for tick, _ in changes]
+    for track in tracks:
+        for tick, channel, note, velocity in track.strikes:
+            last = bisect_right(begins, tick) - 1
+            since, tempo = changes[last]
+            time_s = (elapsed[last] + (tick - since) * tempo) / (ticks_per_beat * 1_000_000)
+            yield channel, (time_s, note, velocity)
 
 
 def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:
@@ -117,8 +131,12 @@ def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:
     """
     first_of: dict[tuple[tuple[int, int], ...], int] = {}
     count: Counter[tuple[tuple[int, int], ...]] = Counter()
+    content_of = {  # once for recordings that share a list
+        id(notes): tuple(sorted((round(note.time_s / _CONTENT_RESOLUTION_S), note.note) for note in notes))
+        for notes in {id(notes): notes for notes in notes_of_recording}.values()
+    }
     for index, notes in enumerate(notes_of_recording):
-        content = tuple(sorted((round(note.time_s / _CONTENT_RESOLUTION_S), note.note) for note in notes))
+        content = content_of[id(notes)]
         first_of.setdefault(content, index)
         count[content] += 1
 

@@ -4,7 +4,7 @@ Compressed and floating-point audio is decoded as well: it can be damaged, or ho
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from drum_crnn.music.audio import AudioInfo, probe, read_blocks
 from drum_crnn.music.lanes import LANE_OF_NOTE, UNMAPPED_NOTES
 from drum_crnn.music.midi import read_midi
 
-__all__ = ["MAX_RING_S", "MAX_SHORTFALL_S", "CheckedRecording", "check_recordings", "validate"]
+__all__ = ["MAX_RING_S", "MAX_SHORTFALL_S", "CheckedRecording", "audio_faults", "check_recordings", "validate"]
 
 # The table's `duration` is that of the performance. A recording that ends this much earlier lacks notes. It may ring on
 # after the last note, but not longer than a cymbal: then it belongs to another performance.
@@ -35,7 +35,13 @@ class CheckedRecording:
     problems: tuple[Problem, ...]
 
 
-def check_recordings(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers: int = 1) -> list[CheckedRecording]:
+def check_recordings(
+    corpus: Corpus,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    workers: int = 1,
+    intact: Mapping[str, AudioInfo | None] | None = None,
+) -> list[CheckedRecording]:
     """Check the files of every recording that has audio, in the order of the table.
 
     Problems are: missing files; audio that cannot be read, is empty, is cut short, or has a wrong rate or length; MIDI
@@ -47,13 +53,21 @@ def check_recordings(corpus: Corpus, *, sample_rate: int = SAMPLE_RATE, workers:
         The rate that every recording must have, in Hz.
     workers : int
         Number of processes; the result does not depend on it.
+    intact : mapping of str to AudioInfo or None, optional
+        Audio (with its header) and MIDI (with None) whose content is known to be in order; these are not opened.
     """
+    intact = intact or {}
     groups: dict[str, list[Recording]] = {}
+    checked: list[CheckedRecording] = []
     for recording in corpus.recordings:
-        if recording.audio_path:
+        audio = intact.get(recording.audio_path)
+        if audio is not None and recording.midi_path in intact:
+            faults = audio_faults(audio, recording.duration_s, sample_rate)
+            problems = tuple(Problem(recording.audio_path, recording.line, what) for what in faults)
+            checked.append(CheckedRecording(recording, None if problems else audio, problems))
+        elif recording.audio_path:
             groups.setdefault(recording.performance, []).append(recording)
     check = partial(_check_performance, corpus.root, sample_rate)
-    checked: list[CheckedRecording] = []
     description = "checking the corpus"
     if workers <= 1:
         for group in track(groups.values(), description=description):
@@ -84,10 +98,10 @@ def _check_performance(root: Path, sample_rate: int, group: Sequence[Recording])
     faults_of_midi: dict[bytes, list[str]] = {}
     checked = []
     for recording in group:
-        audio, audio_faults = _check_audio(root / recording.audio_path, recording.duration_s, sample_rate)
-        midi_faults = _check_midi(root / recording.midi_path, faults_of_midi)
-        problems = [Problem(recording.audio_path, recording.line, what) for what in audio_faults]
-        problems += [Problem(recording.midi_path, recording.line, what) for what in midi_faults]
+        audio, faults = _check_audio(root / recording.audio_path, recording.duration_s, sample_rate)
+        problems = [Problem(recording.audio_path, recording.line, what) for what in faults]
+        faults = _check_midi(root / recording.midi_path, faults_of_midi)
+        problems += [Problem(recording.midi_path, recording.line, what) for what in faults]
         checked.append(CheckedRecording(recording, None if problems else audio, tuple(problems)))
     return checked
 
@@ -102,12 +116,17 @@ def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[Audio
             audio = replace(audio, n_samples=sum(map(len, blocks)))
     except DrumCrnnError as error:
         return None, [_without_path(error, path)]
+    return audio, audio_faults(audio, duration_s, sample_rate)
+
+
+def audio_faults(audio: AudioInfo, duration_s: float, sample_rate: int) -> list[str]:
+    """What is wrong with the rate and the length of a recording, of which the table states the duration."""
     faults = []
     if audio.sample_rate != sample_rate:
         faults.append(f"the sample rate is {audio.sample_rate} Hz; expected {sample_rate} Hz")
     if not duration_s - MAX_SHORTFALL_S <= audio.duration_s <= duration_s + MAX_RING_S:
         faults.append(f"the audio lasts {audio.duration_s:.2f} s, but the table says {duration_s:.2f} s")
-    return audio, faults
+    return faults
 
 
 def _check_midi(path: Path, known: dict[bytes, list[str]]) -> list[str]:

@@ -110,18 +110,21 @@ def extract_corpus(
                 path.unlink()
         elif not path.name.startswith(PARTIAL):
             raise DrumCrnnError(f"{path}: is not a feature shard; move it away, or choose another folder for features")
+    signature = _signature(params)
+    stale = [job for job in jobs if not _is_up_to_date(job, signature)]
     # Longest first, so that no worker is left alone with a long shard at the end.
-    jobs.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
+    stale.sort(key=lambda job: (-sum(entry.n_samples for entry in job.entries), job.path))
+    n_up_to_date = len(catalog) - sum(len(job.entries) for job in stale)
     remove_leftovers(target)
     try:
-        return _run_jobs(jobs, n_workers, scheduler)
+        return _run_jobs(stale, n_workers, scheduler, n_kept=n_up_to_date)
     finally:
         remove_leftovers(target)  # of workers, which have ended
 
 
-def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int, scheduler: str | None) -> ExtractionReport:
+def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int, scheduler: str | None, *, n_kept: int) -> ExtractionReport:
     started = time.monotonic()
-    n_computed = n_kept = 0
+    n_computed = 0
     audio_s = 0.0
     total = sum(len(job.entries) for job in jobs)
     with contextlib.ExitStack() as stack:
@@ -133,7 +136,7 @@ def _run_jobs(jobs: Sequence[_ShardJob], n_workers: int, scheduler: str | None) 
             shared = _Shared(probe, _signature(jobs[0].params), _versions())
             write = functools.partial(_write_shard_elsewhere, shared)
             reports = stack.enter_context(contextlib.closing(map_on_cluster(scheduler, write, jobs)))
-        elif n_workers > 1:
+        elif n_workers > 1 and len(jobs) > 1:
             # Forked workers would inherit locks of threads that numpy and HDF5 may have started.
             reports = stack.enter_context(worker_pool(n_workers, method="spawn")).map(_write_shard, jobs)
         for done in reports:
@@ -182,6 +185,15 @@ def _write_shard_elsewhere(shared: _Shared, job: _ShardJob) -> ExtractionReport:
     return _write_shard(job)
 
 
+def _is_up_to_date(job: _ShardJob, signature: str) -> bool:
+    """Whether the shard holds the recordings of the job and no others, from the same audio, params and code."""
+    shard = _open_if_valid(job.path, signature)
+    if shard is None:
+        return False
+    shard.close()
+    return shard.sources == {entry.recording: entry.audio_sha256 for entry in job.entries}
+
+
 def _write_shard(job: _ShardJob) -> ExtractionReport:
     started = time.monotonic()
     signature = _signature(job.params)
@@ -192,8 +204,6 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
         old = _open_if_valid(job.path, signature)
         if old is not None:
             stack.callback(old.close)
-        if old is not None and old.sources == {entry.recording: entry.audio_sha256 for entry in job.entries}:
-            return ExtractionReport(0, len(job.entries), 0.0, 0.0)
         log_mel = LogMel(job.params)
         offsets = np.zeros(len(job.entries) + 1, np.int64)
         np.cumsum([_n_frames(entry, job.params) for entry in job.entries], out=offsets[1:])

@@ -12,7 +12,10 @@ A note that nobody can hear counts neither as an onset nor as silence. The studi
 Every note is accounted for, under one of `REASONS`.
 """
 
+import contextlib
 import hashlib
+import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -29,6 +32,7 @@ from drum_crnn.data.labels import AccountRow, Labels
 from drum_crnn.foundation.console import track, warn
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
+from drum_crnn.foundation.remembered import remembered
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
@@ -85,7 +89,9 @@ class LabelParams(ParamsSection):
     ignore_radius_s: Annotated[float, Field(gt=0.0, le=0.5)]
 
 
-def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: int = 1) -> Labels:
+def make_labels(
+    root: Path, catalog: Catalog, params: LabelParams, *, workers: int = 1, memory: Path | None = None
+) -> Labels:
     """Label every recording of the catalog.
 
     Parameters
@@ -94,6 +100,10 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
         Directory of the corpus.
     workers : int
         Number of processes; the labels do not depend on it.
+    memory : Path, optional
+        A file that remembers the labels of each performance by what they depend on: the rows of its recordings in the
+        catalog, with their checksums, the audibility of notes, params and code. So only what is new is labelled. Safe
+        to delete.
 
     Raises
     ------
@@ -109,14 +119,22 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
         )
     label = partial(_label_performance, root, params)
     of_recording: dict[str, _RecordingLabels] = {}
-    description = "labelling"
-    if workers <= 1:
-        for group in track(groups, description=description):
-            of_recording.update(label(group))
-    else:
-        with worker_pool(workers) as pool:
-            for labelled in track(pool.map(label, groups, chunksize=4), description=description, total=len(groups)):
-                of_recording.update(labelled)
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(remembered(memory))
+        keys = [results.key(*_dependencies(root, params, group)) for group in groups]
+        new = []
+        for key, group in zip(keys, groups, strict=True):
+            if (known := results.get(key)) is None:
+                new.append((key, group))
+            else:
+                of_recording.update(zip((entry.recording for entry in group), _unpack(known), strict=True))
+        todo = [group for _, group in new]
+        labelled: Iterable[list[tuple[str, _RecordingLabels]]] = map(label, todo)
+        if workers > 1 and len(todo) > 1:
+            labelled = stack.enter_context(worker_pool(workers)).map(label, todo, chunksize=4)
+        for (key, _), each in zip(new, track(labelled, description="labelling", total=len(new)), strict=True):
+            of_recording.update(each)
+            results.put(key, _pack([labels for _, labels in each]))
     return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])
 
 
@@ -139,6 +157,44 @@ class _RecordingLabels(NamedTuple):
     ignore_end_s: FloatArray
     ignore_lane: NDArray[np.int8]
     account: Counter[tuple[str, int]]
+
+
+def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntry]) -> list[str]:
+    """What the labels of one performance depend on at most, besides the code."""
+    found = [params.model_dump_json(), *map(repr, entries)]
+    if params.midi == "own":
+        audibilities = (audibility_path(root / entry.midi_path) for entry in entries)
+        found += [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in audibilities]
+    return found
+
+
+def _pack(labels_of: Sequence[_RecordingLabels]) -> bytes:
+    """The labels of one performance's recordings as bytes; those that several share, once."""
+    distinct = list({id(labels): labels for labels in labels_of}.values())
+    place_of = {id(labels): place for place, labels in enumerate(distinct)}
+    arrays = [labels[:-1] for labels in distinct]
+    content = io.BytesIO()
+    np.savez(
+        content,
+        *(np.concatenate(column) for column in zip(*arrays, strict=True)),
+        places=[place_of[id(labels)] for labels in labels_of],
+        lengths=[[len(array) for array in each] for each in arrays],
+        accounts=np.bytes_(json.dumps([list(labels.account.items()) for labels in distinct])),
+    )
+    return content.getvalue()
+
+
+def _unpack(content: bytes) -> list[_RecordingLabels]:
+    """What `_pack` has packed."""
+    with np.load(io.BytesIO(content)) as file:
+        lengths = file["lengths"]
+        columns = [np.split(file[f"arr_{i}"], np.cumsum(lengths[:-1, i])) for i in range(lengths.shape[1])]
+        accounts = [
+            Counter({(reason, note): count for (reason, note), count in account})
+            for account in json.loads(file["accounts"].item())
+        ]
+        distinct = [_RecordingLabels(*each) for each in zip(*columns, accounts, strict=True)]
+        return [distinct[place] for place in file["places"]]
 
 
 def _label_performance(
@@ -220,13 +276,14 @@ def _label(
         for note in unmatched:
             account["extra", note.note] += 1
             doubtful.append((note.time_s, _lane(note)))
-    account.update(("no_lane", note.note) for note in agreed if _lane(note) == _NO_LANE)
+    agreed_of = _by_lane(agreed)
+    account.update(("no_lane", note.note) for note in agreed_of[_NO_LANE])
     hidden = set()
     if audibility_db is not None and params.min_audibility_db is not None:
         hidden = {note for note, db in zip(canonical, audibility_db, strict=False) if db < params.min_audibility_db}
     onsets: list[tuple[float, int, int]] = []
     for lane in range(len(LANES)):
-        kept, merged = _merge([note for note in agreed if _lane(note) == lane], params.merge_window_s)
+        kept, merged = _merge(agreed_of[lane], params.merge_window_s)
         account.update(("merged", note.note) for note in merged)
         for note in kept:
             if note.velocity < params.min_velocity:
@@ -255,6 +312,14 @@ def _lane(note: Note) -> int:
     return LANE_OF_NOTE.get(note.note, _NO_LANE)
 
 
+def _by_lane(notes: Iterable[Note]) -> dict[int, list[Note]]:
+    """The notes of each lane, and of none, in their order."""
+    found: dict[int, list[Note]] = {lane: [] for lane in range(_NO_LANE, len(LANES))}
+    for note in notes:
+        found[_lane(note)].append(note)
+    return found
+
+
 def _compare(
     canonical: Sequence[Note], own: Sequence[Note]
 ) -> tuple[list[Note], list[tuple[Note, Note | None]], list[Note]]:
@@ -275,10 +340,9 @@ def _compare(
     agreed: list[Note] = []
     left: list[Note] = []
     left_own: list[Note] = []
-    for lane in range(_NO_LANE, len(LANES)):
-        here = [note for note in canonical if _lane(note) == lane]
-        there = [note for note in own if _lane(note) == lane]
-        pairs, alone, alone_there = _pair(here, there)
+    here, there = _by_lane(canonical), _by_lane(own)
+    for lane in here:
+        pairs, alone, alone_there = _pair(here[lane], there[lane])
         agreed.extend(note for note, _ in pairs)
         left.extend(alone)
         left_own.extend(alone_there)

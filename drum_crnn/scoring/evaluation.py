@@ -44,7 +44,7 @@ from drum_crnn.scoring.metrics import (
 )
 from drum_crnn.scoring.prediction import predict_recordings
 from drum_crnn.scoring.rolls import paint_rolls
-from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, merge_curves, sweep_lane
+from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, sweep_lane
 
 __all__ = [
     "EvaluateParams",
@@ -304,7 +304,11 @@ def _write_curves(directory: Path, curves: Sequence[ThresholdCurve], thresholds:
     write_table(
         directory / "reliability.csv",
         ("lane", "confidence", "share_right", "peaks"),
-        (row for lane, curve in (*by_lane, ("all", merge_curves(curves))) for row in _reliability_rows(lane, curve)),
+        (
+            row
+            for lane, pooled in (*((lane, [curve]) for lane, curve in by_lane), ("all", curves))
+            for row in _reliability_rows(lane, pooled)
+        ),
     )
 
 
@@ -321,8 +325,8 @@ def _precision_recall_rows(lane: str, curve: ThresholdCurve, threshold: float) -
     return [(lane, *(f"{column[place]:.5f}" for column in points), int(place == chosen)) for place in sorted(kept)]
 
 
-def _reliability_rows(lane: str, curve: ThresholdCurve) -> list[tuple[object, ...]]:
-    bins = zip(*reliability(curve), strict=True)
+def _reliability_rows(lane: str, curves: Sequence[ThresholdCurve]) -> list[tuple[object, ...]]:
+    bins = zip(*reliability(*curves), strict=True)
     return [(lane, f"{confidence:.5f}", f"{right:.5f}", n_peaks) for confidence, right, n_peaks in bins]
 
 

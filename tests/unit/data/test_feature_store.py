@@ -1,6 +1,9 @@
 """Reading frames back: in part, from several processes, and from damaged files."""
 
 import pickle
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import h5py
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from drum_crnn.data.feature_store import FeatureStore, Shard
+from drum_crnn.data.feature_store import BLOCK_FRAMES, SHARD_FORMAT, FeatureStore, Shard
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.log_mel import LogMel
 from drum_crnn.music.quantisation import rounded
@@ -50,6 +53,39 @@ def test_workers_read_what_the_parent_reads(store: FeatureStore, method: str, n_
     )
     for name, frames in zip(AUDIO, loader, strict=True):
         np.testing.assert_array_equal(frames, FRAMES[name])
+
+
+READ_ALL = """
+import resource, sys
+from pathlib import Path
+from drum_crnn.data.feature_store import FeatureStore
+
+store = FeatureStore.open(Path(sys.argv[1]))
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 64_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for number in range(24):
+    for start in range(0, 50_000, 1_000):
+        assert store.read(f"recording{number}", start, start + 1_000).shape == (1_000, 84)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells and limits the address space so")
+def test_reading_from_many_shards_needs_no_more_memory_than_from_one(tmp_path: Path) -> None:
+    """HDF5 2.0 would keep 8 MiB of each: 190 MB here, 2 GB of E-GMD's shards, in each process of a loader."""
+    params = small_features().model_copy(update={"n_mels": 84})
+    for number in range(24):
+        with h5py.File(tmp_path / f"shard-{number:04d}.h5", "w") as file:
+            file.attrs["format"] = SHARD_FORMAT
+            file.attrs["signature"] = np.bytes_("signature")
+            file.attrs["params"] = np.bytes_(params.model_dump_json())
+            file["recording"], file["source"] = [f"recording{number}".encode()], [b"checksum"]
+            file["offset"] = [0, 50_000]
+            file["frames"] = np.zeros((50_000, 84), np.uint8)
+            sizes = [min(BLOCK_FRAMES, 50_000 - start) for start in range(0, 50_000, BLOCK_FRAMES)]
+            file["checksum"] = [zlib.crc32(bytes(84 * size)) for size in sizes]
+    subprocess.run([sys.executable, "-c", READ_ALL, str(tmp_path)], check=True)
 
 
 def test_pickled_store_reads_the_same(store: FeatureStore) -> None:

@@ -12,6 +12,7 @@ from corpus_builder import GROOVE_HEADER, Take, build_egmd, build_groove, grid, 
 from drum_crnn.data.catalog import Catalog
 from drum_crnn.data.corpus import Corpus, CorpusParams
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.preparation import checking
 from drum_crnn.preparation.cataloguing import build_catalog
 from drum_crnn.preparation.fingerprint import scan
 
@@ -162,3 +163,104 @@ def test_the_fingerprint_of_another_corpus_is_refused(tmp_path: Path) -> None:
     scan(tmp_path / "two", tmp_path / "fingerprint.csv", tmp_path / "memory.csv")
     with pytest.raises(DrumCrnnError, match="belongs to another corpus, or to an earlier state of"):
         catalog_of(tmp_path / "one", watch=tmp_path / "fingerprint.csv")
+
+
+# ----------------------------------------------------------------------------------------------------- memory
+
+
+class Scanned:
+    """A corpus with a fingerprint, whose catalog is made with a memory."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.root = folder, folder / "corpus"
+        self.rows = build_egmd(self.root, grid(n_performances=3, kits=["A", "B"]))
+        self.fingerprint, self.memory = folder / "fingerprint.csv", folder / "memory.npz"
+        self.opened: list[str] = []
+        for name in ("probe", "read_midi"):
+            monkeypatch.setattr(checking, name, self._noting(getattr(checking, name)))
+
+    def _noting(self, function: Callable[[Path], object]) -> Callable[[Path], object]:
+        def note(path: Path) -> object:
+            self.opened.append(path.name)
+            return function(path)
+
+        return note
+
+    def scan(self) -> None:
+        scan(self.root, self.fingerprint, self.folder / "scans.csv")
+
+    def catalog(self, *, memory: bool = True, workers: int = 1) -> bytes:
+        """The bytes of both tables; afterwards, `opened` names the files that were read for them."""
+        self.opened.clear()
+        params = params_for(self.root, self.fingerprint, max_broken_fraction=0.5)
+        catalog = build_catalog(
+            Corpus.open(self.root), self.fingerprint, params, workers=workers, memory=self.memory if memory else None
+        )
+        catalog.write(self.folder / "catalog.csv")
+        catalog.write_problems(self.folder / "problems.csv")
+        return (self.folder / "catalog.csv").read_bytes() + (self.folder / "problems.csv").read_bytes()
+
+
+@pytest.fixture
+def scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scanned:
+    return Scanned(tmp_path, monkeypatch)
+
+
+def test_only_new_content_is_opened_and_the_catalog_does_not_depend_on_the_past(scanned: Scanned) -> None:
+    scanned.scan()
+    first = scanned.catalog()
+    assert len(scanned.opened) == 6 + 3  # the kits of a performance share their MIDI
+    assert scanned.catalog() == first
+    assert scanned.opened == []
+
+    audio, midi = (scanned.root / scanned.rows[2][column] for column in ("audio_filename", "midi_filename"))
+    before = audio.read_bytes(), midi.read_bytes()
+    audio.write_bytes((scanned.root / scanned.rows[0]["audio_filename"]).read_bytes()[:-400])  # is cut short
+    midi.write_bytes(midi.read_bytes().replace(bytes([0x99, 38]), bytes([0x99, 40])))
+    scanned.scan()
+    changed = scanned.catalog()
+    assert sorted(scanned.opened) == sorted([audio.name, midi.name])
+    assert changed == scanned.catalog(memory=False) != first
+    assert scanned.catalog(workers=2) == changed
+
+    audio.write_bytes(before[0])
+    midi.write_bytes(before[1])
+    scanned.scan()
+    assert scanned.catalog() == first
+    scanned.memory.write_bytes(b"damaged")
+    assert scanned.catalog() == first
+    assert len(scanned.opened) == 9
+
+
+def test_the_table_is_looked_at_anew(scanned: Scanned) -> None:
+    """Whether a recording is as long as the table says, the content of its audio does not tell."""
+    scanned.scan()
+    scanned.catalog()
+    scanned.rows[1]["duration"] = "9.5"
+    write_table(scanned.root / "e-gmd-v1.0.0.csv", scanned.rows)
+    scanned.scan()
+    assert b"the audio lasts 1.00 s, but the table says 9.50 s" in scanned.catalog()
+    assert scanned.opened == []
+
+
+def test_a_missing_file_is_missed_whatever_is_remembered(scanned: Scanned) -> None:
+    scanned.scan()
+    scanned.catalog()
+    (scanned.root / scanned.rows[4]["audio_filename"]).unlink()
+    assert scanned.catalog() == scanned.catalog(memory=False)
+    assert b"there is no such file" in scanned.catalog()
+
+
+def test_what_changed_since_the_scan_is_not_remembered_under_the_old_checksum(scanned: Scanned) -> None:
+    """Of the same size, so that nobody notices at once: another rate in the header of the WAV."""
+    scanned.scan()
+    expected = scanned.catalog(memory=False)
+    audio = scanned.root / scanned.rows[3]["audio_filename"]
+    before = audio.read_bytes()
+    audio.write_bytes(before.replace((44_100).to_bytes(4, "little"), (44_101).to_bytes(4, "little")))
+    later = scanned.fingerprint.stat().st_mtime_ns + 1
+    os.utime(audio, ns=(later, later))
+    assert b"the sample rate is 44101 Hz" in scanned.catalog()
+    audio.write_bytes(before)
+    scanned.scan()
+    assert scanned.catalog() == expected

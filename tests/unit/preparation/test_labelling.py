@@ -18,6 +18,7 @@ from drum_crnn.data.labels import Labels
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
+from drum_crnn.preparation import labelling
 from drum_crnn.preparation.cataloguing import build_catalog
 from drum_crnn.preparation.labelling import LabelParams, _compare, _merge, _pair, _windows, make_labels
 
@@ -399,6 +400,51 @@ def test_equal_labels_give_equal_bytes_whatever_the_number_of_processes(tmp_path
     again.write(tmp_path / "two.h5")
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
     assert again.accounting == labels.accounting
+
+
+@pytest.mark.parametrize("params", [PARAMS, OWN], ids=["canonical", "own"])
+def test_only_new_content_is_labelled_and_labels_do_not_depend_on_the_past(
+    tmp_path: Path, params: LabelParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, memory = tmp_path / "corpus", tmp_path / "memory.npz"
+    takes = grid(n_performances=3, kits=["A", "B", "C"])
+    takes[1] = replace(takes[1], own_notes=remapped(takes[1].notes, {36: 38, 42: None}))
+    takes[5] = replace(takes[5], duration_s=0.6)
+    build_egmd(root, takes)
+    read: list[Path] = []
+    monkeypatch.setattr(labelling, "read_midi", lambda path: read.append(path) or read_midi(path))
+
+    def made(memory: Path | None, workers: int = 1) -> bytes:
+        read.clear()
+        labels = make_labels(root, catalog_of(root), params, workers=workers, memory=memory)
+        labels.write(tmp_path / "labels.h5")
+        labels.write_accounting(tmp_path / "account.csv")
+        return (tmp_path / "labels.h5").read_bytes() + (tmp_path / "account.csv").read_bytes()
+
+    first = made(None)
+    assert made(memory) == first
+    assert made(memory) == first
+    assert read == []
+    build_egmd(root, [*takes[:-1], replace(takes[-1], own_notes=remapped(takes[-1].notes, {38: 36, 22: None}))])
+    changed = made(memory)
+    assert len({path.parent for path in read}) == 1  # the performances lie in folders of their own
+    assert changed == made(None) == made(memory, workers=2)
+    assert changed != first
+    build_egmd(root, takes)
+    assert made(memory, workers=2) == first
+    memory.write_bytes(memory.read_bytes()[:-9])
+    assert made(memory) == first
+
+
+def test_labels_follow_the_audibility_of_notes_and_the_params(tmp_path: Path) -> None:
+    build_egmd(tmp_path / "corpus", [Take()])
+    catalog, memory = catalog_of(tmp_path / "corpus"), tmp_path / "memory.npz"
+    assert len(make_labels(tmp_path / "corpus", catalog, OWN, memory=memory).onset_time_s) == 6
+    write_audibilities(tmp_path / "corpus", catalog.entries[0].recording, {38: -30.0})
+    assert len(make_labels(tmp_path / "corpus", catalog, OWN, memory=memory).onset_time_s) == 5
+    deaf = OWN.model_copy(update={"min_velocity": 127})
+    assert len(make_labels(tmp_path / "corpus", catalog, deaf, memory=memory).onset_time_s) == 0
+    assert len(make_labels(tmp_path / "corpus", catalog, OWN, memory=memory).onset_time_s) == 5
 
 
 def test_the_accounting_is_written_in_the_order_of_the_reasons(tmp_path: Path) -> None:

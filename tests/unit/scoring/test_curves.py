@@ -13,7 +13,7 @@ from peak_builder import LANE, TOLERANCE_S, counts_from_scratch, curve, lane_pea
 
 from drum_crnn.music.onsets import IgnoreWindows
 from drum_crnn.scoring.curves import N_BINS, average_precision, precision_recall, reliability
-from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, sweep_lane
+from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, merge_curves, sweep_lane
 
 RECORDINGS = st.lists(lane_peaks(), min_size=1, max_size=3)
 
@@ -150,6 +150,13 @@ class TestReliability:
                 assert share_right == pytest.approx(right / (right + wrong))
                 assert n_peaks == right + wrong
         assert not bins
+
+    @given(st.lists(RECORDINGS, max_size=3))
+    def test_several_curves_count_as_one(self, lanes: list[list[LanePeaks]]) -> None:
+        curves = [swept(recordings) for recordings in lanes]
+        apart, pooled = reliability(*curves), reliability(merge_curves([empty_curve(n_references=0), *curves]))
+        for one, other in zip(apart, pooled, strict=True):
+            np.testing.assert_allclose(one, other)
 
     def test_a_calibrated_lane_lies_on_the_diagonal(self) -> None:
         rng = np.random.default_rng(0)
