@@ -34,6 +34,7 @@ _MIN_SHARE_INSIDE = 0.6  # of the notes, which an offset may not move out of the
 _RIDGE = 3.0  # notes; a lane with as many explains half of what it could, so that single notes explain little
 _PEAK_S = 0.05  # half the width of the peak of the agreement
 _UNMOVED_FRAMES = 1
+_AGREES, _UNIQUE = 0.12, 0.7  # chosen as the lines in `inspection` were
 _LONGEST_S = 1800.0  # what comes later is not listened to, so that memory is bounded
 
 
@@ -58,6 +59,11 @@ class Match:
     agreement: float
     unmoved: float
     next_best: float
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether the offset can be believed: the notes explain something there, and clearly less elsewhere."""
+        return self.agreement >= _AGREES and self.next_best <= _UNIQUE * self.agreement
 
 
 class Ear:

@@ -39,9 +39,7 @@ MAX_OFFSET_S = 0.015
 
 # The lines below were chosen on rendered corpora: plain, varied and with bands, each also with shifted and exchanged
 # audio. `benchmarks.corpus_check` prints how often each is told.
-_UNIQUE = 0.7  # an offset is believed if no other explains as much as this part of what it explains
-_AGREES = 0.12  # and it explains this much
-_UNMOVED = 0.9  # and no offset explains less than this part of it
+_UNMOVED = 0.9  # audio is misaligned if, without an offset, its notes explain less than this part
 _OTHER_UNMOVED = 0.8
 # Notes of another performance explain less than these parts of what is usual, at any offset, or than `_CHANCE`.
 _OF_MEDIAN, _OF_LOWEST_TENTH = 0.35, 0.5
@@ -258,7 +256,7 @@ def _judge_sound(one: _Measured, condition: Condition) -> None:
 
 def _silences(levels_db: NDArray[np.float32], notes: Sequence[Note], match: Match | None) -> list[str]:
     """Stretches in which several notes are written and nothing sounds: a recording that stops, or has a hole."""
-    offset_s = match.offset_s if match is not None and _is_unique(match) else 0.0
+    offset_s = match.offset_s if match is not None and match.is_unique else 0.0
     before, after = _HEARD_FRAMES
     silent: list[float] = []
     found: list[str] = []
@@ -280,10 +278,6 @@ def _silences(levels_db: NDArray[np.float32], notes: Sequence[Note], match: Matc
             close()
     close()
     return found
-
-
-def _is_unique(match: Match) -> bool:
-    return match.agreement >= _AGREES and match.next_best <= _UNIQUE * match.agreement
 
 
 def _judge(measured: Sequence[_Measured]) -> Iterator[Inspection]:
@@ -330,7 +324,7 @@ def _alignment(one: _Measured, line: float) -> Alignment:
         return "cannot tell"
     if abs(match.offset_s) <= MAX_OFFSET_S:
         return "aligned"
-    if _is_unique(match) and match.unmoved <= _UNMOVED * match.agreement:
+    if match.is_unique and match.unmoved <= _UNMOVED * match.agreement:
         return "misaligned"
     is_odd = match.agreement < line and match.unmoved <= _OTHER_UNMOVED * match.agreement
     return "other performance" if is_odd and (one.n_notes >= _FEW_NOTES or line >= _CLEAN) else "cannot tell"

@@ -19,12 +19,11 @@ def table_of_kits(inspections: Iterable[Inspection]) -> Table:
         if one.recording:
             of_kit[one.kit].append(one)
     table = Table(
-        caption="dBFS: median peak. offset: median of how many ms the audio is later than its notes; ±: half the range of "
-        "nine in ten. agree: median share of what sounds that the notes explain. untold: nobody can tell whether audio "
-        "and notes belong together.",
+        caption="dBFS: median peak. offset: median of how many ms the audio is later than its notes; ±: half the range "
+        "of nine in ten. agree: median share, in %, of what sounds that the notes explain. untold: files whose "
+        "alignment nobody can tell.",
         box=box.SIMPLE,
-        pad_edge=False,
-        collapse_padding=True,  # so that it fits into 80 columns
+        padding=(0, 1, 0, 0),  # so that it fits into 80 columns
     )
     table.add_column("kit", overflow="fold", min_width=16)
     for column in ("files", "wrong", "untold", "ch", "Hz", "bits", "dBFS", "offset", "±", "agree"):
@@ -41,7 +40,7 @@ def table_of_kits(inspections: Iterable[Inspection]) -> Table:
             _values(one.bits for one in found),
             _median([one.peak_dbfs for one in found if one.sample_rate], "{:.0f}"),
             *_offsets([one.offset_ms for one in found if one.offset_ms is not None]),
-            _median([one.agreement for one in found if one.agreement is not None], "{:.0%}"),
+            _median([100 * one.agreement for one in found if one.agreement is not None], "{:.0f}"),
             style="bold red" if n_wrong else None,
         )
     return table

@@ -6,6 +6,9 @@ most of its kits share. Where a recording's own MIDI disagrees, nobody knows wha
 both notes then exclude them from loss and scores for that recording. Where each recording's own MIDI is exact, as the
 studio's is, set `labels.midi` to `own` to use it unchanged.
 
+A recording's own MIDI may also be late or early as a whole (`alignment`). This offset is taken out before both are
+compared. Where it is larger than a frame, the audio decides which of both it follows, and the recording is listed.
+
 A note that nobody can hear counts neither as an onset nor as silence. The studio measures how audible each note is
 (`drum_crnn.data.audibility`); for other corpora, only the velocity is known.
 
@@ -25,6 +28,7 @@ from pydantic import Field
 
 from drum_crnn.data.audibility import audibility_path, read_audibility
 from drum_crnn.data.catalog import Catalog, CatalogEntry
+from drum_crnn.data.label_problems import LabelOutcome, LabelProblem
 from drum_crnn.data.labels import AccountRow, Labels
 from drum_crnn.foundation.console import track, warn
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -32,12 +36,14 @@ from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
+from drum_crnn.preparation.alignment import SMALL_OFFSET_S, estimate_offset, follows_own_midi, moved
 
 __all__ = ["REASONS", "LabelParams", "make_labels"]
 
 # What becomes of a note of the canonical MIDI, in order of decision; "extra" counts the notes of a recording's own MIDI
 # that match no canonical note.
 REASONS: dict[str, str] = {
+    "left_out": "is in a recording whose own MIDI is further off than labels.max_offset_s: left out",
     "after_end": "lies beyond the end of the recording: left out",
     "remapped": "has another lane in the recording's own MIDI: ignore windows on both lanes",
     "missing": "is missing in the recording's own MIDI: ignore window",
@@ -53,6 +59,16 @@ REASONS: dict[str, str] = {
 # minute, these are 2.1 ms apart.
 _MATCH_S = 0.0025
 _NO_LANE = -1
+
+_DISPUTED = ("remapped", "missing")
+_WHOLLY = 0.9  # share of the notes of a kit or a recording that disagree, if all of it does
+_FEW_NOTES = 8
+_N_NAMED = 10  # kits
+_TELL_OUTCOME: dict[LabelOutcome, str] = {
+    "corrected": "is earlier or later than the canonical MIDI, and was corrected",
+    "left_out": "is off by more than labels.max_offset_s, and they are left out",
+    "ignored": "differs wholly from the canonical MIDI, and is ignored",
+}
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -74,6 +90,8 @@ class LabelParams(ParamsSection):
         Notes less audible than this, in dB, become ignore windows as well, where audibility was measured.
     ignore_radius_s : float
         Half the length of an ignore window. Below `merge_window_s`, the window of a soft note covers no onset.
+    max_offset_s : float
+        With "canonical": recordings whose own MIDI is earlier or later by more than this are left out.
     """
 
     section: ClassVar[str] = "labels"
@@ -83,10 +101,11 @@ class LabelParams(ParamsSection):
     min_velocity: Annotated[int, Field(ge=1, le=127)]
     min_audibility_db: Annotated[float, Field(ge=-100.0, le=60.0)] | None
     ignore_radius_s: Annotated[float, Field(gt=0.0, le=0.5)]
+    max_offset_s: Annotated[float, Field(ge=0.0, le=10.0)]
 
 
 def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: int = 1) -> Labels:
-    """Label every recording of the catalog.
+    """Label every recording of the catalog, with a warning for each kit whose MIDI disagrees as a whole.
 
     Parameters
     ----------
@@ -117,7 +136,9 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
         with worker_pool(workers) as pool:
             for labelled in track(pool.map(label, groups, chunksize=4), description=description, total=len(groups)):
                 of_recording.update(labelled)
-    return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])
+    labels = _collect([(entry, of_recording[entry.recording]) for entry in catalog])
+    _warn_of_kits(labels)
+    return labels
 
 
 def _first_remapped(root: Path, groups: Iterable[Sequence[CatalogEntry]]) -> str | None:
@@ -139,6 +160,7 @@ class _RecordingLabels(NamedTuple):
     ignore_end_s: FloatArray
     ignore_lane: NDArray[np.int8]
     account: Counter[tuple[str, int]]
+    problem: LabelProblem | None = None
 
 
 def _label_performance(
@@ -152,17 +174,64 @@ def _label_performance(
         if entry.midi_sha256 not in notes_of:
             notes_of[entry.midi_sha256] = _read_notes(root / entry.midi_path, entry.midi_sha256)
     canonical = notes_of[entries[canonical_midi([notes_of[entry.midi_sha256] for entry in entries])].midi_sha256]
-    known: dict[tuple[str, int, int], _RecordingLabels] = {}
+    offset_of = {sha256: estimate_offset(canonical, notes).offset_s for sha256, notes in notes_of.items()}
+    known: dict[tuple[str, bool, int, int], _RecordingLabels] = {}
     labelled = []
     for entry in entries:
-        canonical_here = _until(canonical, entry.duration_s)
-        own_here = _until(notes_of[entry.midi_sha256], entry.duration_s)
+        own, offset_s = notes_of[entry.midi_sha256], offset_of[entry.midi_sha256]
+        problem, is_late_too = _judge_offset(root, entry, canonical, offset_s, params)
+        if problem is not None and problem.outcome == "left_out":
+            account = Counter(("left_out", note.note) for note in canonical)
+            labelled.append((entry.recording, _label([], [], params)._replace(account=account, problem=problem)))
+            continue
+        reference = moved(canonical, offset_s) if is_late_too else canonical
+        reference_here = _until(reference, entry.duration_s)
+        own_here = _until(own if is_late_too else moved(own, -offset_s), entry.duration_s)
         # Recordings of one content and nearly one length have the same labels.
-        key = entry.midi_sha256, len(canonical_here), len(own_here)
+        key = entry.midi_sha256, is_late_too, len(reference_here), len(own_here)
         if key not in known:
-            known[key] = _label(canonical_here, own_here, params, beyond_end=canonical[len(canonical_here) :])
-        labelled.append((entry.recording, known[key]))
+            known[key] = _label(reference_here, own_here, params, beyond_end=reference[len(reference_here) :])
+        problem = problem or _judge_account(entry, known[key].account)
+        labelled.append((entry.recording, known[key]._replace(problem=problem)))
     return labelled
+
+
+def _judge_offset(
+    root: Path, entry: CatalogEntry, canonical: Sequence[Note], offset_s: float, params: LabelParams
+) -> tuple[LabelProblem | None, bool]:
+    """What is wrong with a recording whose own MIDI is later by `offset_s`, and whether its audio is so as well."""
+    side = "later" if offset_s > 0 else "earlier"
+    said = f"its MIDI is {abs(1000 * offset_s):.1f} ms {side} than the canonical MIDI"
+    if abs(offset_s) > params.max_offset_s:
+        what = f"{said}, more than labels.max_offset_s allows: left out"
+        return _problem(entry, "left_out", offset_s, what), False
+    if abs(offset_s) <= SMALL_OFFSET_S:
+        return None, False
+    is_late_too = follows_own_midi(root / entry.audio_path, canonical, offset_s)
+    if is_late_too:
+        what = f"{said}, and so is its audio: its labels are as well"
+    elif is_late_too is None:
+        what = f"{said}, and its audio does not tell which is right: its labels are as the canonical MIDI"
+    else:
+        what = f"{said}, but its audio is not: its labels are as the canonical MIDI"
+    return _problem(entry, "corrected", offset_s, what), bool(is_late_too)
+
+
+def _judge_account(entry: CatalogEntry, account: Counter[tuple[str, int]]) -> LabelProblem | None:
+    """What is wrong with a recording in which hardly a note agrees."""
+    n_notes = sum(count for (reason, _), count in account.items() if reason != "extra")
+    n_disputed = sum(count for (reason, _), count in account.items() if reason in _DISPUTED)
+    if n_notes < _FEW_NOTES or n_disputed < _WHOLLY * n_notes:
+        return None
+    what = (
+        f"{n_disputed} of {n_notes} notes differ from the canonical MIDI at any offset, and are ignored; does its MIDI "
+        "belong to another performance?"
+    )
+    return _problem(entry, "ignored", 0.0, what)
+
+
+def _problem(entry: CatalogEntry, outcome: LabelOutcome, offset_s: float, what: str) -> LabelProblem:
+    return LabelProblem(entry.recording, entry.kit, outcome, round(1000 * offset_s, 1), what)
 
 
 def _label_own(root: Path, entry: CatalogEntry, params: LabelParams) -> _RecordingLabels:
@@ -204,7 +273,7 @@ def _label(
     own: Sequence[Note],
     params: LabelParams,
     *,
-    beyond_end: Sequence[Note],
+    beyond_end: Sequence[Note] = (),
     audibility_db: Sequence[float] | None = None,
 ) -> _RecordingLabels:
     account: Counter[tuple[str, int]] = Counter(("after_end", note.note) for note in beyond_end)
@@ -353,15 +422,45 @@ def _windows(doubtful: Sequence[tuple[float, int]], radius_s: float) -> list[tup
     return sorted(windows)
 
 
-def _collect(labelled: Sequence[tuple[str, _RecordingLabels]]) -> Labels:
-    account: Counter[tuple[str, int]] = Counter()
-    for _, labels in labelled:
-        account.update(labels.account)
+def _warn_of_kits(labels: Labels) -> None:
+    """Name the kits whose notes disagree wholly, and those whose MIDI was corrected or left out."""
+    n_notes: Counter[str] = Counter()
+    n_disputed: Counter[str] = Counter()
+    for row in labels.accounting:
+        n_notes[row.kit] += row.count if row.reason != "extra" else 0
+        n_disputed[row.kit] += row.count if row.reason in _DISPUTED else 0
+    wholly = [kit for kit in sorted(n_notes) if n_disputed[kit] >= max(1, _WHOLLY * n_notes[kit])]
+    if wholly:
+        warn(
+            f"nearly all notes of {_named(wholly)} differ from the canonical MIDI of their performances, and are "
+            "ignored: training learns nothing from these recordings"
+        )
+    for outcome, told in _TELL_OUTCOME.items():
+        if found := Counter(problem.kit for problem in labels.problems if problem.outcome == outcome):
+            names = _named([f"{kit} ({count})" for kit, count in found.most_common()])
+            warn(f"the MIDI of {found.total()} recordings {told}: {names}; data/label_problems.csv lists them")
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
+    return ", ".join(names[:_N_NAMED]) + more
+
+
+def _collect(of_entries: Sequence[tuple[CatalogEntry, _RecordingLabels]]) -> Labels:
+    account: Counter[tuple[str, str, int]] = Counter()
+    for entry, labels in of_entries:
+        for (reason, note), count in labels.account.items():
+            account[entry.kit, reason, note] += count
     order = list(REASONS)
     rows = [
-        AccountRow(reason, note, LANES[LANE_OF_NOTE[note]] if note in LANE_OF_NOTE else "", count)
-        for (reason, note), count in sorted(account.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+        AccountRow(kit, reason, note, LANES[LANE_OF_NOTE[note]] if note in LANE_OF_NOTE else "", count)
+        for (kit, reason, note), count in sorted(
+            account.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
+        )
     ]
+    problems = tuple(labels.problem for _, labels in of_entries if labels.problem is not None)
+    left_out = {problem.recording for problem in problems if problem.outcome == "left_out"}
+    labelled = [(entry.recording, labels) for entry, labels in of_entries if entry.recording not in left_out]
 
     def joined(field: str, dtype: type[np.generic]) -> NDArray[Any]:
         return np.concatenate([np.empty(0, dtype), *(getattr(labels, field) for _, labels in labelled)])
@@ -381,4 +480,5 @@ def _collect(labelled: Sequence[tuple[str, _RecordingLabels]]) -> Labels:
         ignore_end_s=joined("ignore_end_s", np.float64),
         ignore_lane=joined("ignore_lane", np.int8),
         accounting=tuple(rows),
+        problems=problems,
     )

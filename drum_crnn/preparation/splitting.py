@@ -5,6 +5,7 @@ An official split is used as it is. Without one, performances are drawn at rando
 
 import fnmatch
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
@@ -52,12 +53,17 @@ class SplitParams(ParamsSection):
         return self
 
 
-def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
+def make_splits(catalog: Catalog, params: SplitParams, *, left_out: Collection[str] = ()) -> Splits:
     """Put every recording of the catalog in one split.
 
     The official split is honoured if every recording has one. If none has, or `params.honour_official` is off,
     performances are drawn: stratified by style (the part before any `/`), in the fractions of `params`, at least one
     performance a split.
+
+    Parameters
+    ----------
+    left_out : collection of str
+        Recordings without labels; they are unused.
 
     Raises
     ------
@@ -80,7 +86,7 @@ def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
     rows = []
     for entry in catalog:
         split = split_of[entry.performance]
-        if entry.kit in held_out and split != "test":
+        if entry.recording in left_out or (entry.kit in held_out and split != "test"):
             split = "unused"
         rows.append(SplitRow(entry.recording, entry.performance, entry.kit, split))
     splits = Splits(tuple(rows))
