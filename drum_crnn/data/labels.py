@@ -30,7 +30,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """Notes of one number with one reason, counted over all recordings of a kit; notes of no lane have an empty `lane`."""
+    """Notes of one number with one reason, of all recordings of a kit; `lane` is empty for a note of no lane."""
 
     kit: str
     reason: str

@@ -39,7 +39,10 @@ MAX_OFFSET_S = 0.015
 
 # The lines below were chosen on rendered corpora: plain, varied and with bands, each also with shifted and exchanged
 # audio. `benchmarks.corpus_check` prints how often each is told.
-_UNMOVED = 0.9  # audio is misaligned if, without an offset, its notes explain less than this part
+# Audio is misaligned if, without an offset, its notes explain less than the first part of what they do with it, or, if
+# other offsets do nearly as well, less than the second part, and they do explain this much.
+_UNMOVED, _UNMOVED_IF_AMBIGUOUS = 0.9, 0.6
+_AGREES_IF_AMBIGUOUS = 0.25
 _OTHER_UNMOVED = 0.8
 # Notes of another performance explain less than these parts of what is usual, at any offset, or than `_CHANCE`.
 _OF_MEDIAN, _OF_LOWEST_TENTH = 0.35, 0.5
@@ -257,25 +260,27 @@ def _judge_sound(one: _Measured, condition: Condition) -> None:
 def _silences(levels_db: NDArray[np.float32], notes: Sequence[Note], match: Match | None) -> list[str]:
     """Stretches in which several notes are written and nothing sounds: a recording that stops, or has a hole."""
     offset_s = match.offset_s if match is not None and match.is_unique else 0.0
+    sounds = levels_db >= _SILENT_DB
     before, after = _HEARD_FRAMES
-    silent: list[float] = []
+    silent: list[float] = []  # times of notes, from the first of which on nothing sounds
+    first = 0  # frame
     found: list[str] = []
 
     def close() -> None:
         if len(silent) >= _SILENT_NOTES and silent[-1] - silent[0] >= _SILENT_S:
-            found.append(f"nothing sounds from {silent[0]:.1f} to {silent[-1]:.1f} s, but {len(silent)} notes do")
+            found.append(f"nothing sounds from {silent[0]:.1f} to {silent[-1]:.1f} s, where {len(silent)} notes are")
         silent.clear()
 
     for note in notes:
         time_s = note.time_s + offset_s
         frame = round(time_s * FEATURES.frame_rate)
-        around = levels_db[max(0, frame + before) : max(0, frame + after)]
-        if not len(around) or note.velocity < _AUDIBLE_VELOCITY:
+        if frame < 0 or frame >= len(sounds) or note.velocity < _AUDIBLE_VELOCITY:
             continue
-        if around.max() < _SILENT_DB:
-            silent.append(time_s)
-        else:
+        if not silent or sounds[first : frame + after].any():
             close()
+            first = max(0, frame + before)
+        if not sounds[first : frame + after].any():
+            silent.append(time_s)
     close()
     return found
 
@@ -313,7 +318,8 @@ def _judge(measured: Sequence[_Measured]) -> Iterator[Inspection]:
                 )
             elif alignment == "cannot tell":
                 one.remarks.append(
-                    f"the notes explain too little ({match.agreement:.0%} of what sounds) to tell where they belong"
+                    f"nobody can tell where the notes belong: at best they explain {match.agreement:.0%} of what "
+                    f"sounds, where they are {match.unmoved:.0%}, and elsewhere {match.next_best:.0%}"
                 )
         yield _inspection(one, alignment)
 
@@ -326,6 +332,8 @@ def _alignment(one: _Measured, line: float) -> Alignment:
         return "aligned"
     if match.is_unique and match.unmoved <= _UNMOVED * match.agreement:
         return "misaligned"
+    if match.agreement >= _AGREES_IF_AMBIGUOUS and match.unmoved <= _UNMOVED_IF_AMBIGUOUS * match.agreement:
+        return "misaligned"
     is_odd = match.agreement < line and match.unmoved <= _OTHER_UNMOVED * match.agreement
     return "other performance" if is_odd and (one.n_notes >= _FEW_NOTES or line >= _CLEAN) else "cannot tell"
 
@@ -334,9 +342,10 @@ def _tell_offset(match: Match) -> str:
     size_s = abs(match.offset_s)
     size = f"{size_s:.2f} s" if size_s >= 1.0 else f"{1000 * size_s:.0f} ms"
     side = "later" if match.offset_s > 0 else "earlier"
+    sure = "" if match.is_unique else " or so"
     return (
-        f"the audio is {size} {side} than the notes (they explain {match.agreement:.0%} of what sounds there, "
-        f"{match.unmoved:.0%} where they are, and {match.next_best:.0%} at the next best place)"
+        f"the audio is {size} {side} than its notes{sure}: there they explain {match.agreement:.0%} of what sounds, "
+        f"where they are {match.unmoved:.0%}, and at the next best place {match.next_best:.0%}"
     )
 
 

@@ -23,7 +23,7 @@ def table_of_kits(inspections: Iterable[Inspection]) -> Table:
         "of nine in ten. agree: median share, in %, of what sounds that the notes explain. untold: files whose "
         "alignment nobody can tell.",
         box=box.SIMPLE,
-        padding=(0, 1, 0, 0),  # so that it fits into 80 columns
+        padding=0,  # so that it fits into 80 columns
     )
     table.add_column("kit", overflow="fold", min_width=16)
     for column in ("files", "wrong", "untold", "ch", "Hz", "bits", "dBFS", "offset", "±", "agree"):

@@ -1,6 +1,7 @@
 """Shards whose bytes depend only on audio, parameters and code; and what happens on errors."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.log_mel import FeatureParams, LogMel
 from drum_crnn.music.timing import n_frames_of
+from drum_crnn.preparation import extraction
 from drum_crnn.preparation.extraction import ExtractionReport, extract_corpus
 
 PARAMS = small_features()
@@ -184,6 +186,40 @@ def test_recording_of_another_length_than_catalogued_is_named_and_nothing_is_rep
     assert bytes_of(target) == before
 
 
+def test_audio_that_changed_after_the_catalog_is_never_kept_under_its_old_checksum(
+    root: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    """It is as long as before, so that only its content tells; a fingerprint may be as old."""
+    target, params = tmp_path / "features", small_features(n_shards=1)
+    soundfile.write(root / "e.wav", audio_of("e", seed=9), RATE, "FLOAT")
+    with pytest.raises(DrumCrnnError, match=r"e\.wav: has changed since the catalog was made.*`dvc repro catalog`"):
+        extract(root, catalog, target, params=params)
+    assert list(target.iterdir()) == []
+    renewed = write_corpus(root, {name: audio_of(name, seed=9 if name == "e" else 0) for name in LENGTHS})
+    assert extract(root, renewed, target, params=params).n_computed == len(LENGTHS)
+
+
+@pytest.mark.parametrize("when", ["before it is decoded", "after"])
+def test_audio_that_changes_while_it_is_read_stops_the_extraction(
+    root: Path, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """One copy is decoded and the other is hashed, whichever of them the catalog describes."""
+    right, wrong = (root / "e.wav").read_bytes(), audio_of("e", seed=9)
+    read_blocks = extraction.read_blocks
+
+    def changing(path: Path, *, sample_rate: int) -> Iterator[np.ndarray]:
+        if path.name == "e.wav" and when == "before it is decoded":
+            soundfile.write(path, wrong, RATE, "FLOAT")
+        yield from read_blocks(path, sample_rate=sample_rate)
+        if path.name == "e.wav":
+            path.write_bytes(right) if when == "before it is decoded" else soundfile.write(path, wrong, RATE, "FLOAT")
+
+    monkeypatch.setattr(extraction, "read_blocks", changing)
+    with pytest.raises(DrumCrnnError, match=r"e\.wav: has changed since the catalog was made"):
+        extract(root, catalog, tmp_path / "features", params=small_features(n_shards=1))
+    assert list((tmp_path / "features").iterdir()) == []
+
+
 def test_audio_that_is_not_finite_is_named(root: Path, tmp_path: Path) -> None:
     bad = audio_of("e")
     bad[60_000] = np.nan
@@ -224,8 +260,8 @@ def test_sound_of_a_resampled_corpus_keeps_its_place(tmp_path: Path) -> None:
 
 def test_stereo_is_averaged(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
-    catalog = write_corpus(tmp_path / "corpus", {"x": noise(5000)})
-    soundfile.write(tmp_path / "corpus" / "x.wav", np.stack([2 * noise(5000), np.zeros(5000)], axis=1), RATE, "FLOAT")
+    stereo = np.stack([2 * noise(5000), np.zeros(5000, np.float32)], axis=1)
+    catalog = write_corpus(tmp_path / "corpus", {"x": stereo})
     extract(tmp_path / "corpus", catalog, tmp_path / "features")
     frames = FeatureStore.open(tmp_path / "features").read("x")
     np.testing.assert_allclose(frames, LogMel(PARAMS)(noise(5000)), atol=0.07)  # half floats: steps of 1/16 dB
