@@ -192,3 +192,11 @@ def test_params_leave_some_for_training() -> None:
     assert SplitParams.check(values | {"test_fraction": 0.4, "held_out_kits": ["a/*"]}, source="").held_out_kits == (
         "a/*",
     )
+
+
+def test_recordings_without_labels_are_unused() -> None:
+    catalog = catalog_of([entry(f"p{i}", kit) for i in range(5) for kit in "AB"])
+    splits = make_splits(catalog, params(), left_out={"p0_A", "p3_B"})
+    assert {row.recording for row in splits if row.split == "unused"} == {"p0_A", "p3_B"}
+    others = {row.recording: row.split for row in make_splits(catalog, params())}
+    assert all(row.split in (others[row.recording], "unused") for row in splits)
