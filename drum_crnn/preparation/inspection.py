@@ -30,7 +30,9 @@ from drum_crnn.music.midi import Note, read_midi
 from drum_crnn.preparation.checking import audio_faults, midi_faults, without_path
 from drum_crnn.preparation.hearing import FEATURES, Ear, Match, match_notes
 
-__all__ = ["MAX_OFFSET_S", "Alignment", "Inspection", "inspect_corpus", "write_inspections"]
+__all__ = [
+    "MAX_OFFSET_S", "Alignment", "Inspection", "inspect_corpus", "judge_match", "least_agreement", "write_inspections",
+]  # fmt: skip
 
 Alignment = Literal["aligned", "misaligned", "other performance", "cannot tell", ""]
 
@@ -38,7 +40,8 @@ Alignment = Literal["aligned", "misaligned", "other performance", "cannot tell",
 MAX_OFFSET_S = 0.015
 
 # The lines below were chosen on rendered corpora: plain, varied and with bands, each also with shifted and exchanged
-# audio. `benchmarks.corpus_check` prints how often each is told.
+# audio. `benchmarks.corpus_check` prints
+# how often each is told on others.
 # Audio is misaligned if, without an offset, its notes explain less than the first part of what they do with it, or, if
 # other offsets do nearly as well, less than the second part, and they do explain this much.
 _UNMOVED, _UNMOVED_IF_AMBIGUOUS = 0.9, 0.6
@@ -292,21 +295,15 @@ def _judge(measured: Sequence[_Measured]) -> Iterator[Inspection]:
     for one in measured:
         if one.match is not None:
             agreements[one.recording.condition].append(one.match.agreement)
-    median_of = {condition: float(np.median(values)) for condition, values in agreements.items()}
-    line_of = {
-        condition: max(
-            _CHANCE, min(_OF_MEDIAN * median_of[condition], _OF_LOWEST_TENTH * float(np.quantile(values, 0.1)))
-        )
-        for condition, values in agreements.items()
-    }
+    least_of = {condition: least_agreement(values) for condition, values in agreements.items()}
     for one in measured:
         if one.n_channels and one.n_channels != usual[0][0]:
             one.remarks.append(f"has {one.n_channels} channels; most recordings have {usual[0][0]}")
         condition = one.recording.condition
         alignment: Alignment = ""
         if one.can_hear:
-            alignment = _alignment(one, line_of.get(condition, _CHANCE))
             match = one.match
+            alignment = judge_match(match, n_notes=one.n_notes, least=least_of.get(condition, _CHANCE))
             if match is None:
                 one.remarks.append(f"has {one.n_notes} notes: too few to tell whether they belong to the audio")
             elif alignment == "misaligned":
@@ -314,7 +311,7 @@ def _judge(measured: Sequence[_Measured]) -> Iterator[Inspection]:
             elif alignment == "other performance":
                 one.problems.append(
                     f"audio and notes belong to different performances: at no offset do the notes explain more than "
-                    f"{match.agreement:.0%} of what sounds, while {median_of[condition]:.0%} is usual"
+                    f"{match.agreement:.0%} of what sounds, while {np.median(agreements[condition]):.0%} is usual"
                 )
             elif alignment == "cannot tell":
                 one.remarks.append(
@@ -324,8 +321,14 @@ def _judge(measured: Sequence[_Measured]) -> Iterator[Inspection]:
         yield _inspection(one, alignment)
 
 
-def _alignment(one: _Measured, line: float) -> Alignment:
-    match = one.match
+def least_agreement(agreements: Sequence[float]) -> float:
+    """Agreement below which notes belong to another performance, from those of all recordings of one condition."""
+    usual, lowest_tenth = np.quantile(agreements, [0.5, 0.1])
+    return max(_CHANCE, min(_OF_MEDIAN * float(usual), _OF_LOWEST_TENTH * float(lowest_tenth)))
+
+
+def judge_match(match: Match | None, *, n_notes: int, least: float) -> Alignment:
+    """Whether audio and notes belong together, where others of this condition agree at `least` so much."""
     if match is None:
         return "cannot tell"
     if abs(match.offset_s) <= MAX_OFFSET_S:
@@ -334,8 +337,8 @@ def _alignment(one: _Measured, line: float) -> Alignment:
         return "misaligned"
     if match.agreement >= _AGREES_IF_AMBIGUOUS and match.unmoved <= _UNMOVED_IF_AMBIGUOUS * match.agreement:
         return "misaligned"
-    is_odd = match.agreement < line and match.unmoved <= _OTHER_UNMOVED * match.agreement
-    return "other performance" if is_odd and (one.n_notes >= _FEW_NOTES or line >= _CLEAN) else "cannot tell"
+    is_odd = match.agreement < least and match.unmoved <= _OTHER_UNMOVED * match.agreement
+    return "other performance" if is_odd and (n_notes >= _FEW_NOTES or least >= _CLEAN) else "cannot tell"
 
 
 def _tell_offset(match: Match) -> str:

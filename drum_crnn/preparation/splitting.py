@@ -4,6 +4,7 @@ An official split is used as it is. Without one, performances are drawn at rando
 """
 
 import fnmatch
+import unicodedata
 from collections import Counter
 from collections.abc import Collection
 from typing import Annotated, ClassVar, Self
@@ -106,8 +107,14 @@ def _held_out_kits(catalog: Catalog, patterns: tuple[str, ...]) -> set[str]:
     for pattern in patterns:
         fitting = {kit for kit in kits if fnmatch.fnmatchcase(kit, pattern)}
         if not fitting:
+            normal = unicodedata.normalize("NFC", pattern)
+            alike = [kit for kit in kits if fnmatch.fnmatchcase(unicodedata.normalize("NFC", kit), normal)]
+            hint = (
+                f" ('{alike[0]}' differs in its Unicode form alone: copy it from the corpus's table)" if alike else ""
+            )
             raise DrumCrnnError(
-                f"split.held_out_kits: '{pattern}' matches no kit of the corpus; its kits are {', '.join(sorted(kits))}"
+                f"split.held_out_kits: '{pattern}' matches no kit of the corpus{hint}; its kits are "
+                f"{', '.join(sorted(kits))}"
             )
         held_out |= fitting
     return held_out

@@ -1,6 +1,7 @@
 """Making splits: no performance in two splits, none missing, and the same draw every time."""
 
 import fnmatch
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -200,3 +201,12 @@ def test_recordings_without_labels_are_unused() -> None:
     assert {row.recording for row in splits if row.split == "unused"} == {"p0_A", "p3_B"}
     others = {row.recording: row.split for row in make_splits(catalog, params())}
     assert all(row.split in (others[row.recording], "unused") for row in splits)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_held_out_kit_in_another_unicode_form_gets_a_hint(form: str) -> None:
+    kit = unicodedata.normalize(form, "Café")
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", kit)
+    catalog = catalog_of([entry(f"p{i}", kit) for i in range(4)])
+    with pytest.raises(DrumCrnnError, match=rf"'{other}' matches no kit .*'{kit}' differs in its Unicode form alone"):
+        make_splits(catalog, params(held_out_kits=(other,)))
