@@ -487,9 +487,7 @@ def scan(
 @corpus_app.command()
 @errors_as_messages
 def check(
-    root: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="The folder with the corpus.")
-    ],
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the corpus.")],
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a table with a row for each recording.")
     ] = None,

@@ -59,8 +59,9 @@ def estimate_offset(notes: Sequence[Note], other: Sequence[Note]) -> MidiOffset:
     n_strokes = min(len(times), len(other_times))
     if not n_strokes:
         return MidiOffset(0.0, 0.0)
+    if np.array_equal(times, other_times):  # as nearly always
+        return MidiOffset(0.0, 1.0)
     near_s, n_near = _most_frequent(_differences(times, other_times, SMALL_OFFSET_S))
-    # Nearly always, the kits agree. Then there is no need to look further.
     if n_strokes >= _FEW and n_near < _FITS * n_strokes:
         far_s, n_far = _most_frequent(_differences(times, other_times, _LARGEST_S))
         if n_far >= _FITS * n_strokes and n_far >= _GAIN * n_near:

@@ -65,9 +65,9 @@ _WHOLLY = 0.9  # share of the notes of a kit or a recording that disagree, if al
 _FEW_NOTES = 8
 _N_NAMED = 10  # kits
 _TELL_OUTCOME: dict[LabelOutcome, str] = {
-    "corrected": "is earlier or later than the canonical MIDI, and was corrected",
-    "left_out": "is off by more than labels.max_offset_s, and they are left out",
-    "ignored": "differs wholly from the canonical MIDI, and is ignored",
+    "corrected": "MIDI that is earlier or later than the canonical MIDI was corrected",
+    "left_out": "MIDI is off by more than labels.max_offset_s, so these are left out",
+    "ignored": "MIDI differs wholly from the canonical MIDI at any offset, and is ignored",
 }
 
 FloatArray = NDArray[np.float64]
@@ -436,9 +436,16 @@ def _warn_of_kits(labels: Labels) -> None:
             "ignored: training learns nothing from these recordings"
         )
     for outcome, told in _TELL_OUTCOME.items():
-        if found := Counter(problem.kit for problem in labels.problems if problem.outcome == outcome):
-            names = _named([f"{kit} ({count})" for kit, count in found.most_common()])
-            warn(f"the MIDI of {found.total()} recordings {told}: {names}; data/label_problems.csv lists them")
+        offsets_of: dict[str, list[float]] = {}
+        for problem in labels.problems:
+            if problem.outcome == outcome:
+                offsets_of.setdefault(problem.kit, []).append(problem.offset_ms)
+        if offsets_of:
+            kits = [
+                f"{kit} ({len(found)}{f', by {np.median(found):+.1f} ms' if any(found) else ''})"
+                for kit, found in sorted(offsets_of.items())
+            ]
+            warn(f"{told}: recordings of {_named(kits)}; data/label_problems.csv lists them")
 
 
 def _named(names: Sequence[str]) -> str:

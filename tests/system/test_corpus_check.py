@@ -98,7 +98,7 @@ def test_a_recording_that_is_left_out_is_unused(tmp_path: Path) -> None:
         done = run(*arguments, module=module)
         assert done.returncode == 0, done.stderr
         if module == "stages.label":
-            assert "they are left out: C (1); data/label_problems.csv lists them" in done.stderr
+            assert "so these are left out: recordings of C (1, by +200.0 ms)" in done.stderr
     with splits.open(encoding="utf-8", newline="") as file:
         split_of = {row["recording"]: row["split"] for row in csv.DictReader(file)}
     unused = [recording for recording, split in split_of.items() if split == "unused"]

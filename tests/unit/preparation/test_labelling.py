@@ -213,7 +213,7 @@ def test_a_kit_whose_midi_is_late_is_labelled_as_its_audio_has_it(
     assert problem.offset_ms == pytest.approx(1000 * offset_s, abs=0.6)  # MIDI rounds to its ticks
     assert f"ms {side} than the canonical MIDI" in problem.what
     assert told[audio] in problem.what
-    assert "the MIDI of 1 recordings is earlier or later" in capsys.readouterr().err
+    assert "earlier or later than the canonical MIDI was corrected: recordings of C (1, by " in capsys.readouterr().err
 
 
 def test_a_kit_whose_midi_is_far_off_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +228,7 @@ def test_a_kit_whose_midi_is_far_off_is_left_out(tmp_path: Path, capsys: pytest.
     assert "more than labels.max_offset_s allows" in problem.what
     assert {reason for reason, _ in account(labels, "C")} == {"left_out"}
     assert sum(account(labels, "C").values()) == len(LONG)
-    assert "C (1)" in capsys.readouterr().err
+    assert "C (1, by +600.0 ms)" in capsys.readouterr().err
     allowed = make_labels(tmp_path, catalog_of(tmp_path), PARAMS.model_copy(update={"max_offset_s": 1.0}))
     assert [time_s for time_s, *_ in onsets(allowed, recordings["C"])] == [t for t, _ in lanes_and_times(LONG)]
 
