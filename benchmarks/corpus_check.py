@@ -37,7 +37,7 @@ CONDITIONS = (None, "studio", "stress", "songs_loud", "songs_even", "songs_low")
 NEEDS_BAND = ("stress", "songs_loud", "songs_even", "songs_low")
 LATE_S = (0.025, 0.2, 3.0)
 SEED = 77  # not that of the corpora on which the lines were chosen
-N_PERFORMANCES = 84
+N_PERFORMANCES = 70
 
 FloatArray = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _render(root: Path, condition: str | None) -> Corpus:
-    params = render_params(n_performances=N_PERFORMANCES, seconds=(10.0, 30.0))
+    params = render_params(n_performances=N_PERFORMANCES, seconds=(10.0, 20.0))
     session = params.sessions[0].model_copy(update={"variation": condition, "takes": 1})
     params = params.model_copy(update={"sessions": (session,), "seed": SEED})
     render_corpus(root, root.with_suffix(".kits.csv"), params, load_variations(), n_workers=default_workers())
@@ -87,30 +87,25 @@ def _speed(corpus: Corpus) -> float:
 
 def _judge_all(corpus: Corpus) -> dict[str, Counter[str]]:
     """How often each verdict is given to recordings as they are, late, and with notes of the next performance."""
-    audio = [load_audio(corpus.root / one.audio_path, sample_rate=FEATURES.sample_rate) for one in corpus.recordings]
     notes = [read_midi(corpus.root / one.midi_path) for one in corpus.recordings]
-    strengths = [_strength(one) for one in audio]
-    matches = [match_notes(strength, own) for strength, own in zip(strengths, notes, strict=True)]
-    least = least_agreement([match.agreement for match in matches if match is not None])
+    pairs: dict[str, list[tuple[Match | None, int]]] = {}  # matches, and numbers of notes
 
-    def count(found: Sequence[Match | None], of: Sequence[Sequence[Note]]) -> Counter[str]:
-        pairs = zip(found, of, strict=True)
-        return Counter(judge_match(match, n_notes=len(own), least=least) for match, own in pairs)
+    def add(name: str, strength: FloatArray, of: Sequence[Note]) -> None:
+        pairs.setdefault(name, []).append((match_notes(strength, of), len(of)))
 
-    told = {"as it is": count(matches, notes)}
-    for late_s in LATE_S:
-        silence = np.zeros(round(late_s * FEATURES.sample_rate), np.float32)
-        late = [_strength(np.concatenate([silence, one])) for one in audio]
-        found = [match_notes(strength, own) for strength, own in zip(late, notes, strict=True)]
-        told[f"late by {late_s:g} s"] = count(found, notes)
-    others = [*notes[1:], notes[0]]
-    found = [match_notes(strength, other) for strength, other in zip(strengths, others, strict=True)]
-    told["another performance"] = count(found, others)
-    return told
-
-
-def _strength(audio: NDArray[np.float32]) -> FloatArray:
-    return Ear.hear([audio]).strength()
+    for recording, own, other in zip(corpus.recordings, notes, [*notes[1:], notes[0]], strict=True):
+        audio = load_audio(corpus.root / recording.audio_path, sample_rate=FEATURES.sample_rate)
+        strength = Ear.hear([audio]).strength()
+        add("as it is", strength, own)
+        for late_s in LATE_S:
+            silence = np.zeros(round(late_s * FEATURES.sample_rate), np.float32)
+            add(f"late by {late_s:g} s", Ear.hear([silence, audio]).strength(), own)
+        add("another performance", strength, other)
+    least = least_agreement([match.agreement for match, _ in pairs["as it is"] if match is not None])
+    return {
+        name: Counter(judge_match(match, n_notes=n_notes, least=least) for match, n_notes in found)
+        for name, found in pairs.items()
+    }
 
 
 def _shares(counts: Counter[str]) -> str:

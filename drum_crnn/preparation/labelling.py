@@ -67,7 +67,7 @@ _N_NAMED = 10  # kits
 _TELL_OUTCOME: dict[LabelOutcome, str] = {
     "corrected": "MIDI that is earlier or later than the canonical MIDI was corrected",
     "left_out": "MIDI is off by more than labels.max_offset_s, so these are left out",
-    "ignored": "MIDI differs wholly from the canonical MIDI at any offset, and is ignored",
+    "ignored": "MIDI differs wholly from the canonical MIDI, and its notes are ignored",
 }
 
 FloatArray = NDArray[np.float64]
@@ -220,13 +220,12 @@ def _judge_offset(
 def _judge_account(entry: CatalogEntry, account: Counter[tuple[str, int]]) -> LabelProblem | None:
     """What is wrong with a recording in which hardly a note agrees."""
     n_notes = sum(count for (reason, _), count in account.items() if reason != "extra")
-    n_disputed = sum(count for (reason, _), count in account.items() if reason in _DISPUTED)
-    if n_notes < _FEW_NOTES or n_disputed < _WHOLLY * n_notes:
+    n_remapped, n_missing = (sum(count for (reason, _), count in account.items() if reason == one) for one in _DISPUTED)
+    if n_notes < _FEW_NOTES or n_remapped + n_missing < _WHOLLY * n_notes:
         return None
-    what = (
-        f"{n_disputed} of {n_notes} notes differ from the canonical MIDI at any offset, and are ignored; does its MIDI "
-        "belong to another performance?"
-    )
+    what = f"of {n_notes} notes, {n_remapped} have another lane in its MIDI and {n_missing} are not in it: ignored"
+    if n_missing > n_remapped:
+        what += "; does its MIDI belong to another performance?"
     return _problem(entry, "ignored", 0.0, what)
 
 
