@@ -28,7 +28,7 @@ from pydantic import Field
 
 from drum_crnn.data.audibility import audibility_path, read_audibility
 from drum_crnn.data.catalog import Catalog, CatalogEntry
-from drum_crnn.data.label_problems import LabelOutcome, LabelProblem
+from drum_crnn.data.label_problems import LabelProblem
 from drum_crnn.data.labels import AccountRow, Labels
 from drum_crnn.foundation.console import track, warn
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -36,7 +36,8 @@ from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
-from drum_crnn.preparation.alignment import SMALL_OFFSET_S, estimate_offset, follows_own_midi, moved
+from drum_crnn.preparation.alignment import estimate_offset, moved
+from drum_crnn.preparation.disagreement import judge_account, judge_offset, warn_of_kits
 
 __all__ = ["REASONS", "LabelParams", "make_labels"]
 
@@ -59,16 +60,6 @@ REASONS: dict[str, str] = {
 # minute, these are 2.1 ms apart.
 _MATCH_S = 0.0025
 _NO_LANE = -1
-
-_DISPUTED = ("remapped", "missing")
-_WHOLLY = 0.9  # share of the notes of a kit or a recording that disagree, if all of it does
-_FEW_NOTES = 8
-_N_NAMED = 10  # kits
-_TELL_OUTCOME: dict[LabelOutcome, str] = {
-    "corrected": "MIDI that is earlier or later than the canonical MIDI was corrected",
-    "left_out": "MIDI is off by more than labels.max_offset_s, so these are left out",
-    "ignored": "MIDI differs wholly from the canonical MIDI, and its notes are ignored",
-}
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -137,7 +128,7 @@ def make_labels(root: Path, catalog: Catalog, params: LabelParams, *, workers: i
             for labelled in track(pool.map(label, groups, chunksize=4), description=description, total=len(groups)):
                 of_recording.update(labelled)
     labels = _collect([(entry, of_recording[entry.recording]) for entry in catalog])
-    _warn_of_kits(labels)
+    warn_of_kits(labels)
     return labels
 
 
@@ -179,7 +170,7 @@ def _label_performance(
     labelled = []
     for entry in entries:
         own, offset_s = notes_of[entry.midi_sha256], offset_of[entry.midi_sha256]
-        problem, is_late_too = _judge_offset(root, entry, canonical, offset_s, params)
+        problem, is_late_too = judge_offset(root, entry, canonical, offset_s, params.max_offset_s)
         if problem is not None and problem.outcome == "left_out":
             account = Counter(("left_out", note.note) for note in canonical)
             labelled.append((entry.recording, _label([], [], params)._replace(account=account, problem=problem)))
@@ -191,46 +182,9 @@ def _label_performance(
         key = entry.midi_sha256, is_late_too, len(reference_here), len(own_here)
         if key not in known:
             known[key] = _label(reference_here, own_here, params, beyond_end=reference[len(reference_here) :])
-        problem = problem or _judge_account(entry, known[key].account)
+        problem = problem or judge_account(entry, known[key].account)
         labelled.append((entry.recording, known[key]._replace(problem=problem)))
     return labelled
-
-
-def _judge_offset(
-    root: Path, entry: CatalogEntry, canonical: Sequence[Note], offset_s: float, params: LabelParams
-) -> tuple[LabelProblem | None, bool]:
-    """What is wrong with a recording whose own MIDI is later by `offset_s`, and whether its audio is so as well."""
-    side = "later" if offset_s > 0 else "earlier"
-    said = f"its MIDI is {abs(1000 * offset_s):.1f} ms {side} than the canonical MIDI"
-    if abs(offset_s) > params.max_offset_s:
-        what = f"{said}, more than labels.max_offset_s allows: left out"
-        return _problem(entry, "left_out", offset_s, what), False
-    if abs(offset_s) <= SMALL_OFFSET_S:
-        return None, False
-    is_late_too = follows_own_midi(root / entry.audio_path, canonical, offset_s)
-    if is_late_too:
-        what = f"{said}, and so is its audio: its labels are as well"
-    elif is_late_too is None:
-        what = f"{said}, and its audio does not tell which is right: its labels are as the canonical MIDI"
-    else:
-        what = f"{said}, but its audio is not: its labels are as the canonical MIDI"
-    return _problem(entry, "corrected", offset_s, what), bool(is_late_too)
-
-
-def _judge_account(entry: CatalogEntry, account: Counter[tuple[str, int]]) -> LabelProblem | None:
-    """What is wrong with a recording in which hardly a note agrees."""
-    n_notes = sum(count for (reason, _), count in account.items() if reason != "extra")
-    n_remapped, n_missing = (sum(count for (reason, _), count in account.items() if reason == one) for one in _DISPUTED)
-    if n_notes < _FEW_NOTES or n_remapped + n_missing < _WHOLLY * n_notes:
-        return None
-    what = f"of {n_notes} notes, {n_remapped} have another lane in its MIDI and {n_missing} are not in it: ignored"
-    if n_missing > n_remapped:
-        what += "; does its MIDI belong to another performance?"
-    return _problem(entry, "ignored", 0.0, what)
-
-
-def _problem(entry: CatalogEntry, outcome: LabelOutcome, offset_s: float, what: str) -> LabelProblem:
-    return LabelProblem(entry.recording, entry.kit, outcome, round(1000 * offset_s, 1), what)
 
 
 def _label_own(root: Path, entry: CatalogEntry, params: LabelParams) -> _RecordingLabels:
@@ -419,37 +373,6 @@ def _windows(doubtful: Sequence[tuple[float, int]], radius_s: float) -> list[tup
             open_of_lane[lane] = len(windows)
             windows.append((start, lane, end))
     return sorted(windows)
-
-
-def _warn_of_kits(labels: Labels) -> None:
-    """Name the kits whose notes disagree wholly, and those whose MIDI was corrected or left out."""
-    n_notes: Counter[str] = Counter()
-    n_disputed: Counter[str] = Counter()
-    for row in labels.accounting:
-        n_notes[row.kit] += row.count if row.reason != "extra" else 0
-        n_disputed[row.kit] += row.count if row.reason in _DISPUTED else 0
-    wholly = [kit for kit in sorted(n_notes) if n_disputed[kit] >= max(1, _WHOLLY * n_notes[kit])]
-    if wholly:
-        warn(
-            f"nearly all notes of {_named(wholly)} differ from the canonical MIDI of their performances, and are "
-            "ignored: training learns nothing from these recordings"
-        )
-    for outcome, told in _TELL_OUTCOME.items():
-        offsets_of: dict[str, list[float]] = {}
-        for problem in labels.problems:
-            if problem.outcome == outcome:
-                offsets_of.setdefault(problem.kit, []).append(problem.offset_ms)
-        if offsets_of:
-            kits = [
-                f"{kit} ({len(found)}{f', by {np.median(found):+.1f} ms' if any(found) else ''})"
-                for kit, found in sorted(offsets_of.items())
-            ]
-            warn(f"{told}: recordings of {_named(kits)}; data/label_problems.csv lists them")
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
-    return ", ".join(names[:_N_NAMED]) + more
 
 
 def _collect(of_entries: Sequence[tuple[CatalogEntry, _RecordingLabels]]) -> Labels:
