@@ -6,7 +6,7 @@ its audio later, and with the notes of another performance.
 Figures
 -------
 check_realtime_per_core
-    Seconds of plain audio that one process checks per second.
+    Seconds of plain audio that one process checks per second of a core.
 check_false_alarms_percent
     Healthy recordings, of all conditions, that are called misaligned or another performance's.
 check_late_found_percent, check_other_found_percent
@@ -80,9 +80,9 @@ def _render(root: Path, condition: str | None) -> Corpus:
 
 def _speed(corpus: Corpus) -> float:
     inspect_corpus(corpus)  # not counted: reads the files into memory
-    started = time.perf_counter()
+    started = time.process_time()
     inspections = inspect_corpus(corpus)
-    return sum(one.duration_s for one in inspections) / (time.perf_counter() - started)
+    return sum(one.duration_s for one in inspections) / (time.process_time() - started)
 
 
 def _judge_all(corpus: Corpus) -> dict[str, Counter[str]]:
