@@ -34,7 +34,7 @@ _MIN_SHARE_INSIDE = 0.6  # of the notes, which an offset may not move out of the
 _RIDGE = 3.0  # notes; a lane with as many explains half of what it could, so that single notes explain little
 _PEAK_S = 0.05  # half the width of the peak of the agreement
 _UNMOVED_FRAMES = 1
-_AGREES, _UNIQUE = 0.12, 0.7  # chosen as the lines in `inspection` were
+_AGREES, _SURE = 0.12, 0.3  # chosen as the lines in `inspection` were
 _LONGEST_S = 1800.0  # what comes later is not listened to, so that memory is bounded
 
 
@@ -61,9 +61,14 @@ class Match:
     next_best: float
 
     @property
+    def sureness(self) -> float:
+        """1 if notes explain nothing at another offset, 0 if they explain as much there."""
+        return 1.0 - self.next_best / self.agreement if self.agreement > 0 else 0.0
+
+    @property
     def is_unique(self) -> bool:
         """Whether the offset can be believed: the notes explain something there, and clearly less elsewhere."""
-        return self.agreement >= _AGREES and self.next_best <= _UNIQUE * self.agreement
+        return self.agreement >= _AGREES and self.sureness >= _SURE
 
 
 class Ear:
@@ -119,6 +124,7 @@ def match_notes(strength: FloatArray, notes: Sequence[Note]) -> Match | None:
     Match or None
         None if there are fewer than `MIN_NOTES` notes, or nothing sounds.
     """
+    notes = [note for note in notes if note.time_s < _LONGEST_S]
     n_frames = len(strength)
     strength = strength - strength.mean(axis=0) if n_frames else strength
     total = float((strength**2).sum())

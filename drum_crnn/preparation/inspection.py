@@ -5,6 +5,8 @@ clipping, audio that is damaged, that is earlier or later than its notes, or tha
 """
 
 import math
+import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -80,8 +82,8 @@ class Inspection:
         Of the audio, in Hz and seconds; 0 if it cannot be read.
     bits : int
         Bits of a sample; 0 for lossy formats.
-    peak_dbfs : float
-        Half the distance from the lowest to the highest sample, in dB of full scale.
+    peak_dbfs : float or None
+        Half the distance from the lowest to the highest sample, in dB of full scale; None if there is nothing.
     clipped_percent : float
         Samples that are cut off, in per cent.
     n_notes : int
@@ -90,9 +92,10 @@ class Inspection:
         Whether audio and notes belong together; empty if one of them cannot be read.
     offset_ms : float or None
         How much later the audio is than the notes; None if nobody can tell.
-    agreement, next_best : float or None
-        Share of what sounds that the notes explain at this offset, and at best at another. The smaller `next_best` is,
-        the surer is the offset.
+    agreement : float or None
+        Share of what sounds that the notes explain at the best offset.
+    sureness : float or None
+        1 if they explain nothing at another offset, 0 if they explain as much there; believed from 0.3 on.
     """
 
     recording: str
@@ -106,13 +109,13 @@ class Inspection:
     sample_rate: int
     bits: int
     duration_s: float
-    peak_dbfs: float
+    peak_dbfs: float | None
     clipped_percent: float
     n_notes: int
     alignment: Alignment
     offset_ms: float | None
     agreement: float | None
-    next_best: float | None
+    sureness: float | None
 
 
 @dataclass(slots=True)
@@ -237,7 +240,7 @@ def _measure(root: Path, recording: Recording, faults_of_midi: dict[bytes, list[
 
 def _bits_of(path: Path) -> int:
     try:
-        return _BITS.get(soundfile.info(str(path)).subtype, 0)
+        return _BITS.get(soundfile.info(path if sys.platform == "win32" else os.fsencode(path)).subtype, 0)
     except soundfile.LibsndfileError:  # ffmpeg reads it
         return 0
 
@@ -348,7 +351,8 @@ def _tell_offset(match: Match) -> str:
     sure = "" if match.is_unique else " or so"
     return (
         f"the audio is {size} {side} than its notes{sure}: there they explain {match.agreement:.0%} of what sounds, "
-        f"where they are {match.unmoved:.0%}, and at the next best place {match.next_best:.0%}"
+        f"where they are {match.unmoved:.0%}, and at the next best place {match.next_best:.0%} (sureness "
+        f"{match.sureness:.2f})"
     )
 
 
@@ -367,15 +371,15 @@ def _inspection(one: _Measured, alignment: Alignment) -> Inspection:
         sample_rate=one.sample_rate,
         bits=one.bits,
         duration_s=round(one.duration_s, 3),
-        peak_dbfs=round(one.peak_db, 1),
+        peak_dbfs=round(one.peak_db, 1) if math.isfinite(one.peak_db) else None,
         clipped_percent=round(100 * one.clipped_share, 3),
         n_notes=one.n_notes,
         alignment=alignment,
         offset_ms=round(1000 * match.offset_s, 1) if match is not None and is_told else None,
         agreement=None if match is None else round(match.agreement, 3),
-        next_best=None if match is None else round(match.next_best, 3),
+        sureness=None if match is None else round(match.sureness, 3),
     )
 
 
 def _row_of_table(line: int, what: str) -> Inspection:
-    return Inspection("", "", "", line, "wrong", what, "", 0, 0, 0, 0.0, -math.inf, 0.0, 0, "", None, None, None)
+    return Inspection("", "", "", line, "wrong", what, "", 0, 0, 0, 0.0, None, 0.0, 0, "", None, None, None)

@@ -38,7 +38,7 @@ def table_of_kits(inspections: Iterable[Inspection]) -> Table:
             _values(one.n_channels for one in found),
             _values(one.sample_rate for one in found),
             _values(one.bits for one in found),
-            _median([one.peak_dbfs for one in found if one.sample_rate], "{:.0f}"),
+            _median([one.peak_dbfs for one in found if one.peak_dbfs is not None], "{:.0f}"),
             *_offsets([one.offset_ms for one in found if one.offset_ms is not None]),
             _median([100 * one.agreement for one in found if one.agreement is not None], "{:.0f}"),
             style="bold red" if n_wrong else None,
@@ -65,8 +65,7 @@ def _values(values: Iterable[int]) -> str:
 
 
 def _median(values: Sequence[float], form: str) -> str:
-    finite = [value for value in values if np.isfinite(value)]
-    return form.format(float(np.median(finite))) if finite else ""
+    return form.format(float(np.median(values))) if values else ""
 
 
 def _offsets(values: Sequence[float]) -> tuple[str, str]:

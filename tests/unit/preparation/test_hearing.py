@@ -108,6 +108,13 @@ def test_nothing_is_said_about_few_notes_nothing_and_silence() -> None:
     assert match_notes(strength[:100], notes) is None  # at no offset are most notes inside
 
 
+def test_notes_after_half_an_hour_are_not_missed() -> None:
+    notes = played()
+    strength = strength_of(sound(notes))
+    later = [replace(note, time_s=note.time_s + 2000) for note in notes]
+    assert match_notes(strength, [*notes, *later]) == match_notes(strength, notes)
+
+
 def test_the_ear_stops_listening_after_half_an_hour() -> None:
     ear = Ear()
     frames = np.zeros((60_000, FEATURES.n_mels), np.float32)
