@@ -528,11 +528,14 @@ def check(
         where = f"{csv_file} lists all" if csv_file else "--csv FILE lists all"
         say(f"… and {len(problems) - MOST_PROBLEMS} more; {where}")
     n_remarks = sum(bool(one.remarks) for one in inspections)
-    remarks = f"; remarks on {n_remarks} are in {csv_file or 'the table that --csv writes'}"
-    say(
-        f"{corpus.csv_path}: {len(inspections)} of {len(corpus.recordings) + len(corpus.problems)} recordings checked, "
-        f"{len(problems)} with problems{remarks if n_remarks else ''}"
-    )
+    n_without = sum(not recording.audio_path for recording in corpus.recordings)
+    facts = [
+        f"{len(inspections)} of {len(corpus.recordings) + len(corpus.problems)} recordings checked",
+        f"{len(problems)} with problems",
+        f"{n_remarks} with remarks, which are in {csv_file or 'the table that --csv writes'}" if n_remarks else "",
+        f"{n_without} without audio" if n_without else "",
+    ]
+    say(f"{corpus.csv_path}: {', '.join(filter(None, facts))}")
     if problems:
         raise typer.Exit(1)
 

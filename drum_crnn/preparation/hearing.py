@@ -6,6 +6,7 @@ in each part of the spectrum is fitted anew for each recording and offset, by ri
 matter, and hi-hats are not mistaken for kicks.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ class Ear:
     def hear(cls, blocks: Iterable[NDArray[np.float32]]) -> "Ear":
         """Hear a whole recording: mono blocks at the rate of `FEATURES`."""
         ear = cls()
-        for frames in LogMel(FEATURES).stream(blocks):
+        for frames in _log_mel().stream(blocks):
             ear.listen(frames)
         return ear
 
@@ -157,6 +158,11 @@ def match_notes(strength: FloatArray, notes: Sequence[Note]) -> Match | None:
         unmoved=float(explained[is_unmoved].max(initial=0.0)),
         next_best=float(explained[is_elsewhere].max(initial=0.0)),
     )
+
+
+@functools.cache
+def _log_mel() -> LogMel:
+    return LogMel(FEATURES)
 
 
 def _trains(notes: Sequence[Note]) -> FloatArray:

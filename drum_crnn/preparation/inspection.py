@@ -27,7 +27,6 @@ from drum_crnn.foundation.tables import write_rows
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.audio import Block, probe, read_blocks
 from drum_crnn.music.condition import Condition
-from drum_crnn.music.log_mel import LogMel
 from drum_crnn.music.midi import Note, read_midi
 from drum_crnn.preparation.checking import audio_faults, midi_faults, without_path
 from drum_crnn.preparation.hearing import FEATURES, Ear, Match, match_notes
@@ -211,7 +210,7 @@ def _measure(root: Path, recording: Recording, faults_of_midi: dict[bytes, list[
     notes = None if one.problems else read_midi(root / recording.midi_path)
     one.n_notes = len(notes or ())
     path = root / recording.audio_path
-    condition, ear = Condition(), Ear()
+    condition = Condition()
     try:
         header = probe(path)
         one.n_channels, one.sample_rate, one.bits = header.n_channels, header.sample_rate, _bits_of(path)
@@ -222,8 +221,7 @@ def _measure(root: Path, recording: Recording, faults_of_midi: dict[bytes, list[
             n_samples += len(block.mono)
             condition.listen(block)
 
-        for frames in LogMel(FEATURES).stream(read_blocks(path, sample_rate=FEATURES.sample_rate, listen=listen)):
-            ear.listen(frames)
+        ear = Ear.hear(read_blocks(path, sample_rate=FEATURES.sample_rate, listen=listen))
     except DrumCrnnError as error:
         one.problems.append(without_path(error, path))
         return one
@@ -247,7 +245,9 @@ def _bits_of(path: Path) -> int:
 
 def _judge_sound(one: _Measured, condition: Condition) -> None:
     """Add what can be said about the sound alone."""
-    if condition.is_silent:
+    if condition.is_silent and not one.n_notes:
+        one.remarks.append("is silent, and has no notes")
+    elif condition.is_silent:
         one.problems.append(f"is silent from beginning to end, but has {one.n_notes} notes")
     elif condition.is_quiet:
         one.problems.append(f"is almost silent: its peak is {condition.peak_db:.0f} dBFS")

@@ -261,6 +261,12 @@ def test_a_sample_has_recordings_of_each_kit_evenly(tmp_path: Path) -> None:
     assert len(inspect_corpus(corpus, sample=100)) == 18
 
 
+def test_a_recording_of_nothing_may_be_silent(tmp_path: Path) -> None:
+    build_egmd(tmp_path, [Take(notes=())])
+    (one,) = inspect_corpus(Corpus.open(tmp_path))
+    assert (one.verdict, one.remarks, one.peak_dbfs) == ("fine", "is silent, and has no notes", None)
+
+
 def test_recordings_without_audio_are_left_out(tmp_path: Path) -> None:
     rows = build_egmd(tmp_path, [Take(), Take(performance="drummer1/session1/2")])
     rows[0]["audio_filename"] = ""
