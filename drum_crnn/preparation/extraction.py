@@ -206,7 +206,7 @@ def _kept_frames(old: Shard | None, entry: CatalogEntry) -> HalfArray | None:
 def _compute(path: Path, sha256: str, log_mel: LogMel, n_frames: int) -> HalfArray:
     """The frames of a recording, which must be the file with this checksum: a shard keeps frames under their checksum.
 
-    Hashing costs a tenth of the time.
+    Hashing takes less than a tenth of the time.
     """
     before = _state_of(path)
     blocks = read_blocks(path, sample_rate=log_mel.params.sample_rate)
