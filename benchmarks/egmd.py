@@ -178,8 +178,7 @@ def change_one(project: Project) -> None:
 
 
 def measure_training(project: Project) -> dict[str, float]:
-    """The largest memory of the data stages and of a loader's process, that of a training that has begun, in MB; and the
-    speed of the loader."""
+    """The memory of the data stages and of a training that has begun, in MB, and the speed of its loader."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         prepare_mb, loader_mb, realtime = pool.submit(measure_loader, project.folder).result()
     project.rows += [("training, begun", f"{prepare_mb:.0f} MB"), ("its loader's process", f"{loader_mb:.0f} MB")]
@@ -191,8 +190,14 @@ def measure_training(project: Project) -> dict[str, float]:
 
 
 def measure_loader(folder: Path) -> tuple[float, float, float]:
-    """A training before its first step, in MB; what a process of its loader has for itself after many batches, in MB; and
-    seconds of audio that one makes a second of CPU."""
+    """What `measure_training` wants to know of a training.
+
+    Returns
+    -------
+    prepare_mb, loader_mb, realtime : float
+        Memory before the first step; memory that a process of the loader has for itself after many batches; seconds of
+        audio that one makes in a second of CPU.
+    """
     data = folder / "data"
     inputs, me = inputs_in(data), this_rank()
     params = TrainingParams.load(folder / "params.yaml")

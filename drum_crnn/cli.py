@@ -59,6 +59,8 @@ ThresholdOption = Annotated[
 # Some recordings were transcribed and others were not.
 EXIT_PARTLY = 3
 
+MOST_PROBLEMS = 40  # that `corpus check` prints
+
 
 @app.command()
 @errors_as_messages
@@ -523,17 +525,56 @@ def scan(
 
 @corpus_app.command()
 @errors_as_messages
-def check(root: Annotated[Path, typer.Argument(help="The folder with the corpus.")]) -> None:
-    """List all problems of a corpus."""
+def check(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the corpus.")],
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a table with a row for each recording.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Check only this many recordings of each kit, evenly chosen.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes. Defaults to the number of cores.")
+    ] = None,
+) -> None:
+    """Find what is wrong with the recordings of a corpus.
+
+    This decodes every recording. It finds silence, clipping, damage, wrong formats, audio that is earlier or later than
+    its notes, and audio of another performance.
+
+    Exit codes: 0 if nothing is wrong, 1 if something is, 2 if there is no such corpus.
+    """
     from drum_crnn.data.corpus import Corpus
     from drum_crnn.foundation.console import default_workers
-    from drum_crnn.preparation.checking import validate
+    from drum_crnn.preparation.inspection import inspect_corpus, write_inspections
+    from drum_crnn.preparation.inspection_table import problem_lines, table_of_kits
 
-    corpus = Corpus.open(root)
-    problems = validate(corpus, workers=default_workers())
-    for problem in problems:
-        say(str(problem))
-    say(f"{corpus.csv_path}: {len(corpus.recordings)} recordings, {len(problems)} problems")
+    try:
+        corpus = Corpus.open(root)
+        if csv_file is not None and not csv_file.parent.is_dir():
+            raise DrumCrnnError(f"--csv {csv_file}: there is no folder {csv_file.parent}; make it first")
+    except DrumCrnnError as error:
+        tell_error(error)
+        raise typer.Exit(2) from None
+    inspections = inspect_corpus(corpus, sample=sample, workers=workers or default_workers())
+    if csv_file is not None:
+        write_inspections(csv_file, inspections)
+    Console().print(table_of_kits(inspections))
+    problems = problem_lines(inspections, corpus.csv_path.name)
+    for problem in problems[:MOST_PROBLEMS]:
+        say(problem)
+    if len(problems) > MOST_PROBLEMS:
+        where = f"{csv_file} lists all" if csv_file else "--csv FILE lists all"
+        say(f"… and {len(problems) - MOST_PROBLEMS} more; {where}")
+    n_remarks = sum(bool(one.remarks) for one in inspections)
+    n_without = sum(not recording.audio_path for recording in corpus.recordings)
+    facts = [
+        f"{len(inspections)} of {len(corpus.recordings) + len(corpus.problems)} recordings checked",
+        f"{len(problems)} with problems",
+        f"{n_remarks} with remarks, which are in {csv_file or 'the table that --csv writes'}" if n_remarks else "",
+        f"{n_without} without audio" if n_without else "",
+    ]
+    say(f"{corpus.csv_path}: {', '.join(filter(None, facts))}")
     if problems:
         raise typer.Exit(1)
 

@@ -17,6 +17,10 @@ def main(
     catalog_csv: Annotated[Path, typer.Argument(help="The catalog of the corpus.")],
     labels_file: Annotated[Path, typer.Argument(help="The file of labels to write.")],
     accounting_csv: Annotated[Path, typer.Argument(help="The table to write: what became of the notes.")],
+    problems: Annotated[
+        Path | None,
+        typer.Option(help="The table to write: recordings whose own MIDI is early, late or another."),
+    ] = None,
     params_file: Annotated[Path, typer.Option(help="The file with the section `labels`.")] = PARAMS_FILE,
     workers: Annotated[int, typer.Option(help="The number of processes; it does not change the result.")] = (
         default_workers()
@@ -30,6 +34,8 @@ def main(
     labels = make_labels(corpus_dir, catalog, params, workers=workers, memory=memory)
     labels.write(labels_file)
     labels.write_accounting(accounting_csv)
+    if problems is not None:
+        labels.write_problems(problems)
     shares = ", ".join(f"{lane} {share:.1%}" for lane, share in labels.ignored_shares().items())
     say(f"share of each lane's notes that is ignored as inaudible: {shares}")
 

@@ -1,6 +1,6 @@
 """Labels: the onsets and ignore windows of every recording."""
 
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from drum_crnn.data.label_problems import LabelProblem
 from drum_crnn.foundation.errors import DrumCrnnError, damaged_error
 from drum_crnn.foundation.hdf5 import replace_hdf5
-from drum_crnn.foundation.tables import write_table
+from drum_crnn.foundation.tables import write_rows
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets
 
@@ -29,8 +30,9 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """Notes of one number with one reason, counted over all recordings; `lane` is empty for a note of no lane."""
+    """Notes of one number with one reason, of all recordings of a kit; `lane` is empty for a note of no lane."""
 
+    kit: str
     reason: str
     note: int
     lane: str
@@ -52,7 +54,8 @@ class Labels:
     ignore_start_s, ignore_end_s, ignore_lane : float64, float64 and int8 arrays, shape (n_windows,)
         In order of start, then lane, within each recording; windows of one lane do not overlap.
     accounting : tuple of AccountRow
-        Known when labels are made, empty when they are read.
+    problems : tuple of LabelProblem
+        Both known when labels are made, empty when they are read.
     """
 
     recordings: tuple[str, ...]
@@ -65,6 +68,7 @@ class Labels:
     ignore_end_s: FloatArray
     ignore_lane: NDArray[np.int8]
     accounting: tuple[AccountRow, ...] = ()
+    problems: tuple[LabelProblem, ...] = ()
     _index: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -152,9 +156,12 @@ class Labels:
         return shares
 
     def write_accounting(self, path: Path) -> None:
-        """Write the accounting of all notes as CSV: reason, note, lane, count."""
-        columns = [field.name for field in fields(AccountRow)]
-        write_table(path, columns, (astuple(row) for row in self.accounting))
+        """Write the accounting of all notes as CSV: kit, reason, note, lane, count."""
+        write_rows(path, AccountRow, self.accounting)
+
+    def write_problems(self, path: Path) -> None:
+        """Write the problems as CSV, for `read_label_problems`."""
+        write_rows(path, LabelProblem, self.problems)
 
 
 _DTYPES: dict[str, type[np.generic]] = {

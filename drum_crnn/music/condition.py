@@ -79,22 +79,32 @@ class Condition:
     @property
     def gain(self) -> float:
         """What to multiply the samples by, so that an almost silent recording is heard; 1 for any other."""
-        return 10 ** ((_AMPLIFIED_DB - self.peak_db) / 20) if self._is_quiet else 1.0
+        return 10 ** ((_AMPLIFIED_DB - self.peak_db) / 20) if self.is_quiet else 1.0
+
+    @property
+    def clipped_share(self) -> float:
+        """Share of the samples that are cut off: at the highest or lowest value, as is the sample before them."""
+        return (self._top.n_flat + self._bottom.n_flat) / self._n_samples if self._n_samples else 0.0
+
+    @property
+    def cancelled_s(self) -> float:
+        """Seconds in which channels cancel each other in their mean."""
+        return self._cancelled_s
 
     def doubts(self) -> tuple[str, ...]:
         """What is wrong and what to do, a clause each that the recording's name goes before; empty if all is well."""
         if self.is_silent:
             return ("is silent from beginning to end; check what was recorded or exported",)
         found = []
-        if self._is_quiet:
+        if self.is_quiet:
             found.append(f"is almost silent (its peak is {self.peak_db:.0f} dBFS) and was amplified; record it louder")
         if self._cancelled_s > 0:
             part = "" if self._cancelled_s > 0.99 * self._duration_s else f" in {self._cancelled_s:.0f} s of it"
             found.append(f"has channels that cancel each other{part}, so their difference was used; invert one of them")
-        clipped = (self._top.n_flat + self._bottom.n_flat) / self._n_samples
-        if clipped > _CLIPPED_SHARE and not self._is_quiet:
+        if self.clipped_share > _CLIPPED_SHARE and not self.is_quiet:
             found.append(
-                f"is clipped ({100 * clipped:.0f} % of the samples), so strokes may be missing; record it softer"
+                f"is clipped ({100 * self.clipped_share:.0f} % of the samples), so strokes may be missing; record it "
+                "softer"
             )
         if self._power_above < 10 ** (_BAND_DB / 10) * self._power:
             found.append(
@@ -104,7 +114,8 @@ class Condition:
         return tuple(found)
 
     @property
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Whether there is something, and it is almost silent."""
         return _SILENT_DB <= self.peak_db < _QUIET_DB
 
     def _add_spectrum(self, second: NDArray[np.float32], sample_rate: int) -> None:

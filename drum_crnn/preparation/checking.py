@@ -1,9 +1,14 @@
-"""Checking the files of a corpus: PCM audio by its header alone, so that all 45,537 recordings of E-GMD can be checked.
+"""Checking the files of a corpus: plain PCM by its header alone, so that the catalog of all 45,537 recordings is quick.
 
 Compressed and floating-point audio is decoded as well: it can be damaged, or hold NaN, behind an intact header.
+
+See Also
+--------
+inspection : decodes everything, and compares it with the notes.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +23,18 @@ from drum_crnn.music.audio import AudioInfo, probe, read_blocks
 from drum_crnn.music.lanes import LANE_OF_NOTE, UNMAPPED_NOTES
 from drum_crnn.music.midi import read_midi
 
-__all__ = ["MAX_RING_S", "MAX_SHORTFALL_S", "CheckedRecording", "audio_faults", "check_recordings", "validate"]
+__all__ = [
+    "MAX_RING_S", "MAX_SHORTFALL_S", "CheckedRecording", "audio_faults", "check_recordings", "midi_faults",
+    "unicode_hint", "validate", "without_path",
+]  # fmt: skip
 
 # The table's `duration` is that of the performance. A recording that ends this much earlier lacks notes. It may ring on
 # after the last note, but not longer than a cymbal: then it belongs to another performance.
 MAX_SHORTFALL_S = 0.5
 MAX_RING_S = 5.0
+
+# Containers whose PCM is not compressed, by their first bytes: WAV, its variants for long files, and AIFF.
+_PLAIN = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,7 @@ def _check_performance(root: Path, sample_rate: int, group: Sequence[Recording])
     for recording in group:
         audio, faults = _check_audio(root / recording.audio_path, recording.duration_s, sample_rate)
         problems = [Problem(recording.audio_path, recording.line, what) for what in faults]
-        faults = _check_midi(root / recording.midi_path, faults_of_midi)
+        faults = midi_faults(root / recording.midi_path, faults_of_midi)
         problems += [Problem(recording.midi_path, recording.line, what) for what in faults]
         checked.append(CheckedRecording(recording, None if problems else audio, tuple(problems)))
     return checked
@@ -109,14 +120,19 @@ def _check_performance(root: Path, sample_rate: int, group: Sequence[Recording])
 def _check_audio(path: Path, duration_s: float, sample_rate: int) -> tuple[AudioInfo | None, list[str]]:
     try:
         audio = probe(path)
-        if not audio.is_pcm:
+        if not (audio.is_pcm and _is_plain(path)):
             # Compressed audio can be damaged, and floating-point audio can be NaN, behind an intact header.
             # Nor does every header state the exact length.
             blocks = read_blocks(path, sample_rate=audio.sample_rate)
             audio = replace(audio, n_samples=sum(map(len, blocks)))
     except DrumCrnnError as error:
-        return None, [_without_path(error, path)]
+        return None, [without_path(error, path)]
     return audio, audio_faults(audio, duration_s, sample_rate)
+
+
+def _is_plain(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in _PLAIN
 
 
 def audio_faults(audio: AudioInfo, duration_s: float, sample_rate: int) -> list[str]:
@@ -129,12 +145,12 @@ def audio_faults(audio: AudioInfo, duration_s: float, sample_rate: int) -> list[
     return faults
 
 
-def _check_midi(path: Path, known: dict[bytes, list[str]]) -> list[str]:
+def midi_faults(path: Path, known: dict[bytes, list[str]]) -> list[str]:
     """The faults of a MIDI file; `known` caches them by content."""
     try:
         content = hashlib.sha256(path.read_bytes()).digest()
     except FileNotFoundError:
-        return ["there is no such file"]
+        return [f"there is no such file{unicode_hint(path)}"]
     except OSError as error:
         return [f"cannot be read: {error.strerror}"]
     if content not in known:
@@ -146,7 +162,7 @@ def _midi_faults(path: Path) -> list[str]:
     try:
         notes = read_midi(path)
     except DrumCrnnError as error:
-        return [_without_path(error, path)]
+        return [without_path(error, path)]
     first: dict[int, float] = {}
     for note in notes:
         if note.note not in LANE_OF_NOTE and note.note not in UNMAPPED_NOTES:
@@ -157,6 +173,30 @@ def _midi_faults(path: Path) -> list[str]:
     ]
 
 
-def _without_path(error: DrumCrnnError, path: Path) -> str:
-    """The message of `error` without the folder of `path`."""
-    return str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
+def without_path(error: DrumCrnnError, path: Path) -> str:
+    """The message of `error` without the folder of `path`; with a hint if a missing file has a similar name."""
+    hint = "" if path.exists() else unicode_hint(path)
+    return str(error).removeprefix(f"{path}: ").replace(str(path), path.name) + hint
+
+
+def unicode_hint(path: Path) -> str:
+    """A hint if a file that is missing has another Unicode form on the disk, as names that were on a Mac have."""
+    missing = path
+    while not missing.parent.is_dir() and missing != missing.parent:
+        missing = missing.parent
+    wanted = unicodedata.normalize("NFC", missing.name)
+    if not missing.parent.is_dir() or (wanted.isascii() and missing.name.isascii()):
+        return ""
+    for found in missing.parent.iterdir():
+        if found.name != missing.name and unicodedata.normalize("NFC", found.name) == wanted:
+            return (
+                f"; '{found.name}' looks the same, but is in another Unicode form ({_form_of(found.name)}; the table "
+                f"has {_form_of(missing.name)}): rename it, or write the table in its form"
+            )
+    return ""
+
+
+def _form_of(name: str) -> str:
+    if unicodedata.is_normalized("NFC", name):
+        return "NFC"
+    return "NFD" if unicodedata.is_normalized("NFD", name) else "neither NFC nor NFD"

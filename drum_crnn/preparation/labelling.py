@@ -6,6 +6,9 @@ most of its kits share. Where a recording's own MIDI disagrees, nobody knows wha
 both notes then exclude them from loss and scores for that recording. Where each recording's own MIDI is exact, as the
 studio's is, set `labels.midi` to `own` to use it unchanged.
 
+A recording's own MIDI may also be late or early as a whole (`alignment`). This offset is taken out before both are
+compared. Where it is larger than a frame, the audio decides which of both it follows, and the recording is listed.
+
 A note that nobody can hear counts neither as an onset nor as silence. The studio measures how audible each note is
 (`drum_crnn.data.audibility`); for other corpora, only the velocity is known.
 
@@ -18,6 +21,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -28,6 +32,7 @@ from pydantic import Field
 
 from drum_crnn.data.audibility import audibility_path, read_audibility
 from drum_crnn.data.catalog import Catalog, CatalogEntry
+from drum_crnn.data.label_problems import LabelProblem
 from drum_crnn.data.labels import AccountRow, Labels
 from drum_crnn.foundation.console import track, warn
 from drum_crnn.foundation.errors import DrumCrnnError
@@ -36,12 +41,15 @@ from drum_crnn.foundation.remembered import remembered
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, UNMAPPED_NOTES
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
+from drum_crnn.preparation.alignment import estimate_offset, moved
+from drum_crnn.preparation.disagreement import judge_account, judge_offset, warn_of_kits
 
 __all__ = ["REASONS", "LabelParams", "make_labels"]
 
 # What becomes of a note of the canonical MIDI, in order of decision; "extra" counts the notes of a recording's own MIDI
 # that match no canonical note.
 REASONS: dict[str, str] = {
+    "left_out": "is in a recording whose own MIDI is further off than labels.max_offset_s: left out",
     "after_end": "lies beyond the end of the recording: left out",
     "remapped": "has another lane in the recording's own MIDI: ignore windows on both lanes",
     "missing": "is missing in the recording's own MIDI: ignore window",
@@ -78,6 +86,8 @@ class LabelParams(ParamsSection):
         Notes less audible than this, in dB, become ignore windows as well, where audibility was measured.
     ignore_radius_s : float
         Half the length of an ignore window. Below `merge_window_s`, the window of a soft note covers no onset.
+    max_offset_s : float
+        With "canonical": recordings whose own MIDI is earlier or later by more than this are left out.
     """
 
     section: ClassVar[str] = "labels"
@@ -87,12 +97,13 @@ class LabelParams(ParamsSection):
     min_velocity: Annotated[int, Field(ge=1, le=127)]
     min_audibility_db: Annotated[float, Field(ge=-100.0, le=60.0)] | None
     ignore_radius_s: Annotated[float, Field(gt=0.0, le=0.5)]
+    max_offset_s: Annotated[float, Field(ge=0.0, le=10.0)]
 
 
 def make_labels(
     root: Path, catalog: Catalog, params: LabelParams, *, workers: int = 1, memory: Path | None = None
 ) -> Labels:
-    """Label every recording of the catalog.
+    """Label every recording of the catalog, with a warning for each kit whose MIDI disagrees as a whole.
 
     Parameters
     ----------
@@ -135,7 +146,9 @@ def make_labels(
         for (key, _), each in zip(new, track(labelled, description="labelling", total=len(new)), strict=True):
             of_recording.update(each)
             results.put(key, _pack([labels for _, labels in each]))
-    return _collect([(entry.recording, of_recording[entry.recording]) for entry in catalog])
+    labels = _collect([(entry, of_recording[entry.recording]) for entry in catalog])
+    warn_of_kits(labels)
+    return labels
 
 
 def _first_remapped(root: Path, groups: Iterable[Sequence[CatalogEntry]]) -> str | None:
@@ -157,6 +170,7 @@ class _RecordingLabels(NamedTuple):
     ignore_end_s: FloatArray
     ignore_lane: NDArray[np.int8]
     account: Counter[tuple[str, int]]
+    problem: LabelProblem | None = None
 
 
 def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntry]) -> list[str]:
@@ -169,17 +183,22 @@ def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntr
 
 
 def _pack(labels_of: Sequence[_RecordingLabels]) -> bytes:
-    """The labels of one performance's recordings as bytes; those that several share, once."""
-    distinct = list({id(labels): labels for labels in labels_of}.values())
-    place_of = {id(labels): place for place, labels in enumerate(distinct)}
-    arrays = [labels[:-1] for labels in distinct]
+    """The labels of one performance's recordings as bytes; what several recordings share, once."""
+    distinct = list({id(labels.account): labels for labels in labels_of}.values())
+    place_of = {id(labels.account): place for place, labels in enumerate(distinct)}
+    arrays = [
+        (each.time_s, each.lane, each.velocity, each.ignore_start_s, each.ignore_end_s, each.ignore_lane)
+        for each in distinct
+    ]
+    accounts = [list(labels.account.items()) for labels in distinct]
+    problems = [labels.problem and asdict(labels.problem) for labels in labels_of]
     content = io.BytesIO()
     np.savez(
         content,
         *(np.concatenate(column) for column in zip(*arrays, strict=True)),
-        places=[place_of[id(labels)] for labels in labels_of],
+        places=[place_of[id(labels.account)] for labels in labels_of],
         lengths=[[len(array) for array in each] for each in arrays],
-        accounts=np.bytes_(json.dumps([list(labels.account.items()) for labels in distinct])),
+        rest=np.frombuffer(json.dumps([accounts, problems]).encode(), np.uint8),
     )
     return content.getvalue()
 
@@ -189,12 +208,13 @@ def _unpack(content: bytes) -> list[_RecordingLabels]:
     with np.load(io.BytesIO(content)) as file:
         lengths = file["lengths"]
         columns = [np.split(file[f"arr_{i}"], np.cumsum(lengths[:-1, i])) for i in range(lengths.shape[1])]
-        accounts = [
-            Counter({(reason, note): count for (reason, note), count in account})
-            for account in json.loads(file["accounts"].item())
+        accounts, problems = json.loads(file["rest"].tobytes())
+        counters = [Counter({(reason, note): count for (reason, note), count in account}) for account in accounts]
+        distinct = [_RecordingLabels(*each) for each in zip(*columns, counters, strict=True)]
+        return [
+            distinct[place]._replace(problem=problem and LabelProblem(**problem))
+            for place, problem in zip(file["places"], problems, strict=True)
         ]
-        distinct = [_RecordingLabels(*each) for each in zip(*columns, accounts, strict=True)]
-        return [distinct[place] for place in file["places"]]
 
 
 def _label_performance(
@@ -208,16 +228,25 @@ def _label_performance(
         if entry.midi_sha256 not in notes_of:
             notes_of[entry.midi_sha256] = _read_notes(root / entry.midi_path, entry.midi_sha256)
     canonical = notes_of[entries[canonical_midi([notes_of[entry.midi_sha256] for entry in entries])].midi_sha256]
-    known: dict[tuple[str, int, int], _RecordingLabels] = {}
+    offset_of = {sha256: estimate_offset(canonical, notes).offset_s for sha256, notes in notes_of.items()}
+    known: dict[tuple[str, bool, int, int], _RecordingLabels] = {}
     labelled = []
     for entry in entries:
-        canonical_here = _until(canonical, entry.duration_s)
-        own_here = _until(notes_of[entry.midi_sha256], entry.duration_s)
+        own, offset_s = notes_of[entry.midi_sha256], offset_of[entry.midi_sha256]
+        problem, is_late_too = judge_offset(root, entry, canonical, offset_s, params.max_offset_s)
+        if problem is not None and problem.outcome == "left_out":
+            account = Counter(("left_out", note.note) for note in canonical)
+            labelled.append((entry.recording, _label([], [], params)._replace(account=account, problem=problem)))
+            continue
+        reference = moved(canonical, offset_s) if is_late_too else canonical
+        reference_here = _until(reference, entry.duration_s)
+        own_here = _until(own if is_late_too else moved(own, -offset_s), entry.duration_s)
         # Recordings of one content and nearly one length have the same labels.
-        key = entry.midi_sha256, len(canonical_here), len(own_here)
+        key = entry.midi_sha256, is_late_too, len(reference_here), len(own_here)
         if key not in known:
-            known[key] = _label(canonical_here, own_here, params, beyond_end=canonical[len(canonical_here) :])
-        labelled.append((entry.recording, known[key]))
+            known[key] = _label(reference_here, own_here, params, beyond_end=reference[len(reference_here) :])
+        problem = problem or judge_account(entry, known[key].account)
+        labelled.append((entry.recording, known[key]._replace(problem=problem)))
     return labelled
 
 
@@ -260,7 +289,7 @@ def _label(
     own: Sequence[Note],
     params: LabelParams,
     *,
-    beyond_end: Sequence[Note],
+    beyond_end: Sequence[Note] = (),
     audibility_db: Sequence[float] | None = None,
 ) -> _RecordingLabels:
     account: Counter[tuple[str, int]] = Counter(("after_end", note.note) for note in beyond_end)
@@ -417,15 +446,21 @@ def _windows(doubtful: Sequence[tuple[float, int]], radius_s: float) -> list[tup
     return sorted(windows)
 
 
-def _collect(labelled: Sequence[tuple[str, _RecordingLabels]]) -> Labels:
-    account: Counter[tuple[str, int]] = Counter()
-    for _, labels in labelled:
-        account.update(labels.account)
+def _collect(of_entries: Sequence[tuple[CatalogEntry, _RecordingLabels]]) -> Labels:
+    account: Counter[tuple[str, str, int]] = Counter()
+    for entry, labels in of_entries:
+        for (reason, note), count in labels.account.items():
+            account[entry.kit, reason, note] += count
     order = list(REASONS)
     rows = [
-        AccountRow(reason, note, LANES[LANE_OF_NOTE[note]] if note in LANE_OF_NOTE else "", count)
-        for (reason, note), count in sorted(account.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+        AccountRow(kit, reason, note, LANES[LANE_OF_NOTE[note]] if note in LANE_OF_NOTE else "", count)
+        for (kit, reason, note), count in sorted(
+            account.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
+        )
     ]
+    problems = tuple(labels.problem for _, labels in of_entries if labels.problem is not None)
+    left_out = {problem.recording for problem in problems if problem.outcome == "left_out"}
+    labelled = [(entry.recording, labels) for entry, labels in of_entries if entry.recording not in left_out]
 
     def joined(field: str, dtype: type[np.generic]) -> NDArray[Any]:
         return np.concatenate([np.empty(0, dtype), *(getattr(labels, field) for _, labels in labelled)])
@@ -445,4 +480,5 @@ def _collect(labelled: Sequence[tuple[str, _RecordingLabels]]) -> Labels:
         ignore_end_s=joined("ignore_end_s", np.float64),
         ignore_lane=joined("ignore_lane", np.int8),
         accounting=tuple(rows),
+        problems=problems,
     )

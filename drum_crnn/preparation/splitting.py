@@ -4,7 +4,9 @@ An official split is used as it is. Without one, performances are drawn at rando
 """
 
 import fnmatch
+import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
@@ -52,12 +54,17 @@ class SplitParams(ParamsSection):
         return self
 
 
-def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
+def make_splits(catalog: Catalog, params: SplitParams, *, left_out: Collection[str] = ()) -> Splits:
     """Put every recording of the catalog in one split.
 
     The official split is honoured if every recording has one. If none has, or `params.honour_official` is off,
     performances are drawn: stratified by style (the part before any `/`), in the fractions of `params`, at least one
     performance a split.
+
+    Parameters
+    ----------
+    left_out : collection of str
+        Recordings without labels; they are unused.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def make_splits(catalog: Catalog, params: SplitParams) -> Splits:
     rows = []
     for entry in catalog:
         split = split_of[entry.performance]
-        if entry.kit in held_out and split != "test":
+        if entry.recording in left_out or (entry.kit in held_out and split != "test"):
             split = "unused"
         rows.append(SplitRow(entry.recording, entry.performance, entry.kit, split))
     splits = Splits(tuple(rows))
@@ -100,8 +107,14 @@ def _held_out_kits(catalog: Catalog, patterns: tuple[str, ...]) -> set[str]:
     for pattern in patterns:
         fitting = {kit for kit in kits if fnmatch.fnmatchcase(kit, pattern)}
         if not fitting:
+            normal = unicodedata.normalize("NFC", pattern)
+            alike = [kit for kit in kits if fnmatch.fnmatchcase(unicodedata.normalize("NFC", kit), normal)]
+            hint = (
+                f" ('{alike[0]}' differs in its Unicode form alone: copy it from the corpus's table)" if alike else ""
+            )
             raise DrumCrnnError(
-                f"split.held_out_kits: '{pattern}' matches no kit of the corpus; its kits are {', '.join(sorted(kits))}"
+                f"split.held_out_kits: '{pattern}' matches no kit of the corpus{hint}; its kits are "
+                f"{', '.join(sorted(kits))}"
             )
         held_out |= fitting
     return held_out

@@ -85,6 +85,8 @@ def prepare_data(folder: Path) -> Path:
     catalog = build_catalog(Corpus.open(rendered), rendered, CorpusParams.load(params))
     catalog.write(data / "catalog.csv")
     extract_corpus(rendered, catalog, data / "features", FeatureParams.load(params), n_workers=1)
-    make_labels(rendered, catalog, LabelParams.load(params)).write(data / "labels.h5")
+    labels = make_labels(rendered, catalog, LabelParams.load(params))
+    labels.write(data / "labels.h5")
+    labels.write_problems(data / "label_problems.csv")
     make_splits(catalog, SplitParams.load(params)).write(data / "splits.csv")
     return data

@@ -1,6 +1,7 @@
 """Tables and files of corpora: which are valid, and the message for each kind of damage."""
 
 import struct
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -266,6 +267,54 @@ def test_each_damage_is_found_once_and_named(tmp_path: Path, damage: str) -> Non
     assert str(tmp_path) not in problem.what
     checked = check_recordings(corpus)
     assert [each.audio is None for each in checked] == [False, True, False]
+
+
+@pytest.mark.parametrize("place", ["folder", "file"])
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_in_another_unicode_form_get_a_hint(tmp_path: Path, place: str, on_disk: str, in_table: str) -> None:
+    """They look the same; macOS writes NFD, and unpacked archives keep it."""
+    rows = build_egmd(tmp_path, grid(n_performances=2, kits=["A"]))
+    for column in ("audio_filename", "midi_filename"):
+        old = Path(rows[0][column])
+        new = old.with_name(f"Café_{old.name}") if place == "file" else Path("Café", *old.parts[1:])
+        path = tmp_path / unicodedata.normalize(on_disk, str(new))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / old).rename(path)
+        rows[0][column] = unicodedata.normalize(in_table, new.as_posix())
+    write_table(tmp_path / "e-gmd-v1.0.0.csv", rows)
+    problems = validate(Corpus.open(tmp_path))
+    assert len(problems) == 2
+    for problem in problems:
+        assert "there is no such file; 'Caf" in problem.what
+        assert f"looks the same, but is in another Unicode form ({on_disk}; the table has {in_table})" in problem.what
+    names = {unicodedata.normalize(on_disk, str(path)) for path in tmp_path.rglob("Caf*")}
+    assert names == {str(path) for path in tmp_path.rglob("Caf*")}  # the disk has kept the form
+
+
+def test_a_missing_name_that_resembles_none_gets_no_hint(tmp_path: Path) -> None:
+    rows = build_egmd(tmp_path, grid(n_performances=2, kits=["A"]))
+    rows[0]["audio_filename"] = "drummer1/session1/Café.wav"
+    write_table(tmp_path / "e-gmd-v1.0.0.csv", rows)
+    (problem,) = validate(Corpus.open(tmp_path))
+    assert problem.what == "there is no such file"
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.wav"])
+def test_damaged_flac_is_found_behind_its_intact_header(tmp_path: Path, name: str) -> None:
+    """Its samples are plain integers, but compressed; the name does not tell."""
+    rows = build_egmd(tmp_path, [Take()])
+    wav = tmp_path / rows[0]["audio_filename"]
+    audio, rate = soundfile.read(wav)
+    rows[0]["audio_filename"] = name
+    soundfile.write(tmp_path / name, audio, rate, format="FLAC")
+    write_table(tmp_path / "e-gmd-v1.0.0.csv", rows)
+    assert validate(Corpus.open(tmp_path)) == []
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 30] = bytes(30)
+    (tmp_path / name).write_bytes(content)
+    (problem,) = validate(Corpus.open(tmp_path))
+    assert problem.file == name
+    assert "cannot be decoded to its end" in problem.what
 
 
 def test_notes_known_to_belong_to_no_lane_are_no_problem(tmp_path: Path) -> None:

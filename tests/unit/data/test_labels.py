@@ -9,6 +9,7 @@ from builders import ignore, make_labels, onsets
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drum_crnn.data.label_problems import LabelProblem, read_label_problems
 from drum_crnn.data.labels import AccountRow, Labels
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANES, N_LANES
@@ -75,25 +76,37 @@ def test_equal_labels_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_the_accounting_is_written_as_it_stands(tmp_path: Path) -> None:
     labels = Labels(**{name: getattr(labels_of([]), name) for name in ("recordings", *ARRAYS)}, accounting=(
-        AccountRow("no_lane", 54, "", 3), AccountRow("onset", 38, "snare", 1)
+        AccountRow("A", "no_lane", 54, "", 3), AccountRow("A", "onset", 38, "snare", 1)
     ))  # fmt: skip
     labels.write_accounting(tmp_path / "account.csv")
-    assert (tmp_path / "account.csv").read_text() == "reason,note,lane,count\nno_lane,54,,3\nonset,38,snare,1\n"
+    assert (tmp_path / "account.csv").read_text() == "kit,reason,note,lane,count\nA,no_lane,54,,3\nA,onset,38,snare,1\n"
+
+
+def test_problems_are_read_as_they_were_written(tmp_path: Path) -> None:
+    problems = (
+        LabelProblem("a/1", "A", "corrected", -12.5, "its MIDI is earlier"),
+        LabelProblem("b/2", "B, the second", "left_out", 3000.0, "too late"),
+    )
+    labels = Labels(**{name: getattr(labels_of([]), name) for name in ("recordings", *ARRAYS)}, problems=problems)
+    labels.write_problems(tmp_path / "problems.csv")
+    assert tuple(read_label_problems(tmp_path / "problems.csv")) == problems
+    with pytest.raises(DrumCrnnError, match="run `dvc repro label`"):
+        read_label_problems(tmp_path / "nothing.csv")
 
 
 def test_the_share_of_inaudible_notes() -> None:
     """The share of soft and masked notes among all possible onsets; merged notes and the like do not count."""
     rows = [
-        AccountRow("after_end", 38, "snare", 50),
-        AccountRow("no_lane", 54, "", 50),
-        AccountRow("merged", 38, "snare", 50),
-        AccountRow("inaudible", 38, "snare", 1),
-        AccountRow("soft", 38, "snare", 2),
-        AccountRow("soft", 40, "snare", 3),
-        AccountRow("soft", 36, "kick", 4),
-        AccountRow("onset", 38, "snare", 10),
-        AccountRow("onset", 40, "snare", 8),
-        AccountRow("onset", 51, "ride", 5),
+        AccountRow("A", "after_end", 38, "snare", 50),
+        AccountRow("A", "no_lane", 54, "", 50),
+        AccountRow("A", "merged", 38, "snare", 50),
+        AccountRow("A", "inaudible", 38, "snare", 1),
+        AccountRow("A", "soft", 38, "snare", 2),
+        AccountRow("A", "soft", 40, "snare", 3),
+        AccountRow("A", "soft", 36, "kick", 4),
+        AccountRow("A", "onset", 38, "snare", 10),
+        AccountRow("A", "onset", 40, "snare", 8),
+        AccountRow("A", "onset", 51, "ride", 5),
     ]
     labels = Labels(**{name: getattr(labels_of([]), name) for name in ("recordings", *ARRAYS)}, accounting=tuple(rows))
     assert labels.ignored_shares() == pytest.approx(

@@ -4,6 +4,7 @@ import hashlib
 import platform
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.log_mel import FeatureParams, LogMel
 from drum_crnn.music.quantisation import rounded
 from drum_crnn.music.timing import n_frames_of
-from drum_crnn.preparation import extraction as module
+from drum_crnn.preparation import extraction
 from drum_crnn.preparation.extraction import ExtractionReport, extract_corpus
 
 PARAMS = small_features()
@@ -196,6 +197,40 @@ def test_recording_of_another_length_than_catalogued_is_named_and_nothing_is_rep
     assert bytes_of(target) == before
 
 
+def test_audio_that_changed_after_the_catalog_is_never_kept_under_its_old_checksum(
+    root: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    """It is as long as before, so that only its content tells; a fingerprint may be as old."""
+    target, params = tmp_path / "features", small_features(n_shards=1)
+    soundfile.write(root / "e.wav", audio_of("e", seed=9), RATE, "FLOAT")
+    with pytest.raises(DrumCrnnError, match=r"e\.wav: has changed since the catalog was made.*`dvc repro catalog`"):
+        extract(root, catalog, target, params=params)
+    assert list(target.iterdir()) == []
+    renewed = write_corpus(root, {name: audio_of(name, seed=9 if name == "e" else 0) for name in LENGTHS})
+    assert extract(root, renewed, target, params=params).n_computed == len(LENGTHS)
+
+
+@pytest.mark.parametrize("when", ["before it is decoded", "after"])
+def test_audio_that_changes_while_it_is_read_stops_the_extraction(
+    root: Path, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """One copy is decoded and the other is hashed, whichever of them the catalog describes."""
+    right, wrong = (root / "e.wav").read_bytes(), audio_of("e", seed=9)
+    read_blocks = extraction.read_blocks
+
+    def changing(path: Path, *, sample_rate: int) -> Iterator[np.ndarray]:
+        if path.name == "e.wav" and when == "before it is decoded":
+            soundfile.write(path, wrong, RATE, "FLOAT")
+        yield from read_blocks(path, sample_rate=sample_rate)
+        if path.name == "e.wav":
+            path.write_bytes(right) if when == "before it is decoded" else soundfile.write(path, wrong, RATE, "FLOAT")
+
+    monkeypatch.setattr(extraction, "read_blocks", changing)
+    with pytest.raises(DrumCrnnError, match=r"e\.wav: has changed since the catalog was made"):
+        extract(root, catalog, tmp_path / "features", params=small_features(n_shards=1))
+    assert list((tmp_path / "features").iterdir()) == []
+
+
 def test_audio_that_is_not_finite_is_named(root: Path, tmp_path: Path) -> None:
     bad = audio_of("e")
     bad[60_000] = np.nan
@@ -236,8 +271,8 @@ def test_sound_of_a_resampled_corpus_keeps_its_place(tmp_path: Path) -> None:
 
 def test_stereo_is_averaged(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
-    catalog = write_corpus(tmp_path / "corpus", {"x": noise(5000)})
-    soundfile.write(tmp_path / "corpus" / "x.wav", np.stack([2 * noise(5000), np.zeros(5000)], axis=1), RATE, "FLOAT")
+    stereo = np.stack([2 * noise(5000), np.zeros(5000, np.float32)], axis=1)
+    catalog = write_corpus(tmp_path / "corpus", {"x": stereo})
     extract(tmp_path / "corpus", catalog, tmp_path / "features")
     frames = FeatureStore.open(tmp_path / "features").read("x")
     np.testing.assert_allclose(frames, LogMel(PARAMS)(noise(5000)), atol=0.2501)  # steps of half a decibel
@@ -250,21 +285,21 @@ def test_what_another_machine_lacks_is_told_before_anything_is_written(
     target.mkdir()
     probe = target / "probe"
     probe.touch()
-    job = module._ShardJob(root, target / "shard-0000.h5", catalog.entries, PARAMS)
-    shared = module._Shared(probe, module._signature(PARAMS), module._versions())
+    job = extraction._ShardJob(root, target / "shard-0000.h5", catalog.entries, PARAMS)
+    shared = extraction._Shared(probe, extraction._signature(PARAMS), extraction._versions())
     machine = re.escape(f"the worker on {platform.node()}")
     hidden = replace(job, root=tmp_path / "elsewhere")
     with pytest.raises(DrumCrnnError, match=f"elsewhere: {machine} does not see this folder; keep it at the same path"):
-        module._write_shard_elsewhere(shared, hidden)
+        extraction._write_shard_elsewhere(shared, hidden)
     with pytest.raises(DrumCrnnError, match=f"features: {machine} does not see this folder"):
-        module._write_shard_elsewhere(replace(shared, probe=target / "unseen"), job)
+        extraction._write_shard_elsewhere(replace(shared, probe=target / "unseen"), job)
     with pytest.raises(DrumCrnnError, match=f"{machine} has another version of drum_crnn"):
-        module._write_shard_elsewhere(replace(shared, signature="another"), job)
+        extraction._write_shard_elsewhere(replace(shared, signature="another"), job)
     with monkeypatch.context() as patch:
         patch.setattr("importlib.metadata.version", lambda name: "0.1" if name == "numpy" else shared.versions[name])
         with pytest.raises(
             DrumCrnnError, match=rf"{machine} has numpy 0\.1; install .*: h5py .*, numpy {np.__version__}"
         ):
-            module._write_shard_elsewhere(shared, job)
+            extraction._write_shard_elsewhere(shared, job)
     assert list(target.iterdir()) == [probe]
-    assert module._write_shard_elsewhere(shared, job).n_computed == len(LENGTHS)
+    assert extraction._write_shard_elsewhere(shared, job).n_computed == len(LENGTHS)

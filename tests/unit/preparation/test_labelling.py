@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from corpus_builder import BEAT, Take, build_egmd, grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,12 @@ from drum_crnn.preparation.cataloguing import build_catalog
 from drum_crnn.preparation.labelling import LabelParams, _compare, _merge, _pair, _windows, make_labels
 
 PARAMS = LabelParams(
-    midi="canonical", merge_window_s=0.03, min_velocity=8, min_audibility_db=-10.0, ignore_radius_s=0.025
+    midi="canonical",
+    merge_window_s=0.03,
+    min_velocity=8,
+    min_audibility_db=-10.0,
+    ignore_radius_s=0.025,
+    max_offset_s=0.05,
 )
 OWN = PARAMS.model_copy(update={"midi": "own"})
 KICK, SNARE, HIHAT, HIGH_TOM, MID_TOM = range(5)
@@ -55,8 +61,12 @@ def windows(labels: Labels, recording: str) -> list[tuple[float, float, int]]:
     ]
 
 
-def account(labels: Labels) -> dict[tuple[str, int], int]:
-    return {(row.reason, row.note): row.count for row in labels.accounting}
+def account(labels: Labels, kit: str | None = None) -> dict[tuple[str, int], int]:
+    """Notes by reason and number, of all kits or of one."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for row in labels.accounting:
+        counts[row.reason, row.note] += row.count if kit in (None, row.kit) else 0
+    return dict(+counts)
 
 
 # Taps of every kind that the tests below remap: a rim of each tom, which some kits turn into a snare.
@@ -145,15 +155,99 @@ def test_notes_are_compared_with_their_multiplicity(tmp_path: Path) -> None:
     assert sum(count for (reason, _), count in account(labels).items() if reason == "merged") == 2
 
 
+def late(notes: tuple[Note, ...], by_s: float) -> tuple[Note, ...]:
+    return tuple(replace(note, time_s=note.time_s + by_s) for note in notes)
+
+
 def test_times_that_differ_by_rounding_are_the_same(tmp_path: Path) -> None:
-    late = tuple(replace(note, time_s=note.time_s + 0.001) for note in PLAYED)
-    later = tuple(replace(note, time_s=note.time_s + 0.005) for note in PLAYED)
+    jittered = tuple(replace(note, time_s=note.time_s + (-1) ** i * 0.001) for i, note in enumerate(PLAYED))
     takes = [Take(kit=kit, notes=PLAYED) for kit in "AB"]
-    takes += [Take(kit="C", notes=PLAYED, own_notes=late), Take(kit="D", notes=PLAYED, own_notes=later)]
+    takes += [Take(kit="C", notes=PLAYED, own_notes=late(PLAYED, 0.001))]
+    takes += [Take(kit="D", notes=PLAYED, own_notes=jittered)]
     labels, recordings = labels_of(tmp_path, takes)
-    assert windows(labels, recordings["C"]) == []
-    assert onsets(labels, recordings["D"]) == []
-    assert account(labels)["missing", 36] == account(labels)["extra", 36] == 1
+    for kit in "CD":
+        assert windows(labels, recordings[kit]) == []
+        assert onsets(labels, recordings[kit]) == ONSETS
+
+
+@pytest.mark.parametrize("offset_s", [0.003, 0.005, 0.0095, -0.004])
+def test_a_kit_whose_midi_is_a_little_late_loses_nothing(tmp_path: Path, offset_s: float) -> None:
+    takes = [Take(kit=kit, notes=PLAYED) for kit in "AB"]
+    takes.append(Take(kit="C", notes=PLAYED, own_notes=late(remapped(PLAYED, {50: 38}), offset_s)))
+    labels, recordings = labels_of(tmp_path, takes)
+    assert onsets(labels, recordings["C"]) == [onset for onset in ONSETS if onset[1] != HIGH_TOM]
+    assert windows(labels, recordings["C"]) == [(0.375, 0.425, SNARE), (0.375, 0.425, HIGH_TOM)]
+    assert labels.problems == ()
+
+
+# Enough strokes, at uneven distances, for an offset that is not small, and for an ear.
+LONG = tuple(
+    Note(0.3 + 0.21 * i + 0.03 * (i * i % 5), (36, 42, 38, 42, 36, 50)[i % 6], 70 + 5 * (i % 7)) for i in range(30)
+)
+
+
+def lanes_and_times(notes: tuple[Note, ...]) -> list[tuple[float, int]]:
+    return sorted((round(note.time_s, 3), LANE_OF_NOTE[note.note]) for note in notes)
+
+
+@pytest.mark.parametrize("offset_s", [0.02, -0.02, 0.045])
+@pytest.mark.parametrize("audio", ["canonical", "own", "silent"])
+def test_a_kit_whose_midi_is_late_is_labelled_as_its_audio_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], offset_s: float, audio: str
+) -> None:
+    takes = [Take(kit=kit, notes=LONG, duration_s=8.0) for kit in "AB"]
+    moved = late(LONG, offset_s)
+    takes.append(Take(kit="C", notes=moved if audio == "own" else LONG, own_notes=moved, duration_s=8.0))
+    rows = build_egmd(tmp_path, takes)
+    if audio == "silent":
+        soundfile.write(tmp_path / rows[-1]["audio_filename"], np.zeros(8 * 44_100), 44_100, "PCM_16")
+    catalog = catalog_of(tmp_path)
+    labels = make_labels(tmp_path, catalog, PARAMS)
+    recording = next(entry.recording for entry in catalog if entry.kit == "C")
+    found = [(time_s, lane) for time_s, lane, _ in onsets(labels, recording)]
+    assert found == lanes_and_times(moved if audio == "own" else LONG)
+    assert windows(labels, recording) == []
+    (problem,) = labels.problems
+    side = "later" if offset_s > 0 else "earlier"
+    told = {"own": "and so is its audio", "canonical": "but its audio is not", "silent": "does not tell which is right"}
+    assert (problem.recording, problem.kit, problem.outcome) == (recording, "C", "corrected")
+    assert problem.offset_ms == pytest.approx(1000 * offset_s, abs=0.6)  # MIDI rounds to its ticks
+    assert f"ms {side} than the canonical MIDI" in problem.what
+    assert told[audio] in problem.what
+    assert "earlier or later than the canonical MIDI was corrected: recordings of C (1, by " in capsys.readouterr().err
+
+
+def test_a_kit_whose_midi_is_far_off_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    takes = [Take(kit=kit, notes=LONG, duration_s=8.0) for kit in "AB"]
+    takes.append(Take(kit="C", notes=LONG, own_notes=late(LONG, 0.6), duration_s=8.0))
+    labels, recordings = labels_of(tmp_path, takes)
+    assert recordings["C"] not in labels
+    assert labels.recordings == tuple(sorted((recordings["A"], recordings["B"])))
+    (problem,) = labels.problems
+    assert (problem.outcome, problem.kit) == ("left_out", "C")
+    assert problem.offset_ms == pytest.approx(600, abs=0.6)
+    assert "more than labels.max_offset_s allows" in problem.what
+    assert {reason for reason, _ in account(labels, "C")} == {"left_out"}
+    assert sum(account(labels, "C").values()) == len(LONG)
+    assert "C (1, by +600.0 ms)" in capsys.readouterr().err
+    allowed = make_labels(tmp_path, catalog_of(tmp_path), PARAMS.model_copy(update={"max_offset_s": 1.0}))
+    assert [time_s for time_s, *_ in onsets(allowed, recordings["C"])] == [t for t, _ in lanes_and_times(LONG)]
+
+
+def test_a_kit_that_disagrees_wholly_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(5)
+    other = tuple(Note(float(time_s), 38, 90) for time_s in np.sort(rng.uniform(0.1, 7.5, 25)))
+    takes = [Take(kit=kit, notes=LONG, duration_s=8.0) for kit in "AB"]
+    takes += [Take(kit="Odd", notes=LONG, own_notes=other, duration_s=8.0)]
+    takes += [Take(kit="Toms", notes=LONG, own_notes=remapped(LONG, {50: 38}), duration_s=8.0)]
+    labels, recordings = labels_of(tmp_path, takes)
+    said = capsys.readouterr().err
+    assert "nearly all notes of Odd differ" in said
+    assert "Toms" not in said
+    (problem,) = labels.problems
+    assert (problem.recording, problem.outcome) == (recordings["Odd"], "ignored")
+    assert account(labels, "Toms")["remapped", 50] == 5
+    assert sum(count for (reason, _), count in account(labels, "A").items() if reason != "onset") == 0
 
 
 @pytest.mark.parametrize("shuffle", list(itertools.permutations(range(3))))
@@ -309,9 +403,11 @@ def test_every_note_is_accounted_for(
         assert row.lane == (LANES[LANE_OF_NOTE[row.note]] if row.note in LANE_OF_NOTE else "")
         counts[row.reason] += row.count
     assert counts.total() - counts["extra"] == len(canonical) * len(catalog)
+    left_out = [problem.recording for problem in labels.problems if problem.outcome == "left_out"]
+    assert sorted([*labels.recordings, *left_out]) == sorted(entry.recording for entry in catalog)
     assert counts["onset"] == len(labels.onset_time_s)
     n_read = sum(len(read_midi(root / entry.midi_path)) for entry in catalog)
-    if not own and None not in table.values():  # a pad map alone loses no note and adds none
+    if not own and not left_out and None not in table.values():  # a pad map alone loses no note and adds none
         assert counts.total() == n_read
     assert sum(row.count for row in make_labels(root, catalog, OWN).accounting) == n_read
     for recording in labels.recordings:
@@ -451,5 +547,21 @@ def test_the_accounting_is_written_in_the_order_of_the_reasons(tmp_path: Path) -
     labels, _ = labels_of(tmp_path / "corpus", [Take(notes=(Note(0.1, 54, 9), Note(0.2, 38, 9), Note(0.2, 36, 2)))])
     labels.write_accounting(tmp_path / "account.csv")
     assert (tmp_path / "account.csv").read_text() == (
-        "reason,note,lane,count\nno_lane,54,,1\nsoft,36,kick,1\nonset,38,snare,1\n"
+        "kit,reason,note,lane,count\n"
+        "Acoustic Kit,no_lane,54,,1\nAcoustic Kit,soft,36,kick,1\nAcoustic Kit,onset,38,snare,1\n"
     )
+
+
+def test_remembered_labels_come_with_their_problems(tmp_path: Path) -> None:
+    """Each recording of a kit that is late has a problem of its own, though all share their labels."""
+    takes = [Take(kit=kit, notes=LONG, duration_s=8.0) for kit in "ABCG"]
+    for kit, by_s in (("D", 0.02), ("E", 0.02), ("F", 0.6)):
+        takes.append(Take(kit=kit, notes=LONG, own_notes=late(LONG, by_s), duration_s=8.0))
+    build_egmd(tmp_path / "corpus", takes)
+    catalog, memory = catalog_of(tmp_path / "corpus"), tmp_path / "memory.npz"
+    first = make_labels(tmp_path / "corpus", catalog, PARAMS, memory=memory)
+    again = make_labels(tmp_path / "corpus", catalog, PARAMS, memory=memory)
+    assert [problem.kit for problem in first.problems] == ["D", "E", "F"]
+    assert again.problems == first.problems
+    assert again.accounting == first.accounting
+    np.testing.assert_array_equal(again.onset_time_s, first.onset_time_s)

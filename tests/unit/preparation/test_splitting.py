@@ -1,6 +1,7 @@
 """Making splits: no performance in two splits, none missing, and the same draw every time."""
 
 import fnmatch
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -192,3 +193,20 @@ def test_params_leave_some_for_training() -> None:
     assert SplitParams.check(values | {"test_fraction": 0.4, "held_out_kits": ["a/*"]}, source="").held_out_kits == (
         "a/*",
     )
+
+
+def test_recordings_without_labels_are_unused() -> None:
+    catalog = catalog_of([entry(f"p{i}", kit) for i in range(5) for kit in "AB"])
+    splits = make_splits(catalog, params(), left_out={"p0_A", "p3_B"})
+    assert {row.recording for row in splits if row.split == "unused"} == {"p0_A", "p3_B"}
+    others = {row.recording: row.split for row in make_splits(catalog, params())}
+    assert all(row.split in (others[row.recording], "unused") for row in splits)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_held_out_kit_in_another_unicode_form_gets_a_hint(form: str) -> None:
+    kit = unicodedata.normalize(form, "Café")
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", kit)
+    catalog = catalog_of([entry(f"p{i}", kit) for i in range(4)])
+    with pytest.raises(DrumCrnnError, match=rf"'{other}' matches no kit .*'{kit}' differs in its Unicode form alone"):
+        make_splits(catalog, params(held_out_kits=(other,)))
