@@ -159,6 +159,9 @@ class _RecordingLabels(NamedTuple):
     account: Counter[tuple[str, int]]
 
 
+_ARRAYS = ("time_s", "lane", "velocity", "ignore_start_s", "ignore_end_s", "ignore_lane")
+
+
 def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntry]) -> list[str]:
     """What the labels of one performance depend on at most, besides the code."""
     found = [params.model_dump_json(), *map(repr, entries)]
@@ -169,31 +172,30 @@ def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntr
 
 
 def _pack(labels_of: Sequence[_RecordingLabels]) -> bytes:
-    """The labels of one performance's recordings as bytes; those that several share, once."""
-    distinct = list({id(labels): labels for labels in labels_of}.values())
-    place_of = {id(labels): place for place, labels in enumerate(distinct)}
-    arrays = [labels[:-1] for labels in distinct]
+    """The labels of one performance's recordings as bytes; arrays that several share, once."""
+    distinct = list({id(labels.time_s): labels for labels in labels_of}.values())
+    place_of = {id(labels.time_s): place for place, labels in enumerate(distinct)}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(labels, name) for labels in distinct]) for name in _ARRAYS}
+    arrays["places"] = [place_of[id(labels.time_s)] for labels in labels_of]
+    arrays["lengths"] = [[len(getattr(labels, name)) for name in _ARRAYS] for labels in distinct]
+    arrays["accounts"] = np.bytes_(json.dumps([list(labels.account.items()) for labels in distinct]))
     content = io.BytesIO()
-    np.savez(
-        content,
-        *(np.concatenate(column) for column in zip(*arrays, strict=True)),
-        places=[place_of[id(labels)] for labels in labels_of],
-        lengths=[[len(array) for array in each] for each in arrays],
-        accounts=np.bytes_(json.dumps([list(labels.account.items()) for labels in distinct])),
-    )
+    np.savez(content, **arrays)
     return content.getvalue()
 
 
 def _unpack(content: bytes) -> list[_RecordingLabels]:
     """What `_pack` has packed."""
     with np.load(io.BytesIO(content)) as file:
-        lengths = file["lengths"]
-        columns = [np.split(file[f"arr_{i}"], np.cumsum(lengths[:-1, i])) for i in range(lengths.shape[1])]
-        accounts = [
-            Counter({(reason, note): count for (reason, note), count in account})
-            for account in json.loads(file["accounts"].item())
+        ends = np.cumsum(file["lengths"], axis=0)
+        columns = {name: np.split(file[name], ends[:-1, place]) for place, name in enumerate(_ARRAYS)}
+        distinct = [
+            _RecordingLabels(
+                **{name: column[place] for name, column in columns.items()},
+                account=Counter({(reason, note): count for (reason, note), count in account}),
+            )
+            for place, account in enumerate(json.loads(file["accounts"].item()))
         ]
-        distinct = [_RecordingLabels(*each) for each in zip(*columns, accounts, strict=True)]
         return [distinct[place] for place in file["places"]]
 
 
