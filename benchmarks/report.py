@@ -42,7 +42,7 @@ def print_figures(figures: Mapping[str, float]) -> None:
     """Print the results of a benchmark, one line `figure NAME VALUE` each, for people and scripts."""
     print()
     for name, value in figures.items():
-        print(f"figure {name} {value:.2f}")
+        print(f"figure {name} {value:.3f}")
 
 
 def _processor() -> str:

@@ -173,6 +173,9 @@ class _RecordingLabels(NamedTuple):
     problem: LabelProblem | None = None
 
 
+_ARRAYS = ("time_s", "lane", "velocity", "ignore_start_s", "ignore_end_s", "ignore_lane")
+
+
 def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntry]) -> list[str]:
     """What the labels of one performance depend on at most, besides the code."""
     found = [params.model_dump_json(), *map(repr, entries)]
@@ -183,31 +186,25 @@ def _dependencies(root: Path, params: LabelParams, entries: Sequence[CatalogEntr
 
 
 def _pack(labels_of: Sequence[_RecordingLabels]) -> bytes:
-    """The labels of one performance's recordings as bytes; what several recordings share, once."""
-    distinct = list({id(labels.account): labels for labels in labels_of}.values())
-    place_of = {id(labels.account): place for place, labels in enumerate(distinct)}
-    arrays = [
-        (each.time_s, each.lane, each.velocity, each.ignore_start_s, each.ignore_end_s, each.ignore_lane)
-        for each in distinct
-    ]
+    """The labels of one performance's recordings as bytes; what several share, once. Problems are each one's own."""
+    distinct = list({id(labels.time_s): labels for labels in labels_of}.values())
+    place_of = {id(labels.time_s): place for place, labels in enumerate(distinct)}
     accounts = [list(labels.account.items()) for labels in distinct]
     problems = [labels.problem and asdict(labels.problem) for labels in labels_of]
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(labels, name) for labels in distinct]) for name in _ARRAYS}
+    arrays["places"] = [place_of[id(labels.time_s)] for labels in labels_of]
+    arrays["lengths"] = [[len(getattr(labels, name)) for name in _ARRAYS] for labels in distinct]
+    arrays["rest"] = np.frombuffer(json.dumps([accounts, problems]).encode(), np.uint8)
     content = io.BytesIO()
-    np.savez(
-        content,
-        *(np.concatenate(column) for column in zip(*arrays, strict=True)),
-        places=[place_of[id(labels.account)] for labels in labels_of],
-        lengths=[[len(array) for array in each] for each in arrays],
-        rest=np.frombuffer(json.dumps([accounts, problems]).encode(), np.uint8),
-    )
+    np.savez(content, **arrays)
     return content.getvalue()
 
 
 def _unpack(content: bytes) -> list[_RecordingLabels]:
     """What `_pack` has packed."""
     with np.load(io.BytesIO(content)) as file:
-        lengths = file["lengths"]
-        columns = [np.split(file[f"arr_{i}"], np.cumsum(lengths[:-1, i])) for i in range(lengths.shape[1])]
+        cuts = np.cumsum(file["lengths"][:-1], axis=0)
+        columns = [np.split(file[name], cuts[:, place]) for place, name in enumerate(_ARRAYS)]
         accounts, problems = json.loads(file["rest"].tobytes())
         counters = [Counter({(reason, note): count for (reason, note), count in account}) for account in accounts]
         distinct = [_RecordingLabels(*each) for each in zip(*columns, counters, strict=True)]
