@@ -21,8 +21,22 @@ _ROUNDS = 20
 
 
 class BalanceParams(StrictModel):
-    """Section `train.balance`."""
+    """Section `train.balance`.
 
+    Attributes
+    ----------
+    long_s : float
+        Performances up to this long are drawn in proportion to their duration: an excerpt of a short fill is mostly the
+        silence around it.
+    duration : float
+        Longer ones are drawn in proportion to their duration to this power.
+    kits : bool
+        Whether every kit is drawn equally often, as far as the performances allow it.
+    rarest_style : float
+        No style is drawn more rarely than this share of what it had if all were equally frequent.
+    """
+
+    long_s: float = Field(gt=0)
     duration: float = Field(ge=0, le=1)
     kits: bool
     rarest_style: float = Field(ge=0, le=1)
@@ -34,7 +48,7 @@ class BalanceParams(StrictModel):
 
 
 def draw_weights(
-    n_frames: NDArray[np.int64],
+    lengths_s: FloatArray,
     performances: Sequence[str],
     kits: Sequence[str],
     styles: Sequence[str],
@@ -44,7 +58,7 @@ def draw_weights(
 
     Parameters
     ----------
-    n_frames : int array, shape (n_recordings,)
+    lengths_s : float array, shape (n_recordings,)
     performances, kits, styles : sequences of str, one for each recording
         A performance has one style; what follows a `/` in a style does not count.
     params : BalanceParams
@@ -57,11 +71,13 @@ def draw_weights(
     _, performance = np.unique(np.asarray(performances), return_inverse=True)
     _, kit = np.unique(np.asarray(kits), return_inverse=True)
     _, style = np.unique(np.asarray([style.split("/")[0] for style in styles]), return_inverse=True)
-    weights = np.maximum(n_frames, 1).astype(np.float64)
-    durations = np.asarray(np.bincount(performance, weights), np.float64)
+    weights = np.maximum(lengths_s, 0.01)
+    seconds = np.asarray(np.bincount(performance, weights), np.float64)  # over all its recordings
+    durations = seconds / np.bincount(performance)
     style_of = np.zeros(len(durations), np.int64)
     style_of[performance] = style
-    wanted = _with_rare_styles(np.power(durations, params.duration), style_of, params.rarest_style)
+    times_too_long = np.maximum(durations / params.long_s, 1.0)
+    wanted = _with_rare_styles(seconds * np.power(times_too_long, params.duration - 1.0), style_of, params.rarest_style)
     weights = _scaled(weights, performance, wanted)
     if params.kits:
         for _ in range(_ROUNDS):

@@ -217,7 +217,9 @@ def open_data(me: World, inputs: TrainingInputs, params: TrainingParams) -> Trai
         excerpt_frames=train_params.excerpt_frames,
         seed=train_params.seed,
         per_epoch=train_params.excerpts_per_epoch,
-        weights=weights_of(recordings_of["train"], n_frames, inputs.catalog, train_params.balance),
+        weights=weights_of(
+            recordings_of["train"], n_frames / store.params.frame_rate, inputs.catalog, train_params.balance
+        ),
     )
     augmenter = Augmenter(params.augment, store.params, n_frames=train_params.excerpt_frames)
     dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
@@ -238,7 +240,7 @@ def open_data(me: World, inputs: TrainingInputs, params: TrainingParams) -> Trai
 
 
 def weights_of(
-    recordings: Sequence[str], n_frames: NDArray[np.int64], catalog: Path, params: BalanceParams
+    recordings: Sequence[str], lengths_s: NDArray[np.float64], catalog: Path, params: BalanceParams
 ) -> NDArray[np.float64] | None:
     """How often each recording is drawn, by what the catalog says of it; None: by length.
 
@@ -254,7 +256,7 @@ def weights_of(
         raise DrumCrnnError(f"{catalog}: lacks the recording '{missing[0]}'; run `dvc repro catalog split`")
     chosen = [entries[recording] for recording in recordings]
     return draw_weights(
-        n_frames,
+        lengths_s,
         [entry.performance for entry in chosen],
         [entry.kit for entry in chosen],
         [entry.style for entry in chosen],

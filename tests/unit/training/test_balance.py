@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from drum_crnn.training.balance import BalanceParams, draw_weights
 from drum_crnn.training.dataset import ExcerptPlan
 
-NEUTRAL = BalanceParams(duration=1.0, kits=False, rarest_style=0.0)
-DEFAULT = BalanceParams(duration=0.5, kits=True, rarest_style=0.1)
+NEUTRAL = BalanceParams(long_s=30.0, duration=1.0, kits=False, rarest_style=0.0)
+DEFAULT = BalanceParams(long_s=30.0, duration=0.5, kits=True, rarest_style=0.1)
 
 
 class Corpus:
@@ -28,7 +28,7 @@ class Corpus:
         self.n_frames = np.array([lengths[p] for p, _ in rows])
 
     def weights(self, params: BalanceParams) -> np.ndarray:
-        return draw_weights(self.n_frames, self.performances, self.kits, self.styles, params)
+        return draw_weights(self.n_frames / 100.0, self.performances, self.kits, self.styles, params)
 
     def totals(self, weights: np.ndarray, names: list[str]) -> dict[str, float]:
         return {name: float(weights[np.array(names) == name].sum()) for name in set(names)}
@@ -42,12 +42,13 @@ def test_neutral_weights_are_the_lengths(seed: int, share: float) -> None:
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
-def test_performances_are_drawn_by_a_power_of_their_duration(exponent: float) -> None:
+def test_long_performances_are_drawn_by_a_power_of_their_duration(exponent: float) -> None:
     corpus = Corpus()
-    weights = corpus.weights(BalanceParams(duration=exponent, kits=True, rarest_style=0.0))
+    weights = corpus.weights(BalanceParams(long_s=30.0, duration=exponent, kits=True, rarest_style=0.0))
     totals = corpus.totals(weights, corpus.performances)
-    length = dict(zip(corpus.performances, corpus.n_frames, strict=True))
-    expected = {name: length[name] ** exponent for name in totals}
+    length_s = {name: n / 100.0 for name, n in zip(corpus.performances, corpus.n_frames, strict=True)}
+    assert min(length_s.values()) < 30.0 < max(length_s.values())
+    expected = {name: s if s <= 30.0 else 30.0 * (s / 30.0) ** exponent for name, s in length_s.items()}
     scale = sum(expected.values())
     for name, total in totals.items():
         assert total == pytest.approx(expected[name] / scale)
@@ -67,8 +68,10 @@ def test_kits_are_drawn_equally_often(share: float) -> None:
 def test_no_style_is_rarer_than_allowed(seed: int, rarest: float) -> None:
     corpus = Corpus(seed)
     styles = [style.split("/")[0] for style in corpus.styles]
-    params = BalanceParams(duration=0.5, kits=True, rarest_style=rarest)
-    before = corpus.totals(corpus.weights(BalanceParams(duration=0.5, kits=True, rarest_style=0.0)), styles)
+    params = BalanceParams(long_s=30.0, duration=0.5, kits=True, rarest_style=rarest)
+    before = corpus.totals(
+        corpus.weights(BalanceParams(long_s=30.0, duration=0.5, kits=True, rarest_style=0.0)), styles
+    )
     totals = corpus.totals(corpus.weights(params), styles)
     least = rarest / len(totals)
     assert min(totals.values()) >= least - 1e-9
