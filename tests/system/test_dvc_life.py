@@ -57,9 +57,9 @@ USERS_OF_FILE: dict[str, set[str]] = {
     "drum_crnn/training/__init__.py": set(),
     "stages/__init__.py": set(),
     "drum_crnn/foundation/params.py": ALL_STAGES,
-    "drum_crnn/music/audio.py": {"render", "catalog", "extract"},
-    "drum_crnn/music/downmix.py": {"render", "catalog", "extract"},
-    "drum_crnn/music/ffmpeg.py": {"render", "catalog", "extract"},
+    "drum_crnn/music/audio.py": {"render", "catalog", "extract", "label"},
+    "drum_crnn/music/downmix.py": {"render", "catalog", "extract", "label"},
+    "drum_crnn/music/ffmpeg.py": {"render", "catalog", "extract", "label"},
     "drum_crnn/music/condition.py": set(),  # another warning decodes nothing again
     "drum_crnn/music/midi.py": {"render", "catalog", "label"},
     "drum_crnn/music/midi_writing.py": {"render"},
@@ -232,7 +232,7 @@ def test_an_experiment_in_another_folder_finds_a_corpus_outside_the_repository(p
     write_yaml(other / "params.yaml", params)
     run(other, "git", "init", "--quiet")
     committed(other)
-    assert set(stages_run(run(other, "dvc", "repro", "split"))) == {"catalog", "split"}
+    assert set(stages_run(run(other, "dvc", "repro", "split"))) == {"catalog", "label", "split"}
     committed(other)
     done = run(other, "dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "split.seed=3", "split")
     assert stages_run(done) == ["split"]
