@@ -41,8 +41,7 @@ Alignment = Literal["aligned", "misaligned", "other performance", "cannot tell",
 MAX_OFFSET_S = 0.015
 
 # The lines below were chosen on rendered corpora: plain, varied and with bands, each also with shifted and exchanged
-# audio. `benchmarks.corpus_check` prints
-# how often each is told on others.
+# audio. `benchmarks.corpus_check` prints how often each is told on others.
 # Audio is misaligned if, without an offset, its notes explain less than the first part of what they do with it, or, if
 # other offsets do nearly as well, less than the second part, and they do explain this much.
 _UNMOVED, _UNMOVED_IF_AMBIGUOUS = 0.9, 0.6
