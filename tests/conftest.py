@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +21,10 @@ for name in [name for name in os.environ if name.startswith(_STRANGERS)]:
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 # The repository may belong to another user, as in a container.
 os.environ |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+
+# Under nohup, and in the background of a shell, Ctrl-C is ignored, also in every process that a test starts and stops.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Otherwise each of the many processes would compile all of the project's modules, and pytest all tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
