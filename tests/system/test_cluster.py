@@ -100,6 +100,11 @@ def test_a_cluster_writes_the_same_bytes_as_one_process_and_computes_nothing_twi
     # dvc repro runs a command that cannot be changed.
     code, output, _ = extract(project, tmp_path / "features", DRUM_CRNN_SCHEDULER=cluster.address)
     assert (code, output.endswith("24 unchanged\n")) == (0, True)
+    assert cluster.logs().count("Receive client connection") == n_clients + 1  # nobody was needed
+    min((tmp_path / "features").iterdir()).unlink()
+    code, output, _ = extract(project, tmp_path / "features", DRUM_CRNN_SCHEDULER=cluster.address)
+    assert code == 0
+    assert bytes_of(tmp_path / "features") == bytes_of(project / "alone")
     assert cluster.logs().count("Receive client connection") == n_clients + 2
 
 
