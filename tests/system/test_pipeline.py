@@ -105,7 +105,7 @@ FEATURES_LABELS_SPLITS = ("--features", "features", "--labels", "l.h5", "--split
         ("models", ("nowhere.safetensors", "t.json", "m"), r"error: nowhere\.safetensors: there is no such model"),
         (
             "train",
-            (*FEATURES_LABELS_SPLITS, "--model", "m", "--metrics", "metrics"),
+            (*FEATURES_LABELS_SPLITS, "--catalog", "c.csv", "--model", "m", "--metrics", "metrics"),
             r"error: features: holds no feature shards",
         ),
         (
