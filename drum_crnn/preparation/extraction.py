@@ -218,6 +218,9 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
                 "offset": offsets,
             }.items():
                 file.create_dataset(name, data=column, chunks=column.shape, fletcher32=True)
+                # HDF5 gives a dataset its place when it is flushed or closed, and Python closes it when nobody holds it
+                # any more: a profiler, such as that of a Dask worker, may hold it a little longer.
+                file.flush()
             dataset = file.create_dataset(
                 "frames", shape=(int(offsets[-1]), job.params.n_mels), dtype=np.uint8, track_times=False
             )
@@ -231,6 +234,7 @@ def _write_shard(job: _ShardJob) -> ExtractionReport:
                     computed_s += entry.duration_s
                 writer.append(frames)
             checksums = writer.finish()
+            file.flush()
             file.create_dataset("checksum", data=checksums, chunks=(max(1, len(checksums)),), fletcher32=True)
     return ExtractionReport(len(job.entries) - n_kept, n_kept, computed_s, time.monotonic() - started)
 

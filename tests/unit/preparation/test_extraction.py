@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -134,6 +135,23 @@ def test_frames_lie_in_one_piece(root: Path, catalog: Catalog, tmp_path: Path) -
             size = BLOCK_FRAMES * frames.shape[1]
             blocks = [content[place : place + size] for place in range(0, len(content), size)]
             assert [zlib.crc32(block) for block in blocks] == checksums.tolist()
+
+
+def test_bytes_do_not_depend_on_when_python_closes_a_dataset(
+    root: Path, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The profiler of a Dask worker holds what a function that it looks at has in its hands."""
+    extract(root, catalog, tmp_path / "features")
+    held = []
+    create = h5py.File.create_dataset
+
+    def create_and_hold(*args: Any, **options: Any) -> Any:
+        held.insert(0, create(*args, **options))  # the last one is freed first
+        return held[0]
+
+    monkeypatch.setattr(h5py.File, "create_dataset", create_and_hold)
+    extract(root, catalog, tmp_path / "held")
+    assert bytes_of(tmp_path / "held") == bytes_of(tmp_path / "features")
 
 
 def test_shards_that_nobody_wants_are_removed(root: Path, catalog: Catalog, tmp_path: Path) -> None:
