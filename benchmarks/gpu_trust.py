@@ -326,6 +326,7 @@ def run_stage(bench: Bench, params: Path, name: str) -> "subprocess.Popen[bytes]
         "--features": inputs.features,
         "--labels": inputs.labels,
         "--splits": inputs.splits,
+        "--catalog": inputs.catalog,
         "--params-file": params,
         "--model": folder / "model.safetensors",
         "--metrics": folder / "metrics",
