@@ -197,7 +197,7 @@ class _Joined(io.RawIOBase):
         self._position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: end}[whence] + offset
         return self._position
 
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]  # typeshed wants any buffer
         inside = self._position - self._start
         if inside >= 0:
             chunk = self._directory[inside : inside + len(buffer)]

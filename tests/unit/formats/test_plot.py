@@ -205,11 +205,11 @@ def test_a_file_is_a_png_and_one_that_cannot_be_written_is_a_sentence(tmp_path: 
     soundfile.write(tmp_path / "song.wav", noise(RATE), RATE)
     made = with_activation(transcription([(0.5, "kick", 100)], duration_s=1.0))
     options = {"recording": tmp_path / "song.wav", "features": small_features(), "thresholds": HALF, "title": "x"}
-    write_plot(tmp_path / "song.png", made, **options)  # type: ignore[arg-type]
+    write_plot(tmp_path / "song.png", made, **options)
     with Image.open(tmp_path / "song.png") as image:
         assert image.format == "PNG"
         assert are(np.asarray(image), ONSET).any()
     (tmp_path / "file").touch()
     with pytest.raises(DrumCrnnError, match=r"song\.png: cannot be written"):
-        write_plot(tmp_path / "file" / "song.png", made, **options)  # type: ignore[arg-type]
+        write_plot(tmp_path / "file" / "song.png", made, **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "song.png", "song.wav"]

@@ -56,7 +56,7 @@ def test_other_code_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     source.write_text("A = 1")
     write(path, {"one": b"1"})
     source.write_text("A = 2")
-    with pytest.raises(RuntimeError), remembered(path) as memory:  # noqa: PT012
+    with pytest.raises(RuntimeError), remembered(path) as memory:  # noqa: PT012  # the block is what is tested
         assert memory.get(memory.key("one")) is None
         raise RuntimeError  # so that nothing is forgotten
     source.write_text("A = 1")

@@ -341,7 +341,7 @@ def test_what_the_format_cannot_hold_is_refused_and_nothing_written(
     path = tmp_path / "file.mid"
     path.write_text("old")
     with pytest.raises(ValueError, match=message):
-        write_midi(path, [Note(0.0, 36, 100), note], **options)  # type: ignore[arg-type]
+        write_midi(path, [Note(0.0, 36, 100), note], **options)
     assert path.read_text() == "old"
 
 

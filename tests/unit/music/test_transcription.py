@@ -16,7 +16,7 @@ def four(**changes: object) -> Transcription:
         "confidence": np.array([0.9, 0.8, 0.5, 1.0]),
         "duration_s": 2.2,
     }
-    return Transcription(**{**values, **changes})  # type: ignore[arg-type]
+    return Transcription(**{**values, **changes})
 
 
 def test_nothing_of_it_can_be_changed() -> None:
@@ -47,7 +47,7 @@ def test_filters_keep_the_columns_together() -> None:
 
 
 def test_no_onsets_are_a_transcription() -> None:
-    assert len(Transcription([], [], [], [], duration_s=0.0)) == 0  # type: ignore[arg-type]
+    assert len(Transcription([], [], [], [], duration_s=0.0)) == 0
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def params(**changes: object) -> SplitParams:
         "seed": 1,
         "held_out_kits": (),
     }
-    return SplitParams(**(values | changes))  # type: ignore[arg-type]
+    return SplitParams(**(values | changes))
 
 
 def catalog_of(entries: list[CatalogEntry]) -> Catalog:

@@ -131,7 +131,7 @@ def test_any_onsets_give_a_map_whose_beats_increase(
         if struck
         else (Onsets.empty())
     )
-    found = estimate_tempo_map(onsets, octave=octave)  # type: ignore[arg-type]
+    found = estimate_tempo_map(onsets, octave=octave)
     assert (np.diff(found.beats_s) > 0).all()
     assert np.isin(found.downbeats_s, found.beats_s).all()
     assert 0.0 <= found.confidence <= 1.0 + 1e-9
@@ -170,7 +170,7 @@ def test_an_impossible_hint_is_refused(bpm_hint: float) -> None:
     with pytest.raises(ValueError, match="bpm_hint is"):
         estimate_tempo_map(Onsets.empty(), bpm_hint=bpm_hint)
     with pytest.raises(ValueError, match="octave is 'third'"):
-        estimate_tempo_map(Onsets.empty(), octave="third")  # type: ignore[arg-type]
+        estimate_tempo_map(Onsets.empty(), octave="third")
 
 
 @pytest.mark.parametrize("bpm_hint", [60.0, 240.0])
