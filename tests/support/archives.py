@@ -17,6 +17,18 @@ def write_zip(path: Path, entries: dict[str, bytes], *, compression: int = zipfi
             archive.writestr(name, content)
 
 
+def zipped(folder: Path, entries: dict[str, bytes]) -> bytes:
+    """The bytes of a zip archive, which is written into a folder."""
+    path = folder / "archive.zip"
+    write_zip(path, entries)
+    return path.read_bytes()
+
+
+def unpacked_egmd(entries: dict[str, bytes]) -> dict[str, bytes]:
+    """The files that the entries of `egmd_like` become, by their paths below the corpus."""
+    return {name.removeprefix("e-gmd-v1.0.0/"): content for name, content in entries.items() if not name.endswith("/")}
+
+
 def write_zip_with_link(path: Path, name: str, target: str) -> None:
     """Write a zip archive with a symbolic link, as Info-ZIP does."""
     link = zipfile.ZipInfo(name)

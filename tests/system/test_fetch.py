@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archives import egmd_like, files_below, write_zip
+from archives import egmd_like, files_below, unpacked_egmd, zipped
 from file_server import FileServer, file_server
 from first_party import ROOT
 from waiting import AT_MOST_S, wait_until
@@ -20,7 +20,7 @@ from drum_crnn.foundation.errors import Interrupted
 pytestmark = pytest.mark.processes
 
 ENTRIES = egmd_like(40, 60_000)
-FILES = {name.removeprefix("e-gmd-v1.0.0/"): content for name, content in ENTRIES.items() if not name.endswith("/")}
+FILES = unpacked_egmd(ENTRIES)
 # The command with batches of this small archive's size. It unpacks an entry for each byte that it is sent.
 SLOWLY = """
 import os, sys
@@ -41,9 +41,7 @@ cli.main()
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("archive") / "e-gmd-v1.0.0.zip"
-    write_zip(path, ENTRIES)
-    return path.read_bytes()
+    return zipped(tmp_path_factory.mktemp("archive"), ENTRIES)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from archives import egmd_like, files_below, write_zip
+from archives import egmd_like, files_below, unpacked_egmd, write_zip, zipped
 from file_server import FileServer, file_server
 from typer.testing import CliRunner
 
@@ -26,7 +26,7 @@ from drum_crnn.preparation import download, fetching, unpacking
 from drum_crnn.preparation.fetching import DATASETS, Dataset, fetch
 
 ENTRIES = egmd_like(8, 30_000)
-FILES = {name.removeprefix("e-gmd-v1.0.0/"): content for name, content in ENTRIES.items() if not name.endswith("/")}
+FILES = unpacked_egmd(ENTRIES)
 
 
 class Disk(NamedTuple):
@@ -39,9 +39,7 @@ class Disk(NamedTuple):
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("archive") / "e-gmd-v1.0.0.zip"
-    write_zip(path, ENTRIES)
-    return path.read_bytes()
+    return zipped(tmp_path_factory.mktemp("archive"), ENTRIES)
 
 
 @pytest.fixture
