@@ -1,5 +1,6 @@
 """How a stage runs: sentences on standard error, an exit code, and an end when it is asked to stop."""
 
+import errno
 import os
 import signal
 
@@ -18,6 +19,24 @@ def test_an_error_for_users_is_a_sentence_and_exit_code_1() -> None:
 
     result = CliRunner().invoke(stage_app(main), ["a.wav"])
     assert (result.exit_code, result.stdout, result.stderr) == (1, "before\n", "error: a.wav: is missing\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError("Can't synchronously read data (memory allocation failed for raw data chunk)"),  # of HDF5
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000000 bytes"),  # of PyTorch
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ],
+)
+def test_too_little_memory_is_a_sentence(error: Exception) -> None:
+    def main() -> None:
+        raise error
+
+    result = CliRunner().invoke(stage_app(main), [])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: memory ran out; close other programs")
 
 
 def test_a_bug_stays_a_traceback() -> None:
