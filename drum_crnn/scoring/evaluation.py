@@ -159,7 +159,7 @@ def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: Evalu
         match_recordings,
         model.model,
         FeatureStore.open(inputs.features),
-        Labels.read(inputs.labels),
+        Labels.read(inputs.labels, of=set(test)),
         thresholds=model.thresholds,
         peak_picking=model.peak_picking,
     )

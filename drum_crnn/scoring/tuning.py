@@ -98,11 +98,12 @@ def tune_thresholds(
     DrumCrnnError
         If the validation split has no recording or no onset, or a file cannot be read.
     """
+    splits = Splits.read(inputs.splits)
     curves_of = validation_curves(
         ModelFile.load(inputs.model, device=choose_device("auto")),
         FeatureStore.open(inputs.features),
-        Labels.read(inputs.labels),
-        Splits.read(inputs.splits),
+        Labels.read(inputs.labels, of=set(splits.recordings("validation"))),
+        splits,
         thresholds=thresholds,
         peak_picking=peak_picking,
     )
