@@ -140,16 +140,7 @@ def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: Evalu
     DrumCrnnError
         If the test split is empty, or a file cannot be read, or the model holds no thresholds.
     """
-    split = Splits.read(inputs.splits)
-    test = split.recordings("test")
-    if not test:
-        raise DrumCrnnError(f"{inputs.splits}: no recording is in the test split; see section 'split' of params.yaml")
-    entries = {entry.recording: entry for entry in Catalog.read(inputs.catalog)}
-    unknown = sorted(set(test) - entries.keys())
-    if unknown:
-        raise DrumCrnnError(
-            f"{inputs.catalog}: lacks '{unknown[0]}', which {inputs.splits} names; run `dvc repro split`"
-        )
+    entries, training_kits = _read_test_split(inputs)
     model = ModelFile.load(inputs.model, device=choose_device("auto"))
     if model.thresholds is None or model.peak_picking is None:
         raise DrumCrnnError(
@@ -159,18 +150,17 @@ def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: Evalu
         match_recordings,
         model.model,
         FeatureStore.open(inputs.features),
-        Labels.read(inputs.labels, of=set(test)),
+        Labels.read(inputs.labels, of=entries),
         thresholds=model.thresholds,
         peak_picking=model.peak_picking,
     )
     scored: list[ScoredRecording] = []
     detections = [Detections() for _ in LANES]
-    for matched in match(track(test, description="evaluate")):
+    for matched in match(track(list(entries), description="evaluate")):
         scored.append(ScoredRecording.of(entries[matched.recording], matched))
         for of_lane, peaks in zip(detections, matched.peaks, strict=True):
             of_lane.add(peaks, tolerance_s=TOLERANCE_S)
     curves = [of_lane.curve(threshold=at) for of_lane, at in zip(detections, model.thresholds, strict=True)]
-    training_kits = {row.kit for row in split.rows if row.split == "train"}
     titles = choose_rolls({s.entry.recording: float(s.counts.sum_f()) for s in scored})
     # Predicted once more, since the onsets of all recordings would take much memory.
     rolls = [(titles[matched.recording], matched.matches) for matched in match(titles)]
@@ -180,6 +170,21 @@ def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: Evalu
         _write_curves(directory, curves, model.thresholds)
         _write_reliability(directory, [of_lane.bins for of_lane in detections])
         paint_rolls(rolls).save(directory / "rolls.png", optimize=True)
+
+
+def _read_test_split(inputs: EvaluationInputs) -> tuple[dict[str, CatalogEntry], set[str]]:
+    """The entries of the test split by recording, and the kits of the train split; the rest is not kept."""
+    split = Splits.read(inputs.splits)
+    test = split.recordings("test")
+    if not test:
+        raise DrumCrnnError(f"{inputs.splits}: no recording is in the test split; see section 'split' of params.yaml")
+    catalog = {entry.recording: entry for entry in Catalog.read(inputs.catalog)}
+    unknown = sorted(set(test) - catalog.keys())
+    if unknown:
+        raise DrumCrnnError(
+            f"{inputs.catalog}: lacks '{unknown[0]}', which {inputs.splits} names; run `dvc repro split`"
+        )
+    return {name: catalog[name] for name in test}, {row.kit for row in split.rows if row.split == "train"}
 
 
 def match_recordings(
