@@ -192,11 +192,13 @@ def _read_some(file: h5py.File, are_wanted: NDArray[np.bool_]) -> dict[str, NDAr
     arrays = {}
     for kind in ("onset", "ignore"):
         offset = file[f"{kind}_offset"][:]
+        columns = [name for name in _DTYPES if name.startswith(kind) and name != f"{kind}_offset"]
+        if len(offset) != len(are_wanted) + 1 or {offset[-1]} != {len(file[name]) for name in columns}:
+            raise ValueError(f"{kind}_offset does not fit the recordings")
         arrays[f"{kind}_offset"] = np.cumsum([0, *np.diff(offset)[are_wanted]])
-        for name, dtype in _DTYPES.items():
-            if name.startswith(kind) and name != f"{kind}_offset":
-                parts = [file[name][offset[first] : offset[end]] for first, end in edges]
-                arrays[name] = np.concatenate([np.empty(0, dtype), *parts])
+        for name in columns:
+            parts = [file[name][offset[first] : offset[end]] for first, end in edges]
+            arrays[name] = np.concatenate([np.empty(0, _DTYPES[name]), *parts])
     return arrays
 
 

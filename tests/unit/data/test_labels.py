@@ -144,6 +144,7 @@ def test_what_is_no_file_of_labels_is_refused(tmp_path: Path) -> None:
         ("onset_time_s", [-1.0, 0.1]),
         ("onset_time_s", [0.1, np.nan]),
         ("onset_offset", [0, 1]),
+        ("onset_offset", [0, 1, 2]),
         ("ignore_end_s", [0.0]),
     ],
 )
@@ -154,8 +155,9 @@ def test_labels_that_no_recording_could_have_are_refused(tmp_path: Path, name: s
     with h5py.File(tmp_path / "labels.h5", "r+") as file:
         del file[name]
         file[name] = np.array(values)
-    with pytest.raises(DrumCrnnError, match=r"labels\.h5: is damaged"):
-        Labels.read(tmp_path / "labels.h5")
+    for of in (None, {"a"}):
+        with pytest.raises(DrumCrnnError, match=r"labels\.h5: is damaged"):
+            Labels.read(tmp_path / "labels.h5", of=of)
 
 
 @given(recordings=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans()), max_size=6))
