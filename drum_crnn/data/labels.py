@@ -1,5 +1,6 @@
 """Labels: the onsets and ignore windows of every recording."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -74,18 +75,19 @@ class Labels:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_index", {recording: i for i, recording in enumerate(self.recordings)})
         # Once for all recordings, since training reads thousands of them a second.
-        for kind, offset, times_s in (
-            ("onset", self.onset_offset, self.onset_time_s),
-            ("ignore", self.ignore_offset, self.ignore_start_s),
-        ):
-            if len(offset) != len(self.recordings) + 1 or offset[0] != 0 or offset[-1] != len(times_s):
+        onsets: tuple[NDArray[Any], ...] = (self.onset_time_s, self.onset_lane, self.onset_velocity)
+        windows: tuple[NDArray[Any], ...] = (self.ignore_start_s, self.ignore_end_s, self.ignore_lane)
+        for kind, offset, columns in (("onset", self.onset_offset, onsets), ("ignore", self.ignore_offset, windows)):
+            if len(offset) != len(self.recordings) + 1 or offset[0] != 0 or {offset[-1]} != set(map(len, columns)):
                 raise ValueError(f"{kind}_offset does not fit the recordings")
-            falls = np.flatnonzero(np.diff(times_s) < 0) + 1
+            falls = np.flatnonzero(columns[0][1:] < columns[0][:-1]) + 1
             if (np.diff(offset) < 0).any() or not np.isin(falls, offset).all():
                 raise ValueError(f"the times of a recording are not in order ({kind})")
-        lanes, velocities = self.onset_lane.astype(np.int64), self.onset_velocity.astype(np.int64)
-        Onsets(np.sort(self.onset_time_s), lanes, velocities)
-        IgnoreWindows(self.ignore_start_s, self.ignore_end_s, self.ignore_lane.astype(np.int64))
+        # In pieces, since the check takes more room than the labels.
+        for start in range(0, max(len(self.onset_time_s), len(self.ignore_start_s)), _CHUNK):
+            piece = slice(start, start + _CHUNK)
+            Onsets(np.sort(self.onset_time_s[piece]), *(values[piece] for values in onsets[1:]))
+            IgnoreWindows(*(values[piece] for values in windows))
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -114,8 +116,13 @@ class Labels:
         return slice(int(offset[index]), int(offset[index + 1]))
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read `data/labels.h5` whole into memory: ten bytes an onset.
+    def read(cls, path: Path, *, of: Collection[str] | None = None) -> Self:
+        """Read `data/labels.h5` into memory: ten bytes an onset.
+
+        Parameters
+        ----------
+        of : collection of str, optional
+            Only these recordings; by default all.
 
         Raises
         ------
@@ -128,9 +135,12 @@ class Labels:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("format") != _FORMAT or file.attrs.get("lanes") != np.bytes_(_LANES):
                     raise DrumCrnnError(f"{path}: was written by another version of drum_crnn; run `dvc repro label`")
-                arrays = {name: file[name][:] for name in _DTYPES}
                 recordings = bytes(file["recordings"][:]).decode("utf-8").split("\n") if len(file["recordings"]) else []
-            return cls(tuple(recordings), **arrays)
+                if of is None:
+                    return cls(tuple(recordings), **{name: file[name][:] for name in _DTYPES})
+                are_wanted = np.array([recording in of for recording in recordings], np.bool_)
+                some: dict[str, Any] = _read_some(file, are_wanted)
+                return cls(tuple(recording for recording in recordings if recording in of), **some)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise damaged_error(path, error, "label") from None
 
@@ -174,6 +184,22 @@ _DTYPES: dict[str, type[np.generic]] = {
     "ignore_end_s": np.float64,
     "ignore_lane": np.int8,
 }
+
+
+def _read_some(file: h5py.File, are_wanted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """The arrays of some recordings; wanted ones that follow each other are read in one go."""
+    edges = np.flatnonzero(np.diff(are_wanted, prepend=False, append=False)).reshape(-1, 2)
+    arrays = {}
+    for kind in ("onset", "ignore"):
+        offset = file[f"{kind}_offset"][:]
+        columns = [name for name in _DTYPES if name.startswith(kind) and name != f"{kind}_offset"]
+        if len(offset) != len(are_wanted) + 1 or {offset[-1]} != {len(file[name]) for name in columns}:
+            raise ValueError(f"{kind}_offset does not fit the recordings")
+        arrays[f"{kind}_offset"] = np.cumsum([0, *np.diff(offset)[are_wanted]])
+        for name in columns:
+            parts = [file[name][offset[first] : offset[end]] for first, end in edges]
+            arrays[name] = np.concatenate([np.empty(0, _DTYPES[name]), *parts])
+    return arrays
 
 
 def _write_array(file: h5py.File, name: str, values: NDArray[Any]) -> None:

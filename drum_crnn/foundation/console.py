@@ -24,7 +24,7 @@ from rich.progress import (
 )
 
 from drum_crnn.foundation.atomic import NO_SPACE
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, memory_ran_out, out_of_memory_error
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a `DrumCrnnError` of `command`, or a full disk, a message on standard error and an exit code."""
+    """Make a `DrumCrnnError` of `command`, a full disk or full memory a message on standard error and an exit code."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -51,10 +51,13 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
         except DrumCrnnError as error:
             tell_error(error)
             raise typer.Exit(error.exit_code) from None
-        except OSError as error:
-            if error.errno not in NO_SPACE:
+        except (MemoryError, OSError, RuntimeError) as error:
+            if memory_ran_out(error):
+                tell_error(out_of_memory_error())
+            elif isinstance(error, OSError) and error.errno in NO_SPACE:
+                tell_error(f"{error.strerror}; make room, and run the same command again")
+            else:
                 raise
-            tell_error(f"{error.strerror}; make room, and run the same command again")
             raise typer.Exit(1) from None
 
     return wrapper

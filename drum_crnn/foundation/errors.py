@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["DrumCrnnError", "Interrupted", "damaged_error"]
+__all__ = ["DrumCrnnError", "Interrupted", "damaged_error", "memory_ran_out", "out_of_memory_error"]
 
 
 class DrumCrnnError(Exception):
@@ -23,12 +23,29 @@ class Interrupted(DrumCrnnError):  # noqa: N818  # nothing went wrong
 
 
 def damaged_error(file: Path, why: object, stage: str, *, line: int | None = None) -> DrumCrnnError:
-    """The error for an output that is not as its stage wrote it.
+    """The error for an output that is not as its stage wrote it; or that could not be read, if `why` is about memory.
 
     DVC compares sizes and times. So it may not notice the damage, nor that its own copy has the same damage.
     """
+    if memory_ran_out(why):
+        return out_of_memory_error(file)
     place = file if line is None else f"{file}:{line}"
     return DrumCrnnError(
         f"{place}: is damaged ({why}); delete {file}, then run `dvc repro {stage}`; if the damage comes back, run "
         "`drum-crnn verify --remove` first"
+    )
+
+
+def memory_ran_out(error: object) -> bool:
+    """Whether an error means that there is no memory left. HDF5 and PyTorch have words for it, but no type."""
+    words = ("memory allocation failed", "can't allocate memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def out_of_memory_error(file: Path | None = None) -> DrumCrnnError:
+    """The error for memory that ran out, while `file` was read if it is given; nothing is wrong with the file."""
+    place = "" if file is None else f"{file}: could not be read: "
+    return DrumCrnnError(
+        f"{place}memory ran out; close other programs or use fewer processes (--workers), then run the same command "
+        "again"
     )

@@ -7,7 +7,6 @@ delete it, and the next run takes longer and gives the same result.
 import contextlib
 import hashlib
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy as np
 from drum_crnn.foundation.atomic import replace_file
 from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
+from drum_crnn.foundation.stage import loaded_code
 
 __all__ = ["Remembered", "remembered"]
 
@@ -42,7 +41,7 @@ class Remembered:
     def __init__(self, results: dict[bytes, bytes]) -> None:
         self.known = results
         self.used: dict[bytes, bytes] = {}
-        self._code = _code_checksum()
+        self._code = hashlib.sha256(b"".join(file.read_bytes() for file in loaded_code())).hexdigest()
 
     def key(self, *parts: str) -> bytes:
         """The checksum of what a result depends on, besides the code."""
@@ -84,15 +83,6 @@ def remembered(path: Path | None) -> Iterator[Remembered]:
                 _write(path, kept)
             except DrumCrnnError as error:
                 warn(f"{error} (results could not be remembered, so the next run takes longer)")
-
-
-def _code_checksum() -> str:
-    """Checksum of the code that this process has loaded, as far as it can change a result."""
-    digest = hashlib.sha256()
-    for name, module in sorted(sys.modules.items()):
-        if name.startswith("drum_crnn.") and name not in CANNOT_CHANGE_RESULTS:
-            digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[bytes, bytes]:

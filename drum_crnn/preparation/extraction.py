@@ -43,6 +43,8 @@ __all__ = ["ExtractionReport", "extract_corpus"]
 
 StepArray = NDArray[np.uint8]
 
+_SPAN_FRAMES = 4 * LogMel.GROUP  # computed at a time: few enough to stay in the processor's cache
+
 
 @dataclass(frozen=True, slots=True)
 class ExtractionReport:
@@ -265,7 +267,8 @@ def _compute(path: Path, sha256: str, log_mel: LogMel, n_frames: int) -> StepArr
     blocks = read_blocks(path, sample_rate=log_mel.params.sample_rate)
     nothing = np.zeros((0, log_mel.params.n_mels), np.uint8)
     floor_db = log_mel.params.floor_db
-    frames = np.concatenate([nothing, *(steps(group, floor_db=floor_db) for group in log_mel.stream(blocks))])
+    spans = log_mel.spans(blocks, n_frames=_SPAN_FRAMES)
+    frames = np.concatenate([nothing, *(steps(log_mel.frames(span), floor_db=floor_db) for span in spans)])
     if len(frames) != n_frames:
         raise _changed_error(
             path, f"has {len(frames)} frames, but the catalog says {n_frames}, so the file has changed"

@@ -14,12 +14,19 @@ from pydantic import Field, model_validator
 
 from drum_crnn.data.catalog import Catalog, CatalogEntry
 from drum_crnn.data.splits import SPLITS, Split, SplitRow, Splits, check_no_leak, leak_error
+from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
 
 __all__ = ["SplitParams", "make_splits"]
 
 _MIN_PERFORMANCES = 3
+# The splits that must have recordings, for each stage that reads them.
+_NEEDED: dict[str, set[Split]] = {
+    "train": {"train", "validation"},
+    "tune-thresholds": {"validation"},
+    "evaluate": {"test"},
+}
 
 
 class SplitParams(ParamsSection):
@@ -70,7 +77,8 @@ def make_splits(catalog: Catalog, params: SplitParams, *, left_out: Collection[s
     ------
     DrumCrnnError
         If a performance is in two splits, only some recordings have an official split, a pattern of held-out kits
-        matches no kit, there are fewer than three performances to draw from, or a split remains empty.
+        matches no kit, there are fewer than three performances to draw from, or no later stage could do anything. What
+        a corpus of tests alone, for example, does not allow is a warning.
     """
     held_out = _held_out_kits(catalog, params.held_out_kits)
     n_official = sum(bool(entry.split) for entry in catalog)
@@ -92,13 +100,37 @@ def make_splits(catalog: Catalog, params: SplitParams, *, left_out: Collection[s
         rows.append(SplitRow(entry.recording, entry.performance, entry.kit, split))
     splits = Splits(tuple(rows))
     check_no_leak(splits)
-    for split in SPLITS[:3]:
-        if not splits.recordings(split):
-            raise DrumCrnnError(
-                f"the {split} split has no recordings; check the official split, split.held_out_kits, "
-                "and that the corpus is large enough"
-            )
+    _check_splits(splits, meant=set(split_of.values()))
     return splits
+
+
+def _check_splits(splits: Splits, *, meant: set[Split]) -> None:
+    """Warn of stages that lack recordings, as on a corpus of tests alone.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a split of `meant` lost all its recordings, or no stage can do anything with what there is.
+    """
+    empty = [split for split in SPLITS[:3] if not splits.recordings(split)]
+    for split in empty:
+        if split in meant:
+            raise DrumCrnnError(
+                f"the {split} split has no recordings left; check split.held_out_kits and the recordings that `label` "
+                "left out"
+            )
+    stuck = [stage for stage, needed in _NEEDED.items() if needed & set(empty)]
+    if len(stuck) == len(_NEEDED):
+        raise DrumCrnnError(
+            f"the {' and '.join(empty)} splits have no recordings, so there is nothing to train nor to evaluate with; "
+            "check the corpus's table, or set split.honour_official to false to draw all splits anew"
+        )
+    if stuck:
+        able = [stage for stage in _NEEDED if stage not in stuck]
+        warn(
+            f"no recording is in the {' and '.join(empty)} split, so {' and '.join(stuck)} will stop with an error; "
+            f"{' and '.join(able)} can run alone, by `dvc repro --single-item STAGE`"
+        )
 
 
 def _held_out_kits(catalog: Catalog, patterns: tuple[str, ...]) -> set[str]:

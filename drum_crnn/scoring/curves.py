@@ -22,25 +22,38 @@ Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010
 Niculescu-Mizil & Caruana, "Predicting Good Probabilities With Supervised Learning", ICML 2005 (reliability).
 """
 
+import functools
 import math
-from typing import NamedTuple
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from drum_crnn.scoring.sweep import ThresholdCurve
+from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, sweep_lane
 
-__all__ = ["N_BINS", "PrecisionRecall", "Reliability", "average_precision", "precision_recall", "reliability"]
+__all__ = [
+    "N_BINS",
+    "Detections",
+    "PrecisionRecall",
+    "Reliability",
+    "ReliabilityBins",
+    "average_precision",
+    "precision_recall",
+]
 
 N_BINS = 10  # of equal width, so that each can be named: "confidence 0.6 to 0.7"
+_EDGES = np.linspace(0, 1, N_BINS + 1)[1:-1]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
 class PrecisionRecall(NamedTuple):
-    """Precision and recall at every distinct activation of the peaks.
+    """Precision and recall at every point of a curve.
 
     All have shape (n_thresholds,). Thresholds decrease, so recall does not decrease.
     """
@@ -58,11 +71,92 @@ class Reliability(NamedTuple):
     n_peaks: IntArray
 
 
+@dataclass(frozen=True, eq=False)
+class ReliabilityBins:
+    """What bins of equal width hold; those of several recordings or lanes can be added.
+
+    A bin holds its upper end and not its lower one; the first bin holds both.
+
+    Parameters
+    ----------
+    n_peaks, n_right : int64 array, shape (N_BINS,)
+    sum_activation : float64 array, shape (N_BINS,)
+    """
+
+    n_peaks: IntArray
+    n_right: IntArray
+    sum_activation: FloatArray
+
+    @classmethod
+    def of(cls, curve: ThresholdCurve) -> Self:
+        """Put the peaks of a curve into bins."""
+        bins = np.searchsorted(_EDGES, curve.threshold)
+        n_right, n_wrong = _steps(curve)
+        n_peaks = n_right + n_wrong
+        held = (n_peaks, n_right, n_peaks * curve.threshold)
+        sums = [np.bincount(bins, np.asarray(weights, np.float64), N_BINS) for weights in held]
+        return cls(sums[0].astype(np.int64), sums[1].astype(np.int64), np.asarray(sums[2], np.float64))
+
+    @classmethod
+    def total(cls, bins: Iterable[Self]) -> Self:
+        """All of them together."""
+        nothing = np.zeros(N_BINS, np.int64)
+        return functools.reduce(operator.add, bins, cls(nothing, nothing, np.zeros(N_BINS)))
+
+    def __add__(self, other: Self) -> Self:
+        names = ("n_peaks", "n_right", "sum_activation")
+        return type(self)(*(getattr(self, name) + getattr(other, name) for name in names))
+
+    def reliability(self) -> Reliability:
+        """How often the peaks of each bin are right; empty without peaks."""
+        held = self.n_peaks > 0
+        n_peaks = self.n_peaks[held]
+        return Reliability(self.sum_activation[held] / n_peaks, self.n_right[held] / n_peaks, n_peaks)
+
+
+class Detections:
+    """The peaks of a lane in all recordings, and which of them are right.
+
+    E-GMD's test split has millions of peaks in each lane. So a peak takes four bytes here, and a curve has few of them.
+    """
+
+    def __init__(self) -> None:
+        self.bins = ReliabilityBins.total(())
+        self._right: list[NDArray[np.float32]] = []
+        self._wrong: list[NDArray[np.float32]] = []
+        self._n_references = 0
+
+    def add(self, peaks: LanePeaks, *, tolerance_s: float) -> None:
+        """Add the peaks of a recording, which can only match its own references; parameters as for `sweep_lane`."""
+        curve = sweep_lane([peaks], tolerance_s=tolerance_s)
+        activation = curve.threshold.astype(peaks.activation.dtype)  # exact: they were of this type
+        n_right, n_wrong = _steps(curve)
+        self._right.append(np.repeat(activation, n_right))
+        self._wrong.append(np.repeat(activation, n_wrong))
+        self._n_references += curve.n_references
+        self.bins += ReliabilityBins.of(curve)
+
+    def curve(self, *, threshold: float) -> ThresholdCurve:
+        """The points of the lane's curve where recall grows, and the last one that reaches `threshold`, if any does.
+
+        Average precision, and precision at each recall, are those of the whole curve. Between the points, `fp` is not
+        known.
+        """
+        nothing = np.empty(0, np.float32)
+        right, wrong = (np.sort(np.concatenate([nothing, *parts])) for parts in (self._right, self._wrong))
+        # As float64: otherwise the threshold would be rounded to the precision of the activations.
+        reaching = [each[np.searchsorted(each, np.float64(threshold)) :][:1] for each in (right, wrong)]
+        points = np.unique(np.concatenate([right, np.sort(np.concatenate(reaching))[:1]]))[::-1]
+        tp, fp = (len(each) - np.searchsorted(each, points) for each in (right, wrong))
+        return ThresholdCurve(points.astype(np.float64), tp, fp, self._n_references)
+
+
 def precision_recall(curve: ThresholdCurve) -> PrecisionRecall:
     """The precision–recall curve of a lane; empty if no reference is found, at any threshold."""
     if _n_found(curve) == 0:
         return PrecisionRecall(np.empty(0), np.empty(0), np.empty(0))
-    precision, recall, threshold = precision_recall_curve(*_detections(curve))
+    labels, scores, weights = _detections(curve)
+    precision, recall, threshold = precision_recall_curve(labels, scores, sample_weight=weights)
     # Thresholds come in increasing order, and one point more, at recall 0, that belongs to none of them.
     return PrecisionRecall(threshold[::-1], precision[:-1][::-1], recall[:-1][::-1] * _found_share(curve))
 
@@ -73,33 +167,22 @@ def average_precision(curve: ThresholdCurve) -> float:
         return math.nan
     if _n_found(curve) == 0:
         return 0.0
-    return float(average_precision_score(*_detections(curve))) * _found_share(curve)
+    labels, scores, weights = _detections(curve)
+    return float(average_precision_score(labels, scores, sample_weight=weights)) * _found_share(curve)
 
 
-def reliability(*curves: ThresholdCurve) -> Reliability:
-    """How often the peaks of all curves are right, by their activation, in `N_BINS` bins of equal width.
+def _detections(curve: ThresholdCurve) -> tuple[IntArray, FloatArray, IntArray]:
+    """Right (1) and wrong (0) peaks of each activation, these activations, and how many there are: shape (2 n_steps,).
 
-    Empty without peaks. A bin holds its upper end and not its lower one; the first bin holds both. Curves are counted
-    one after the other: those of all lanes of E-GMD's test split have 15 million peaks, too many to be pooled first.
+    For scikit-learn: labels, scores and sample weights.
     """
-    edges = np.linspace(0, 1, N_BINS + 1)[1:-1]
-    n_peaks, n_right = np.zeros(N_BINS, np.int64), np.zeros(N_BINS)
-    sum_activation = np.zeros(N_BINS)
-    for curve in curves:
-        is_right, activation = _detections(curve)
-        bins = np.searchsorted(edges, activation)
-        n_peaks += np.bincount(bins, minlength=N_BINS)
-        n_right += np.bincount(bins, weights=is_right, minlength=N_BINS)
-        sum_activation += np.bincount(bins, weights=activation, minlength=N_BINS)
-    held = n_peaks > 0
-    return Reliability(sum_activation[held] / n_peaks[held], n_right[held] / n_peaks[held], n_peaks[held])
+    labels = np.repeat([1, 0], len(curve.threshold))
+    return labels, np.tile(curve.threshold, 2), np.concatenate(_steps(curve))
 
 
-def _detections(curve: ThresholdCurve) -> tuple[IntArray, FloatArray]:
-    """Whether each peak is right (1) or not (0), and its activation; both shape (n_peaks,)."""
-    n_right, n_wrong = np.diff(curve.tp, prepend=0), np.diff(curve.fp, prepend=0)
-    is_right = np.repeat([1, 0], [n_right.sum(), n_wrong.sum()])
-    return is_right, np.concatenate([np.repeat(curve.threshold, n_right), np.repeat(curve.threshold, n_wrong)])
+def _steps(curve: ThresholdCurve) -> tuple[IntArray, IntArray]:
+    """How many peaks are right and how many wrong at each point, and not above it; both shape (n_thresholds,)."""
+    return np.diff(curve.tp, prepend=0), np.diff(curve.fp, prepend=0)
 
 
 def _n_found(curve: ThresholdCurve) -> int:

@@ -5,10 +5,10 @@ import json
 import math
 import operator
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,12 @@ from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
 from drum_crnn.scoring.counting import STRICT_TOLERANCE_S, TOLERANCE_S, LaneCounts
-from drum_crnn.scoring.curves import average_precision, precision_recall, reliability
+from drum_crnn.scoring.curves import Detections, ReliabilityBins, average_precision, precision_recall
 from drum_crnn.scoring.metrics import (
     CLASSES,
     Interval,
     Matches,
+    PairErrors,
     bootstrap_interval,
     count_by_group,
     count_classes,
@@ -43,16 +44,17 @@ from drum_crnn.scoring.metrics import (
     velocity_mae,
 )
 from drum_crnn.scoring.prediction import predict_recordings
-from drum_crnn.scoring.rolls import paint_rolls
-from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, sweep_lane
+from drum_crnn.scoring.rolls import choose_rolls, paint_rolls
+from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve
 
 __all__ = [
     "EvaluateParams",
     "EvaluationInputs",
     "EvaluationOutputs",
+    "MatchedRecording",
     "ScoredRecording",
     "evaluate",
-    "score_recordings",
+    "match_recordings",
 ]
 
 NOTHING = "nothing"  # the row of extras and the column of misses in the confusion
@@ -90,14 +92,41 @@ class EvaluationOutputs:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRecording:
+class MatchedRecording:
     """One recording: its onsets matched at both tolerances, its counts in `CLASSES`, and the peaks of each lane."""
 
-    entry: CatalogEntry
+    recording: str
     matches: Matches
     strict: Matches
     classes: LaneCounts
     peaks: Sequence[LanePeaks]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRecording:
+    """What of a recording is kept until all are scored: no onset but the errors of those that are matched."""
+
+    entry: CatalogEntry
+    counts: LaneCounts
+    strict: LaneCounts
+    velocity: LaneCounts
+    classes: LaneCounts
+    confusion: NDArray[np.int64]
+    errors: PairErrors
+
+    @classmethod
+    def of(cls, entry: CatalogEntry, matched: MatchedRecording) -> Self:
+        """Score a recording."""
+        matches = matched.matches
+        return cls(
+            entry,
+            matches.counts(),
+            matched.strict.counts(),
+            matches.velocity_counts(),
+            matched.classes,
+            matches.confusion(),
+            matches.errors(),
+        )
 
 
 def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: EvaluateParams) -> None:
@@ -111,65 +140,71 @@ def evaluate(inputs: EvaluationInputs, outputs: EvaluationOutputs, params: Evalu
     DrumCrnnError
         If the test split is empty, or a file cannot be read, or the model holds no thresholds.
     """
-    split = Splits.read(inputs.splits)
-    test = split.recordings("test")
-    if not test:
-        raise DrumCrnnError(f"{inputs.splits}: no recording is in the test split; see section 'split' of params.yaml")
-    entries = {entry.recording: entry for entry in Catalog.read(inputs.catalog)}
-    unknown = sorted(set(test) - entries.keys())
-    if unknown:
-        raise DrumCrnnError(
-            f"{inputs.catalog}: lacks '{unknown[0]}', which {inputs.splits} names; run `dvc repro split`"
-        )
+    entries, training_kits = _read_test_split(inputs)
     model = ModelFile.load(inputs.model, device=choose_device("auto"))
     if model.thresholds is None or model.peak_picking is None:
         raise DrumCrnnError(
             f"{inputs.model}: holds no thresholds; `drum-crnn export` merges a model with its thresholds"
         )
-    scored = score_recordings(
+    match = functools.partial(
+        match_recordings,
         model.model,
         FeatureStore.open(inputs.features),
-        Labels.read(inputs.labels),
-        [entries[name] for name in test],
+        Labels.read(inputs.labels, of=entries),
         thresholds=model.thresholds,
         peak_picking=model.peak_picking,
     )
-    training_kits = {row.kit for row in split.rows if row.split == "train"}
-    curves = [
-        sweep_lane([recording.peaks[lane] for recording in scored], tolerance_s=TOLERANCE_S)
-        for lane in range(len(LANES))
-    ]
+    scored: list[ScoredRecording] = []
+    detections = [Detections() for _ in LANES]
+    for matched in match(track(list(entries), description="evaluate")):
+        scored.append(ScoredRecording.of(entries[matched.recording], matched))
+        for of_lane, peaks in zip(detections, matched.peaks, strict=True):
+            of_lane.add(peaks, tolerance_s=TOLERANCE_S)
+    curves = [of_lane.curve(threshold=at) for of_lane, at in zip(detections, model.thresholds, strict=True)]
+    titles = choose_rolls({s.entry.recording: float(s.counts.sum_f()) for s in scored})
+    # Predicted once more, since the onsets of all recordings would take much memory.
+    rolls = [(titles[matched.recording], matched.matches) for matched in match(titles)]
     write_text(outputs.scores, json.dumps(_scores(scored, curves, training_kits), indent=2) + "\n")
     with replace_directory(outputs.tables) as directory:
         _write_tables(directory, scored, curves, training_kits, params)
         _write_curves(directory, curves, model.thresholds)
+        _write_reliability(directory, [of_lane.bins for of_lane in detections])
+        paint_rolls(rolls).save(directory / "rolls.png", optimize=True)
 
 
-def score_recordings(
+def _read_test_split(inputs: EvaluationInputs) -> tuple[dict[str, CatalogEntry], set[str]]:
+    """The entries of the test split by recording, and the kits of the train split; the rest is not kept."""
+    split = Splits.read(inputs.splits)
+    test = split.recordings("test")
+    if not test:
+        raise DrumCrnnError(f"{inputs.splits}: no recording is in the test split; see section 'split' of params.yaml")
+    catalog = {entry.recording: entry for entry in Catalog.read(inputs.catalog)}
+    unknown = sorted(set(test) - catalog.keys())
+    if unknown:
+        raise DrumCrnnError(
+            f"{inputs.catalog}: lacks '{unknown[0]}', which {inputs.splits} names; run `dvc repro split`"
+        )
+    return {name: catalog[name] for name in test}, {row.kit for row in split.rows if row.split == "train"}
+
+
+def match_recordings(
     model: DrumCrnn,
     store: FeatureStore,
     labels: Labels,
-    entries: Sequence[CatalogEntry],
+    recordings: Iterable[str],
     *,
     thresholds: Sequence[float],
     peak_picking: PeakPickingParams,
-) -> list[ScoredRecording]:
-    """Predict the onsets of recordings from their features, and match them to the labels.
+) -> Iterator[MatchedRecording]:
+    """Predict the onsets of recordings from their features one by one, and match them to the labels.
 
     Parameters
     ----------
     thresholds : sequence of float
         One a lane, inclusive, in (0, 1]. The peaks are kept whatever their activation.
     """
-    entry_of = {entry.recording: entry for entry in entries}
-    scored = []
     for recording, activations, peaks in predict_recordings(
-        model,
-        store,
-        labels,
-        track(list(entry_of), description="evaluate"),
-        min_activation=0.0,
-        peak_picking=peak_picking,
+        model, store, labels, recordings, min_activation=0.0, peak_picking=peak_picking
     ):
         estimate = onsets_of(
             activations, thresholds=thresholds, peak_picking=peak_picking, frame_rate=store.params.frame_rate
@@ -180,8 +215,7 @@ def score_recordings(
             for tolerance_s in (TOLERANCE_S, STRICT_TOLERANCE_S)
         )
         classes = count_classes(reference, estimate, ignored, tolerance_s=TOLERANCE_S)
-        scored.append(ScoredRecording(entry_of[recording], matches, strict, classes, peaks))
-    return scored
+        yield MatchedRecording(recording, matches, strict, classes, peaks)
 
 
 def _total(counts: Iterable[LaneCounts]) -> LaneCounts:
@@ -190,7 +224,7 @@ def _total(counts: Iterable[LaneCounts]) -> LaneCounts:
 
 def _interval(scored: Sequence[ScoredRecording], statistic: Any, params: EvaluateParams) -> Interval:
     return bootstrap_interval(
-        count_by_group((s.entry.performance, s.matches.counts()) for s in scored),
+        count_by_group((s.entry.performance, s.counts) for s in scored),
         statistic,
         n_resamples=params.n_resamples,
         confidence=params.confidence,
@@ -205,21 +239,20 @@ def _scores(
 
     A score that is undefined is null.
     """
-    total = _total(s.matches.counts() for s in scored)
+    total = _total(s.counts for s in scored)
     other_kits = [s for s in scored if s.entry.kit not in training_kits]
     scores = {
         "f1": total.sum_f(),
         **{f"f1_{lane}": value for lane, value in zip(LANES, total.f(), strict=True)},
         "f1_lane_mean": total.mean_f(),
-        "f1_unheard_kits": _total(s.matches.counts() for s in other_kits).sum_f(),
+        "f1_unheard_kits": _total(s.counts for s in other_kits).sum_f(),
         "average_precision": _average_precisions(curves)[-1],
-        "velocity_mae": velocity_mae([s.matches for s in scored])[0],
+        "velocity_mae": velocity_mae([s.errors for s in scored])[0],
     }
     conditions = _conditions(scored)
     if len(conditions) > 1:
         scores |= {
-            f"f1_condition_{name}": _total(s.matches.counts() for s in of_it).sum_f()
-            for name, of_it in conditions.items()
+            f"f1_condition_{name}": _total(s.counts for s in of_it).sum_f() for name, of_it in conditions.items()
         }
     return {name: _rounded(float(value)) for name, value in scores.items()}
 
@@ -253,12 +286,12 @@ def _condition_rows(scored: Sequence[ScoredRecording], params: EvaluateParams) -
     """As `_group_rows`, with intervals, the strict tolerance, classes and velocity. The last row is of all together."""
     rows = []
     for name, of_it in (*_conditions(scored).items(), ("all", scored)):
-        [row] = _group_rows("condition", {name: _total(s.matches.counts() for s in of_it)})
+        [row] = _group_rows("condition", {name: _total(s.counts for s in of_it)})
         low, high = _interval(of_it, LaneCounts.sum_f, params)
         more: dict[str, Any] = {"f1_low": low, "f1_high": high}
-        more["f1_25ms"] = _total(s.strict.counts() for s in of_it).sum_f()
+        more["f1_25ms"] = _total(s.strict for s in of_it).sum_f()
         more |= _class_scores(of_it)
-        more["velocity_mae"] = velocity_mae([s.matches for s in of_it])[0]
+        more["velocity_mae"] = velocity_mae([s.errors for s in of_it])[0]
         rows.append(row | {key: _rounded(float(value)) for key, value in more.items()})
     return rows
 
@@ -276,38 +309,39 @@ def _write_tables(
     params: EvaluateParams,
 ) -> None:
     write_records(directory / "lanes.csv", _lane_rows(scored, curves, params))
-    kit_rows = _group_rows("kit", count_by_group((s.entry.kit, s.matches.counts()) for s in scored))
+    kit_rows = _group_rows("kit", count_by_group((s.entry.kit, s.counts) for s in scored))
     for row in kit_rows:
         row["in_training"] = "heard" if row["kit"] in training_kits else "unheard"
     write_records(directory / "kits.csv", sorted(kit_rows, key=lambda row: str(row["in_training"])))
     write_records(
         directory / "styles.csv",
-        _group_rows("style", count_by_group((s.entry.style, s.matches.counts()) for s in scored)),
+        _group_rows("style", count_by_group((s.entry.style, s.counts) for s in scored)),
     )
     write_records(directory / "conditions.csv", _condition_rows(scored, params))
     write_records(directory / "confusion.csv", _confusion_rows(scored))
     write_records(directory / "timing.csv", _timing_rows(scored))
-    paint_rolls([(s.entry.recording, s.matches) for s in scored]).save(directory / "rolls.png", optimize=True)
 
 
 def _write_curves(directory: Path, curves: Sequence[ThresholdCurve], thresholds: Sequence[float]) -> None:
-    by_lane = list(zip(LANES, curves, strict=True))
     write_table(
         directory / "precision_recall.csv",
         ("lane", "threshold", "precision", "recall", "chosen"),
         (
             row
-            for (lane, curve), threshold in zip(by_lane, thresholds, strict=True)
+            for lane, curve, threshold in zip(LANES, curves, thresholds, strict=True)
             for row in _precision_recall_rows(lane, curve, threshold)
         ),
     )
+
+
+def _write_reliability(directory: Path, bins: Sequence[ReliabilityBins]) -> None:
     write_table(
         directory / "reliability.csv",
         ("lane", "confidence", "share_right", "peaks"),
         (
-            row
-            for lane, pooled in (*((lane, [curve]) for lane, curve in by_lane), ("all", curves))
-            for row in _reliability_rows(lane, pooled)
+            (lane, f"{confidence:.5f}", f"{right:.5f}", n_peaks)
+            for lane, of_it in zip((*LANES, "all"), (*bins, ReliabilityBins.total(bins)), strict=True)
+            for confidence, right, n_peaks in zip(*of_it.reliability(), strict=True)
         ),
     )
 
@@ -325,13 +359,8 @@ def _precision_recall_rows(lane: str, curve: ThresholdCurve, threshold: float) -
     return [(lane, *(f"{column[place]:.5f}" for column in points), int(place == chosen)) for place in sorted(kept)]
 
 
-def _reliability_rows(lane: str, curves: Sequence[ThresholdCurve]) -> list[tuple[object, ...]]:
-    bins = zip(*reliability(*curves), strict=True)
-    return [(lane, f"{confidence:.5f}", f"{right:.5f}", n_peaks) for confidence, right, n_peaks in bins]
-
-
 def _confusion_rows(scored: Sequence[ScoredRecording]) -> list[dict[str, Any]]:
-    confusion: NDArray[np.int64] = np.sum([s.matches.confusion() for s in scored], axis=0)
+    confusion: NDArray[np.int64] = np.sum([s.confusion for s in scored], axis=0)
     names = (*LANES, NOTHING)
     return [
         {"played": played, "heard": heard, "onsets": int(confusion[i, j])}
@@ -344,11 +373,11 @@ def _lane_rows(
     scored: Sequence[ScoredRecording], curves: Sequence[ThresholdCurve], params: EvaluateParams
 ) -> list[dict[str, Any]]:
     """One row a lane, and `all`: onsets pooled, except for the average precision, which is the mean of the lanes'."""
-    total = _total(s.matches.counts() for s in scored)
-    strict = _total(s.strict.counts() for s in scored)
-    velocity = _total(s.matches.velocity_counts() for s in scored)
-    mae, mae_of_lane = velocity_mae([s.matches for s in scored])
-    bias_s, error_s = timing_of_lanes([s.matches for s in scored])
+    total = _total(s.counts for s in scored)
+    strict = _total(s.strict for s in scored)
+    velocity = _total(s.velocity for s in scored)
+    mae, mae_of_lane = velocity_mae([s.errors for s in scored])
+    bias_s, error_s = timing_of_lanes([s.errors for s in scored])
     average_precisions = _average_precisions(curves)
     lanes = _interval(scored, LaneCounts.f, params)
     pooled = _interval(scored, LaneCounts.sum_f, params)
@@ -393,7 +422,7 @@ def _group_rows(column: str, groups: Mapping[str, LaneCounts]) -> list[dict[str,
 
 def _timing_rows(scored: Sequence[ScoredRecording]) -> list[dict[str, Any]]:
     """Histogram of estimate minus reference, in milliseconds."""
-    errors_s = np.concatenate([s.matches.timing_errors_s() for s in scored])
+    errors_s = np.concatenate([s.errors.time_s for s in scored])
     # At the very edge of the window, a difference of floats may exceed it by the last bit.
     errors_s = np.clip(errors_s, -TOLERANCE_S, TOLERANCE_S)
     n_bins = round(2 * TOLERANCE_S / _TIMING_BIN_S)

@@ -30,6 +30,7 @@ __all__ = [
     "CLASSES",
     "Interval",
     "Matches",
+    "PairErrors",
     "bootstrap_interval",
     "count_by_group",
     "count_classes",
@@ -55,6 +56,24 @@ _ONE_STROKE_S = 0.015
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class PairErrors:
+    """Errors of matched onsets, estimate minus reference. Those of all recordings are kept, so they are small.
+
+    Parameters
+    ----------
+    lane : int8 array, shape (n_pairs,)
+    time_s : float64 array, shape (n_pairs,)
+        Seconds, positive where the estimate is late.
+    velocity : int8 array, shape (n_pairs,)
+        In MIDI's steps of 0..127.
+    """
+
+    lane: NDArray[np.int8]
+    time_s: FloatArray
+    velocity: NDArray[np.int8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +104,18 @@ class Matches:
         """True positives, false positives and false negatives of each lane."""
         return self._counts(self.lane)
 
-    def timing_errors_s(self) -> FloatArray:
-        """Estimate minus reference in seconds, shape (n_pairs,): positive where the estimate is late.
+    def errors(self) -> "PairErrors":
+        """Errors of time and velocity of the pairs.
 
         The matching has as many pairs as possible. It does not prefer near pairs: where onsets of a lane follow each
         other within the tolerance, another reference may be nearer.
         """
-        return self.estimate.time_s[self.pairs[:, 1]] - self.reference.time_s[self.pairs[:, 0]]
-
-    def velocity_errors(self) -> IntArray:
-        """Velocity of the estimate minus that of the reference, shape (n_pairs,), in MIDI's steps of 0..127."""
-        return self.estimate.velocity[self.pairs[:, 1]] - self.reference.velocity[self.pairs[:, 0]]
+        of_reference, of_estimate = self.pairs.T
+        return PairErrors(
+            self.lane.astype(np.int8),
+            self.estimate.time_s[of_estimate] - self.reference.time_s[of_reference],
+            (self.estimate.velocity[of_estimate] - self.reference.velocity[of_reference]).astype(np.int8),
+        )
 
     def velocity_counts(self, *, velocity_tolerance: float = 0.1) -> LaneCounts:
         """Counts in which a pair is a true positive only if its velocity is right as well, for the velocity F.
@@ -226,7 +246,7 @@ def count_by_group(counts: Iterable[tuple[str, LaneCounts]]) -> dict[str, LaneCo
     return dict(sorted(groups.items()))
 
 
-def velocity_mae(matches: Sequence[Matches]) -> tuple[float, FloatArray]:
+def velocity_mae(errors: Iterable[PairErrors]) -> tuple[float, FloatArray]:
     """Mean absolute error of the velocity of matched onsets, in MIDI's steps of 0..127.
 
     Returns
@@ -237,15 +257,15 @@ def velocity_mae(matches: Sequence[Matches]) -> tuple[float, FloatArray]:
         The same for each lane.
     """
     total, n_pairs = np.zeros(N_LANES), np.zeros(N_LANES)
-    for of_recording in matches:
-        errors = np.abs(of_recording.velocity_errors())
-        total += np.bincount(of_recording.lane, weights=errors, minlength=N_LANES)
+    for of_recording in errors:
+        steps = np.abs(of_recording.velocity.astype(np.float64))
+        total += np.bincount(of_recording.lane, weights=steps, minlength=N_LANES)
         n_pairs += np.bincount(of_recording.lane, minlength=N_LANES)
     pooled = ratio(total.sum(), n_pairs.sum(), where_zero=np.nan)
     return float(pooled), ratio(total, n_pairs, where_zero=np.nan)
 
 
-def timing_of_lanes(matches: Sequence[Matches]) -> tuple[FloatArray, FloatArray]:
+def timing_of_lanes(errors: Sequence[PairErrors]) -> tuple[FloatArray, FloatArray]:
     """Bias and error of the times of matched onsets.
 
     Returns
@@ -255,8 +275,8 @@ def timing_of_lanes(matches: Sequence[Matches]) -> tuple[FloatArray, FloatArray]
         absolute value. The last is of all lanes together. NaN where nothing is matched.
     """
     nothing = [np.zeros(0)]
-    errors_s = np.concatenate([*nothing, *(of_recording.timing_errors_s() for of_recording in matches)])
-    lanes = np.concatenate([*nothing, *(of_recording.lane for of_recording in matches)])
+    errors_s = np.concatenate([*nothing, *(of_recording.time_s for of_recording in errors)])
+    lanes = np.concatenate([*nothing, *(of_recording.lane for of_recording in errors)])
     groups = [*(errors_s[lanes == lane] for lane in range(N_LANES)), errors_s]
     bias_s, error_s = (
         np.array([np.median(group) if len(group) else np.nan for group in each])

@@ -5,7 +5,7 @@ misses another one above, and extras a third one below. So the picture can be re
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from drum_crnn.music.lanes import LANES
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.scoring.metrics import Matches
 
-__all__ = ["EXTRA", "FOUND", "MISSED", "paint_rolls"]
+__all__ = ["EXTRA", "FOUND", "MISSED", "choose_rolls", "paint_rolls"]
 
 _SECONDS = 8  # of each recording, from the whole second before its first onset on
 _PIXELS_A_SECOND = 80
@@ -29,45 +29,52 @@ _BACKGROUND, _TEXT, _GRID, _STRIPE = (255, 255, 255), (40, 40, 40), (205, 205, 2
 FOUND, MISSED, EXTRA = (0, 114, 178), (230, 159, 0), (204, 60, 120)
 
 
-def paint_rolls(scored: Sequence[tuple[str, Matches]]) -> Image.Image:
-    """Draw an excerpt of the recordings with the best, the median and the worst F.
+def choose_rolls(f_of: Mapping[str, float]) -> dict[str, str]:
+    """Choose the recordings with the best, the median and the worst F, each once.
 
     Parameters
     ----------
-    scored : sequence of (str, Matches)
-        Names of recordings and their onsets. Onsets that ignore windows leave out are not drawn. Recordings without
-        references and estimates have no F and are not chosen. Equal ones are ordered by name.
+    f_of : mapping of str to float
+        F of each recording. Those without references and estimates have none (NaN), and are not chosen. Equal ones are
+        ordered by name.
+
+    Returns
+    -------
+    dict of str to str
+        The title of each chosen recording's roll.
+    """
+    ranked = sorted((-f, name) for name, f in f_of.items() if not math.isnan(f))
+    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    titles: dict[str, str] = {}
+    for word, place in places.items():
+        if ranked and (name := ranked[place][1]) not in titles:
+            titles[name] = f"{word} of {len(ranked)}: {name}, F {-ranked[place][0]:.3f}"
+    return titles
+
+
+def paint_rolls(rolls: Sequence[tuple[str, Matches]]) -> Image.Image:
+    """Draw an excerpt of each recording.
+
+    Parameters
+    ----------
+    rolls : sequence of (str, Matches)
+        A title, and the onsets. Onsets that ignore windows leave out are not drawn.
 
     Returns
     -------
     PIL image
         The same for the same input.
     """
-    chosen = _choose(scored)
     of_roll = _TITLE + _ROW * len(LANES) + _AXIS + _BETWEEN
-    size = _LEFT + _SECONDS * _PIXELS_A_SECOND + _RIGHT, _LEGEND + of_roll * max(1, len(chosen))
+    size = _LEFT + _SECONDS * _PIXELS_A_SECOND + _RIGHT, _LEGEND + of_roll * max(1, len(rolls))
     image = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(image)
     _draw_legend(draw)
-    if not chosen:
+    if not rolls:
         _write(draw, 6, _LEGEND, "Nothing was played in the test split, and nothing was heard.")
-    for place, (title, matches) in enumerate(chosen):
+    for place, (title, matches) in enumerate(rolls):
         _draw_roll(draw, _LEGEND + place * of_roll, title, matches)
     return image
-
-
-def _choose(scored: Sequence[tuple[str, Matches]]) -> list[tuple[str, Matches]]:
-    """At most three recordings, with the titles of their rolls."""
-    ranked = sorted(
-        ((f, name, matches) for name, matches in scored if not math.isnan(f := float(matches.counts().sum_f()))),
-        key=lambda each: (-each[0], each[1]),
-    )
-    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
-    titles: dict[int, str] = {}
-    for word, place in places.items():
-        if ranked and place not in titles:
-            titles[place] = f"{word} of {len(ranked)}: {ranked[place][1]}, F {ranked[place][0]:.3f}"
-    return [(title, ranked[place][2]) for place, title in titles.items()]
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw) -> None:

@@ -1,5 +1,6 @@
 """Choosing a threshold for each lane that should also suit other recordings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple, Self
 
@@ -67,7 +68,7 @@ class TunedThresholds(NamedTuple):
     """The thresholds of all lanes, and which of them were chosen for all lanes together."""
 
     threshold: FloatArray  # shape (n_lanes,), inclusive
-    pooled: float  # the threshold of lanes with too few onsets
+    pooled: float  # the threshold of lanes with too few onsets; NaN if none has too few
     is_pooled: BoolArray  # shape (n_lanes,): which lanes have too few
 
 
@@ -167,6 +168,7 @@ def transfers(curves_of: Mapping[str, Sequence[ThresholdCurve]], *, params: Thre
         One curve a lane for each group; groups without references are left out.
     """
     groups = {name: curves for name, curves in curves_of.items() if any(curve.n_references for curve in curves)}
+    own = {name: pooled_best_f(curves) for name, curves in groups.items()}
     found = []
     for rule in RULES:
         by_rule = params.model_copy(update={"rule": rule})
@@ -175,7 +177,7 @@ def transfers(curves_of: Mapping[str, Sequence[ThresholdCurve]], *, params: Thre
             for used_on, others in groups.items():
                 if used_on != chosen_on:
                     f = float(counts_at(others, threshold).sum_f())
-                    found.append(Transfer(rule, chosen_on, used_on, f, pooled_best_f(others)))
+                    found.append(Transfer(rule, chosen_on, used_on, f, own[used_on]))
     return found
 
 
@@ -197,14 +199,14 @@ def tune(curves: Sequence[ThresholdCurve], *, params: ThresholdParams) -> TunedT
     DrumCrnnError
         If there are no reference onsets in any lane.
     """
-    everything = merge_curves(curves)
-    if everything.n_references == 0:
+    if not any(curve.n_references for curve in curves):
         raise DrumCrnnError(
             "thresholds: the validation split has no onset in any lane, so thresholds cannot be tuned; "
             "put recordings with onsets in the validation split"
         )
-    pooled = choose_threshold(everything, params=params)
     is_pooled = np.array([curve.n_references < params.min_onsets for curve in curves])
+    # Only if it is needed: the curve of all lanes together is as large as all theirs.
+    pooled = choose_threshold(merge_curves(curves), params=params) if is_pooled.any() else math.nan
     if params.rule == "given" and params.given is not None:
         given = np.array([params.given[lane] for lane in LANES])
         return TunedThresholds(given, pooled, np.zeros(len(curves), dtype=np.bool_))

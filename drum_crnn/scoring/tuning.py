@@ -1,5 +1,6 @@
 """Choosing each lane's threshold in the validation split."""
 
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
 from drum_crnn.scoring.counting import TOLERANCE_S
 from drum_crnn.scoring.prediction import predict_recordings
-from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, counts_at, merge_curves, sweep_lane
+from drum_crnn.scoring.sweep import ThresholdCurve, counts_at, merge_curves, sweep_lane
 from drum_crnn.scoring.thresholds import ThresholdParams, Transfer, transfers, tune
 
 __all__ = ["TuningInputs", "TuningOutputs", "tune_thresholds", "validation_curves"]
@@ -63,20 +64,21 @@ def validation_curves(
     kit_of = {row.recording: row.kit for row in splits.rows if row.split == "validation"}
     if not kit_of:
         raise DrumCrnnError("no recording is in the validation split; see section 'split' of params.yaml")
-    peaks_of_kit: dict[str, list[list[LanePeaks]]] = {}
-    for recording, _, peaks in predict_recordings(
+    # Kit by kit, so that the peaks of one at a time are kept.
+    recordings = sorted(kit_of, key=lambda recording: (kit_of[recording], recording))
+    predictions = predict_recordings(
         model.model,
         store,
         labels,
-        track(sorted(kit_of), description="tune-thresholds"),
+        track(recordings, description="tune-thresholds"),
         min_activation=min(thresholds.floor, _LOWEST_PLOTTED),
         peak_picking=peak_picking,
-    ):
-        peaks_of_kit.setdefault(kit_of[recording], []).append(peaks)
-    return {
-        kit: [sweep_lane([peaks[lane] for peaks in of_kit], tolerance_s=TOLERANCE_S) for lane in range(len(LANES))]
-        for kit, of_kit in sorted(peaks_of_kit.items())
-    }
+    )
+    curves = {}
+    for kit, of_kit in itertools.groupby(predictions, key=lambda prediction: kit_of[prediction.recording]):
+        of_lanes = zip(*(prediction.peaks for prediction in of_kit), strict=True)
+        curves[kit] = [sweep_lane(of_lane, tolerance_s=TOLERANCE_S) for of_lane in of_lanes]
+    return curves
 
 
 def tune_thresholds(
@@ -98,11 +100,12 @@ def tune_thresholds(
     DrumCrnnError
         If the validation split has no recording or no onset, or a file cannot be read.
     """
+    splits = Splits.read(inputs.splits)
     curves_of = validation_curves(
         ModelFile.load(inputs.model, device=choose_device("auto")),
         FeatureStore.open(inputs.features),
-        Labels.read(inputs.labels),
-        Splits.read(inputs.splits),
+        Labels.read(inputs.labels, of=set(splits.recordings("validation"))),
+        splits,
         thresholds=thresholds,
         peak_picking=peak_picking,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from drum_crnn.foundation.atomic import replace_file
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, memory_ran_out, out_of_memory_error
 
 __all__ = ["fingerprint_of", "load_checkpoint", "save_checkpoint"]
 
@@ -35,11 +35,13 @@ def load_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
     Raises
     ------
     DrumCrnnError
-        If the bytes are damaged.
+        If the bytes are damaged, or there is too little memory.
     """
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        if memory_ran_out(error):  # deleting the checkpoint would lose the training
+            raise out_of_memory_error(path) from None
         raise DrumCrnnError(f"{path}: is damaged; delete {path.parent} to train from the beginning") from None
     return state
 

@@ -1,7 +1,6 @@
 """The parts of a training: inputs, outputs, params, the state that changes, and the objects built from them."""
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
 from drum_crnn.data.splits import Splits
 from drum_crnn.foundation.errors import DrumCrnnError, Interrupted
-from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS
+from drum_crnn.foundation.stage import loaded_code
 from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.model.crnn import DrumCrnn
 from drum_crnn.model.device import device_name
@@ -294,12 +293,7 @@ def prepare(
         inputs.splits,
         "" if data.dataset.plan.weights is None else data.dataset.plan.weights.tobytes().hex(),
         *init_from,
-        *sorted(
-            file
-            for name, module in sys.modules.items()
-            if name.startswith("drum_crnn.") and name not in CANNOT_CHANGE_RESULTS
-            if (file := Path(str(module.__file__))).name != "__init__.py"
-        ),
+        *loaded_code(),
     )
     if len(set(world.gather(fingerprint))) > 1:
         raise DrumCrnnError(

@@ -1,8 +1,6 @@
 """Reading frames back: in part, from several processes, and from damaged files."""
 
 import pickle
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 from builders import RATE, make_store, noise, small_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from little_memory import only_linux, run_limited
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -56,14 +55,12 @@ def test_workers_read_what_the_parent_reads(store: FeatureStore, method: str, n_
 
 
 READ_ALL = """
-import resource, sys
+import sys
 from pathlib import Path
 from drum_crnn.data.feature_store import FeatureStore
 
 store = FeatureStore.open(Path(sys.argv[1]))
-pages = int(Path("/proc/self/statm").read_text().split()[0])
-limit = pages * resource.getpagesize() + 64_000_000
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+allow(64_000_000)
 for number in range(24):
     for start in range(0, 50_000, 1_000):
         assert store.read(f"recording{number}", start, start + 1_000).shape == (1_000, 84)
@@ -71,7 +68,7 @@ for number in range(24):
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells and limits the address space so")
+@only_linux
 def test_reading_from_many_shards_needs_no_more_memory_than_from_one(tmp_path: Path) -> None:
     """HDF5 2.0 would keep 8 MiB of each: 190 MB here, 2 GB of E-GMD's shards, in each process of a loader."""
     params = small_features().model_copy(update={"n_mels": 84})
@@ -85,7 +82,8 @@ def test_reading_from_many_shards_needs_no_more_memory_than_from_one(tmp_path: P
             file["frames"] = np.zeros((50_000, 84), np.uint8)
             sizes = [min(BLOCK_FRAMES, 50_000 - start) for start in range(0, 50_000, BLOCK_FRAMES)]
             file["checksum"] = [zlib.crc32(bytes(84 * size)) for size in sizes]
-    subprocess.run([sys.executable, "-c", READ_ALL, str(tmp_path)], check=True)
+    done = run_limited(READ_ALL, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_pickled_store_reads_the_same(store: FeatureStore) -> None:

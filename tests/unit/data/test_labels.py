@@ -144,6 +144,7 @@ def test_what_is_no_file_of_labels_is_refused(tmp_path: Path) -> None:
         ("onset_time_s", [-1.0, 0.1]),
         ("onset_time_s", [0.1, np.nan]),
         ("onset_offset", [0, 1]),
+        ("onset_offset", [0, 1, 2]),
         ("ignore_end_s", [0.0]),
     ],
 )
@@ -154,5 +155,30 @@ def test_labels_that_no_recording_could_have_are_refused(tmp_path: Path, name: s
     with h5py.File(tmp_path / "labels.h5", "r+") as file:
         del file[name]
         file[name] = np.array(values)
-    with pytest.raises(DrumCrnnError, match=r"labels\.h5: is damaged"):
-        Labels.read(tmp_path / "labels.h5")
+    for of in (None, {"a"}):
+        with pytest.raises(DrumCrnnError, match=r"labels\.h5: is damaged"):
+            Labels.read(tmp_path / "labels.h5", of=of)
+
+
+@given(recordings=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans()), max_size=6))
+def test_some_recordings_are_read_as_from_all(
+    tmp_path_factory: pytest.TempPathFactory, recordings: list[tuple[int, int, bool]]
+) -> None:
+    path = tmp_path_factory.mktemp("labels") / "labels.h5"
+    labels_of([(n, m) for n, m, _ in recordings]).write(path)
+    everything = Labels.read(path)
+    wanted = [name for name, (*_, is_wanted) in zip(everything.recordings, recordings, strict=True) if is_wanted]
+    some = Labels.read(path, of={*wanted, "not labelled"})
+    assert some.recordings == tuple(wanted)
+    for name in wanted:
+        assert values_of(some, name) == values_of(everything, name)
+    with pytest.raises(DrumCrnnError, match="no labels for the recording 'not labelled'"):
+        some.onsets("not labelled")
+
+
+def values_of(labels: Labels, recording: str) -> list[list[float]]:
+    return [
+        values.tolist()
+        for part in (labels.onsets(recording), labels.ignored(recording))
+        for values in vars(part).values()
+    ]

@@ -1,14 +1,19 @@
 """How a stage runs: sentences on standard error, an exit code, and an end when it is asked to stop."""
 
+import errno
 import os
 import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from drum_crnn.foundation import params
 from drum_crnn.foundation.console import say
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.foundation.stage import stage_app
+from drum_crnn.foundation.stage import CANNOT_CHANGE_RESULTS, loaded_code, stage_app
 
 
 def test_an_error_for_users_is_a_sentence_and_exit_code_1() -> None:
@@ -18,6 +23,24 @@ def test_an_error_for_users_is_a_sentence_and_exit_code_1() -> None:
 
     result = CliRunner().invoke(stage_app(main), ["a.wav"])
     assert (result.exit_code, result.stdout, result.stderr) == (1, "before\n", "error: a.wav: is missing\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError("Can't synchronously read data (memory allocation failed for raw data chunk)"),  # of HDF5
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000000 bytes"),  # of PyTorch
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ],
+)
+def test_too_little_memory_is_a_sentence(error: Exception) -> None:
+    def main() -> None:
+        raise error
+
+    result = CliRunner().invoke(stage_app(main), [])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: memory ran out; close other programs")
 
 
 def test_a_bug_stays_a_traceback() -> None:
@@ -58,3 +81,15 @@ def test_a_signal_ends_it_with_all_cleaned_up_and_the_handlers_come_back(number:
         signal.signal(number, inherited)
     assert (result.exit_code, said) == (75, ["cleaned up"])
     assert f"error: stopped by {number.name}" in result.stderr
+
+
+def test_loaded_code_is_what_can_change_a_result() -> None:
+    files = loaded_code()
+    assert files == sorted(set(files))
+    assert Path(params.__file__) in files
+    assert not files_of(CANNOT_CHANGE_RESULTS) & set(files)
+    assert all(file.name != "__init__.py" for file in files)
+
+
+def files_of(modules: Iterable[str]) -> set[Path]:
+    return {Path(str(sys.modules[name].__file__)) for name in modules if name in sys.modules}

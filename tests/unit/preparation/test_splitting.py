@@ -154,10 +154,44 @@ def test_half_an_official_split_is_an_error_and_not_a_guess() -> None:
     assert len(make_splits(catalog_of(entries), params(honour_official=False))) == 9
 
 
-def test_an_official_split_with_an_empty_split_is_an_error() -> None:
-    entries = [entry(f"p{i}", split=SPLITS[i % 2]) for i in range(9)]
-    with pytest.raises(DrumCrnnError, match="the test split has no recordings"):
-        make_splits(catalog_of(entries), params())
+@pytest.mark.parametrize(
+    ("held", "empty", "stuck", "able"),
+    [
+        (["test"], "train and validation", "train and tune-thresholds", "evaluate"),
+        (["validation"], "train and test", "train and evaluate", "tune-thresholds"),
+        (["train", "validation"], "test", "evaluate", "train and tune-thresholds"),
+        (["train", "test"], "validation", "train and tune-thresholds", "evaluate"),
+    ],
+)
+def test_an_official_split_may_lack_what_some_stages_need(
+    held: list[str], empty: str, stuck: str, able: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A published test set has tests alone."""
+    splits = make_splits(catalog_of([entry(f"p{i}", split=held[i % len(held)]) for i in range(9)]), params())
+    assert {row.split for row in splits.rows} == set(held)
+    assert capsys.readouterr().err == (
+        f"warning: no recording is in the {empty} split, so {stuck} will stop with an error; {able} can run alone, by "
+        "`dvc repro --single-item STAGE`\n"
+    )
+
+
+def test_all_splits_give_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    make_splits(catalog_of([entry(f"p{i}", split=SPLITS[i % 3]) for i in range(9)]), params())
+    assert capsys.readouterr().err == ""
+
+
+def test_training_recordings_alone_are_an_error() -> None:
+    catalog = catalog_of([entry(f"p{i}", split="train") for i in range(9)])
+    with pytest.raises(DrumCrnnError, match="the validation and test splits have no recordings, so there is nothing"):
+        make_splits(catalog, params())
+    assert {row.split for row in make_splits(catalog, params(honour_official=False)).rows} == set(SPLITS[:3])
+
+
+def test_a_split_that_loses_all_its_recordings_is_an_error() -> None:
+    catalog = catalog_of([entry(f"p{i}", split=SPLITS[i % 3]) for i in range(9)])
+    lost = [row.recording for row in catalog if row.split == "test"]
+    with pytest.raises(DrumCrnnError, match=r"the test split has no recordings left; check split\.held_out_kits and"):
+        make_splits(catalog, params(), left_out=lost)
 
 
 def test_held_out_kits_are_used_only_in_the_test_split() -> None:

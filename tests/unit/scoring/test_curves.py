@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 
@@ -12,8 +13,15 @@ from hypothesis import strategies as st
 from peak_builder import LANE, TOLERANCE_S, counts_from_scratch, curve, lane_peaks
 
 from drum_crnn.music.onsets import IgnoreWindows
-from drum_crnn.scoring.curves import N_BINS, average_precision, precision_recall, reliability
-from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, merge_curves, sweep_lane
+from drum_crnn.scoring.curves import (
+    N_BINS,
+    Detections,
+    Reliability,
+    ReliabilityBins,
+    average_precision,
+    precision_recall,
+)
+from drum_crnn.scoring.sweep import LanePeaks, ThresholdCurve, sweep_lane
 
 RECORDINGS = st.lists(lane_peaks(), min_size=1, max_size=3)
 
@@ -40,6 +48,17 @@ def lane(peaks: dict[float, float], references: list[float], ignore: IgnoreWindo
 def levels(recordings: list[LanePeaks]) -> list[float]:
     """The distinct activations, from the highest downwards."""
     return sorted({level for peaks in recordings for level in peaks.activation.tolist()}, reverse=True)
+
+
+def detected(recordings: list[LanePeaks]) -> Detections:
+    detections = Detections()
+    for peaks in recordings:
+        detections.add(peaks, tolerance_s=TOLERANCE_S)
+    return detections
+
+
+def reliability(curve: ThresholdCurve) -> Reliability:
+    return ReliabilityBins.of(curve).reliability()
 
 
 def empty_curve(*, n_references: int) -> ThresholdCurve:
@@ -151,12 +170,13 @@ class TestReliability:
                 assert n_peaks == right + wrong
         assert not bins
 
-    @given(st.lists(RECORDINGS, max_size=3))
-    def test_several_curves_count_as_one(self, lanes: list[list[LanePeaks]]) -> None:
-        curves = [swept(recordings) for recordings in lanes]
-        apart, pooled = reliability(*curves), reliability(merge_curves([empty_curve(n_references=0), *curves]))
-        for one, other in zip(apart, pooled, strict=True):
+    @given(RECORDINGS)
+    def test_recordings_one_by_one_give_that_of_all(self, recordings: list[LanePeaks]) -> None:
+        for one, other in zip(detected(recordings).bins.reliability(), reliability(swept(recordings)), strict=True):
             np.testing.assert_allclose(one, other)
+
+    def test_of_no_lane_is_empty(self) -> None:
+        assert [len(column) for column in ReliabilityBins.total(()).reliability()] == [0, 0, 0]
 
     def test_a_calibrated_lane_lies_on_the_diagonal(self) -> None:
         rng = np.random.default_rng(0)
@@ -165,3 +185,55 @@ class TestReliability:
         found = reliability(ThresholdCurve(activation, tp, np.arange(1, 20_001) - tp, int(tp[-1])))
         assert found.n_peaks.sum() == 20_000
         assert found.share_right == pytest.approx(found.confidence, abs=0.04)
+
+
+class TestDetections:
+    @given(RECORDINGS, st.integers(0, 9).map(lambda n: n / 8))
+    def test_few_points_of_the_curve_say_what_all_say(self, recordings: list[LanePeaks], threshold: float) -> None:
+        whole, few = swept(recordings), detected(recordings).curve(threshold=threshold)
+        assert few.n_references == whole.n_references
+        assert average_precision(few) == pytest.approx(average_precision(whole), nan_ok=True)
+        points = dict(
+            zip(whole.threshold.tolist(), zip(whole.tp.tolist(), whole.fp.tolist(), strict=True), strict=True)
+        )
+        growing = {
+            level
+            for level in points
+            if points[level][0] > max([0, *(points[higher][0] for higher in points if higher > level)])
+        }
+        reaching = [level for level in points if level >= threshold]
+        assert set(few.threshold.tolist()) == growing | set(sorted(reaching)[:1])
+        for place, level in enumerate(few.threshold.tolist()):
+            assert (few.tp[place], few.fp[place]) == points[level]
+        assert (np.diff(few.threshold) < 0).all()
+
+    def test_a_threshold_is_not_rounded_to_the_activations(self) -> None:
+        """As float32, 0.3 is a little above 0.3."""
+        at = [float(np.float32(0.3)), float(np.nextafter(np.float32(0.3), np.float32(1)))]
+        recordings = [
+            LanePeaks(LANE, np.array([1.0, 2.0]), np.array(at, np.float32), np.empty(0), IgnoreWindows.empty())
+        ]
+        between = (at[0] + at[1]) / 2
+        assert detected(recordings).curve(threshold=0.3).threshold.tolist() == at[:1]
+        assert detected(recordings).curve(threshold=between).threshold.tolist() == at[1:]
+
+    def test_a_peak_takes_four_bytes(self) -> None:
+        """E-GMD's test split has some twenty million of them."""
+        detections, n_peaks, n_recordings = Detections(), 10_000, 50
+        rng = np.random.default_rng(0)
+        tracemalloc.start()
+        try:
+            for _ in range(n_recordings):
+                peaks = LanePeaks(
+                    LANE, np.arange(n_peaks) / 10, rng.random(n_peaks, np.float32), np.empty(0), IgnoreWindows.empty()
+                )
+                detections.add(peaks, tolerance_s=TOLERANCE_S)
+            del peaks
+            kept, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            detections.curve(threshold=0.5)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 5 * n_peaks * n_recordings
+        assert peak < 20 * n_peaks * n_recordings

@@ -106,7 +106,7 @@ def f1(tp: int, fp: int, fn: int) -> float:
 
 def test_scores_are_those_counted_by_hand(evaluation: Evaluation) -> None:
     scores, tables = evaluation.run()
-    assert sorted(evaluation.model.predicted) == ["a", "b", "c"]
+    assert set(evaluation.model.predicted) == {"a", "b", "c"}
     # tp: a kick and snare, c kick and snare. fp: a hihat, b ride. fn: a kick and snare, b kick.
     assert scores["f1"] == f1(4, 2, 3)
     of_lane = {"kick": f1(2, 0, 2), "snare": f1(2, 0, 1), "hihat": 0.0, "ride": 0.0}

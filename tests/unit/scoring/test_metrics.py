@@ -102,7 +102,7 @@ class TestMatching:
         for column in matches.pairs.T:
             assert len(set(column)) == len(column)
         assert (matches.lane == matches.estimate.lane[matches.pairs[:, 1]]).all()
-        assert (np.abs(matches.timing_errors_s()) <= TOLERANCE_S).all()
+        assert (np.abs(matches.errors().time_s) <= TOLERANCE_S).all()
 
     def test_tolerance_must_be_positive(self) -> None:
         with pytest.raises(ValueError, match="tolerance_s"):
@@ -232,7 +232,7 @@ class TestTiming:
             tolerance_s=0.05,
         )
         second = match_onsets(played((1.0, KICK, 64)), played((1.006, KICK, 64)), NO_WINDOWS, tolerance_s=0.05)
-        bias_s, error_s = timing_of_lanes([first, second])
+        bias_s, error_s = timing_of_lanes([first.errors(), second.errors()])
         assert bias_s[[KICK, -1]] == pytest.approx([0.004, 0.004])
         assert error_s[[KICK, -1]] == pytest.approx([0.006, 0.006])
         assert np.isnan([bias_s[SNARE], error_s[SNARE]]).all()  # the snare was not matched
@@ -250,7 +250,7 @@ class TestVelocity:
             tolerance_s=0.05,
         )
         second = match_onsets(played((1.0, HIHAT, 20)), played((1.01, HIHAT, 60)), NO_WINDOWS, tolerance_s=0.05)
-        pooled, of_lane = velocity_mae([first, second])
+        pooled, of_lane = velocity_mae([first.errors(), second.errors()])
         assert pooled == pytest.approx((10 + 4 + 40) / 3)
         assert of_lane[[KICK, HIHAT]].tolist() == [7.0, 40.0]
         assert math.isnan(of_lane[SNARE])  # the snare was not matched, so its velocity counts nowhere
@@ -304,7 +304,7 @@ def test_timing_errors_are_estimate_minus_reference() -> None:
         NO_WINDOWS,
         tolerance_s=0.05,
     )
-    assert matches.timing_errors_s() == pytest.approx([0.03, -0.01])
+    assert matches.errors().time_s == pytest.approx([0.03, -0.01])
 
 
 class TestConfusion:

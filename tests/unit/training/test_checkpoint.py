@@ -30,6 +30,18 @@ def test_a_damaged_one_is_named_with_the_folder_to_delete(tmp_path: Path, damage
         load_checkpoint(damaged, path)
 
 
+def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deletes the checkpoint then loses a training."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000000 bytes")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(DrumCrnnError, match=r"checkpoint\.pt: could not be read: memory ran out") as raised:
+        load_checkpoint(b"", tmp_path / "checkpoint.pt")
+    assert "delete" not in str(raised.value)
+
+
 FILL_UP = """
 import sys
 from pathlib import Path
