@@ -22,7 +22,7 @@ from drum_crnn.model.windows import cut_windows
 from drum_crnn.music.log_mel import LogMel, Span
 from drum_crnn.music.quantisation import rounded
 
-__all__ = ["CpuEngine"]
+__all__ = ["CpuEngine", "open_session"]
 
 FloatArray = NDArray[np.float32]
 
@@ -56,8 +56,8 @@ class CpuEngine:
 
     def __init__(self, stored: StoredModel, *, n_threads: int | None = None, precision: Precision = "int8") -> None:
         self.n_threads = n_threads or _usual_threads()
-        self._convolutions = _session(convolution_graph(stored, precision=precision))
-        self._recurrence = _session(recurrent_graph(stored))
+        self._convolutions = open_session(convolution_graph(stored, precision=precision))
+        self._recurrence = open_session(recurrent_graph(stored))
         self._params, self._log_mel = stored.params, LogMel(stored.features)
 
     def activations(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Activations]:
@@ -137,7 +137,8 @@ class CpuEngine:
         return np.asarray(found)
 
 
-def _session(graph: bytes) -> onnxruntime.InferenceSession:
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """ONNX Runtime with this graph, on one thread; raises DrumCrnnError if its shapes contradict each other."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; what else is said is not for users

@@ -9,7 +9,7 @@ import importlib.machinery
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,7 +20,7 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.music.timing import n_frames_of
 
-__all__ = ["FeatureParams", "LogMel", "Span"]
+__all__ = ["FeatureParams", "LogMel", "Span", "load_rfft"]
 
 FloatArray = NDArray[np.float32]
 
@@ -204,7 +204,7 @@ class LogMel:
         return bands
 
 
-def _load_rfft() -> Callable[[FloatArray], NDArray[np.complex64]]:
+def load_rfft() -> Callable[[FloatArray], NDArray[np.complex64]]:
     """`scipy.fft.rfft` of rows, without the rest of that package, which takes a fifth of a second to import.
 
     What computes is an extension module that needs nothing of SciPy. Where it is not found, the package is imported.
@@ -227,11 +227,11 @@ def _load_rfft() -> Callable[[FloatArray], NDArray[np.complex64]]:
             return lambda rows: r2c(rows, (-1,), True, 0, None, 1)
     import scipy.fft
 
-    rfft: Any = scipy.fft.rfft
+    rfft: Callable[[FloatArray], NDArray[np.complex64]] = scipy.fft.rfft
     return rfft
 
 
-_rfft = _load_rfft()
+_rfft = load_rfft()
 
 
 def _whole_groups(n_frames: int) -> int:
