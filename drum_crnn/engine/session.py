@@ -45,8 +45,8 @@ class CpuEngine:
     n_threads : int, optional
         By default, one for each core that the process may use, or OMP_NUM_THREADS if that is set.
     precision : {"int8", "float32"}
-        Of the convolutions. In eight bits, activations differ by 0.0001 on average, and F by less than 0.001
-        (docs/performance.md).
+        Of the convolutions. In eight bits, activations of the released model differ by 0.0002 on average, and F by less
+        than 0.001 (docs/performance.md).
 
     Raises
     ------
