@@ -40,6 +40,13 @@ corpus_app = typer.Typer(no_args_is_help=True, help="Scan or check a corpus that
 app.add_typer(corpus_app, name="corpus")
 
 
+class Precision(StrEnum):
+    """Of the convolutions on the CPU."""
+
+    INT8 = "int8"
+    FLOAT32 = "float32"
+
+
 class Taste(StrEnum):
     """What thresholds may be changed in favour of."""
 
@@ -132,11 +139,16 @@ def transcribe(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Run on cpu or cuda (a GPU, by PyTorch); auto is cpu.")] = "auto",
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the convolutions on the CPU: int8 is faster, and the default.")
+    ] = None,
 ) -> None:
     """Transcribe recordings to MIDI and other formats.
 
     Exit codes: 0 if all recordings were transcribed, 3 if some were, 1 if none was, 2 for options that make no sense.
     """
+    from threadpoolctl import threadpool_limits
+
     from drum_crnn.formats.batch import run_batch
     from drum_crnn.formats.note_maps import load_note_map
     from drum_crnn.formats.plan import STREAM, plan
@@ -154,17 +166,19 @@ def transcribe(
     style = Style(None if bpm is None else TempoMap.constant(bpm), load_note_map(notes))
     if len(jobs) == 1 and jobs[0].problem:
         raise DrumCrnnError(jobs[0].problem)  # before a model is loaded
-    model, transcriber = _load_transcriber(model, overrides, favour, device=device)
-    done, problems = run_batch(
-        jobs,
-        lambda recording, progress: transcriber.transcribe_file(
-            recording, progress=progress, keep_activation=plot is not None
-        ).louder_than(minimum_velocity),
-        style=style,
-        lay_bars=None if bpm is not None else lambda made: choice(made.onsets),
-        model=model.name,
-        writers={name: _plotter(transcriber) if name == "plot" else _sonifier() for name in extras},
-    )
+    model, transcriber = _load_transcriber(model, overrides, favour, device=device, precision=precision)
+    # On one song, threads of BLAS spend more time waiting for each other than they save.
+    with threadpool_limits(1, user_api="blas"):
+        done, problems = run_batch(
+            jobs,
+            lambda recording, progress: transcriber.transcribe_file(
+                recording, progress=progress, keep_activation=plot is not None
+            ).louder_than(minimum_velocity),
+            style=style,
+            lay_bars=None if bpm is not None else lambda made: choice(made.onsets),
+            model=model.name,
+            writers={name: _plotter(transcriber) if name == "plot" else _sonifier() for name in extras},
+        )
     to_stderr = any(output.path == STREAM for job in jobs for output in job.outputs)
     for one in done:
         if one.transcription.doubts:
@@ -263,14 +277,25 @@ def _sonifier() -> "Writer":
 
 
 def _load_transcriber(
-    model: Path | None, thresholds: Mapping[str, float], favour: Taste | None, *, device: str = "auto"
+    model: Path | None,
+    thresholds: Mapping[str, float],
+    favour: Taste | None,
+    *,
+    device: str = "auto",
+    precision: Precision | None = None,
 ) -> tuple[Path, "Transcriber"]:
     """The model that was asked for, or the default one, and its transcriber."""
     from drum_crnn.transcribe import Transcriber, released_model
 
     if model is None:
         model = MODEL if MODEL.is_file() else released_model()
-    return model, Transcriber.load(model, thresholds=thresholds, favour=favour and favour.value, device=device)
+    return model, Transcriber.load(
+        model,
+        thresholds=thresholds,
+        favour=favour and favour.value,
+        device=device,
+        precision=None if precision is None else precision.value,
+    )
 
 
 def _parse_thresholds(texts: list[str] | None) -> dict[str, float]:
@@ -305,6 +330,9 @@ def export(
 def onnx(
     model: Annotated[Path, typer.Argument(help="An exported model.")],
     file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    precision: Annotated[
+        Precision, typer.Option(help="Of the convolutions; only ONNX Runtime can run int8.")
+    ] = Precision.FLOAT32,
 ) -> None:
     """Write the network of a model as an ONNX file, for other programs.
 
@@ -314,7 +342,7 @@ def onnx(
     from drum_crnn.foundation.atomic import replace_file
     from drum_crnn.model.stored_model import StoredModel
 
-    content = network_graph(StoredModel.load(model))
+    content = network_graph(StoredModel.load(model), precision=precision.value)
     with replace_file(file) as temporary:
         temporary.write_bytes(content)
     say(f"{file}: {len(content) / 1e6:.2f} MB; log-mel frames in, activations out, settings in its metadata")

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from drum_crnn.music.lanes import LANES
 from drum_crnn.music.log_mel import FeatureParams
 from drum_crnn.music.timing import time_to_frame
 from drum_crnn.music.transcription import Transcription
+
+if TYPE_CHECKING:
+    from drum_crnn.engine.convolutions import Precision
 
 __all__ = ["RELEASED_MODEL", "Transcriber", "favoured", "released_model"]
 
@@ -58,7 +61,7 @@ class Transcriber:
     model : StoredModel
         An exported model; `Transcriber.load` reads one from a file.
     engine : Engine, optional
-        What runs the network; ONNX Runtime on the CPU by default.
+        What runs the network; ONNX Runtime on the CPU, in eight bits, by default.
     thresholds : mapping of lane to float, optional
         Override those of the model, each in (0, 1].
     favour : str, optional
@@ -92,7 +95,7 @@ class Transcriber:
         self._window_frames, self._margin_frames = model.params.window_frames, model.params.margin_frames
         chosen = model.thresholds if favour is None else favoured(model.thresholds, favour)
         self._thresholds = _override(chosen, thresholds or {})
-        self._engine = engine or _cpu_engine(model)
+        self._engine = engine or _cpu_engine(model, "int8")
 
     @classmethod
     def load(
@@ -100,6 +103,7 @@ class Transcriber:
         path: Path | None = None,
         *,
         device: str = "auto",
+        precision: "Precision | None" = None,
         engine: Engine | None = None,
         thresholds: Mapping[str, float] | None = None,
         favour: str | None = None,
@@ -113,8 +117,11 @@ class Transcriber:
         device : str
             "cpu": ONNX Runtime, on all cores or as many threads as OMP_NUM_THREADS says. "cuda": PyTorch, on a GPU.
             "auto": the CPU, which is done with a song before PyTorch has started.
+        precision : {"int8", "float32"}, optional
+            Of the convolutions on the CPU. "int8", the default, is faster; in "float32" activations are those of
+            PyTorch. A GPU computes in float32.
         engine, thresholds, favour
-            As in the class; an engine of one's own takes the place of `device`.
+            As in the class; an engine of one's own takes the place of `device` and `precision`.
 
         Raises
         ------
@@ -125,7 +132,11 @@ class Transcriber:
         model = StoredModel.load(path)
         if model.thresholds is None:
             raise DrumCrnnError(f"{path}: holds no thresholds; `drum-crnn export` merges a model with its thresholds")
-        if engine is None and device not in ("auto", "cpu"):
+        if engine is None and device in ("auto", "cpu"):
+            engine = _cpu_engine(model, precision or "int8")
+        elif engine is None:
+            if precision == "int8":
+                raise DrumCrnnError(f"int8 is a precision of the CPU, and {device} computes in float32; leave one out")
             engine = _torch_engine(model, path, device)
         return cls(model, engine=engine, thresholds=thresholds, favour=favour)
 
@@ -320,10 +331,10 @@ class Transcriber:
         )
 
 
-def _cpu_engine(model: StoredModel) -> Engine:
+def _cpu_engine(model: StoredModel, precision: "Precision") -> Engine:
     from drum_crnn.engine.session import CpuEngine  # ONNX Runtime, which a GPU does without
 
-    return CpuEngine(model)
+    return CpuEngine(model, precision=precision)
 
 
 def _torch_engine(model: StoredModel, path: Path, device: str) -> Engine:

@@ -1,32 +1,34 @@
-"""The network of `drum_crnn.model.crnn` as an ONNX graph, with the weights of a model file.
+"""The network of `drum_crnn.model.crnn` as ONNX graphs, with the weights of a model file.
 
-Every operator computes what the module of the same name does, so activations differ by rounding alone (about 1e-6).
+In float32, every operator computes what the module of the same name does, so activations differ by rounding alone
+(about 1e-6).
 """
 
-import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from drum_crnn.engine.convolutions import Precision, add_convolutions
+from drum_crnn.engine.nodes import Nodes
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.stored_model import StoredModel
+from drum_crnn.music.lanes import N_LANES
 
-__all__ = ["INPUT", "network_graph"]
+__all__ = ["INPUT", "convolution_graph", "misfit_error", "network_graph", "recurrent_graph"]
 
 INPUT = "frames"
+_PROJECTION = "projection"
 _OUTPUTS = ("onset", "velocity")
 _ABOUT_KEY = "drum_crnn"  # the model's settings as JSON: features, windows, peak picking, thresholds
-_OPSET, _IR_VERSION = 18, 9  # the oldest that have all operators, so that older runtimes read the file
 
 Weights = Mapping[str, NDArray[Any]]
 
 
-def network_graph(stored: StoredModel) -> bytes:
-    """The graph as the bytes of an ONNX file.
+def network_graph(stored: StoredModel, *, precision: Precision = "float32") -> bytes:
+    """The whole network, as the bytes of an ONNX file. In eight bits, it has operators that only ONNX Runtime knows.
 
     Its metadata hold the model's settings under the key `drum_crnn`, as JSON.
 
@@ -38,103 +40,75 @@ def network_graph(stored: StoredModel) -> bytes:
     DrumCrnnError
         If the weights do not fit the model's description.
     """
-    nodes = _Nodes()
+
+    def add(nodes: Nodes) -> None:
+        _add_recurrence(nodes, add_convolutions(nodes, INPUT, stored, precision=precision), stored)
+
+    return _content(
+        add,
+        inputs={INPUT: stored.features.n_mels},
+        outputs=dict.fromkeys(_OUTPUTS, N_LANES),
+        metadata={_ABOUT_KEY: json.dumps(stored.about(), sort_keys=True)},
+    )
+
+
+def convolution_graph(stored: StoredModel, *, precision: Precision) -> bytes:
+    """The layers before the GRU: from input `frames` to output `projection`, (windows, frames, projection)."""
+
+    def add(nodes: Nodes) -> None:
+        nodes.add("Identity", add_convolutions(nodes, INPUT, stored, precision=precision), output=_PROJECTION)
+
+    return _content(
+        add, inputs={INPUT: stored.features.n_mels}, outputs={_PROJECTION: stored.params.projection}, metadata={}
+    )
+
+
+def recurrent_graph(stored: StoredModel) -> bytes:
+    """The GRU and what follows: from input `frames`, (windows, frames, projection), to `onset` and `velocity`."""
+    return _content(
+        lambda nodes: _add_recurrence(nodes, INPUT, stored),
+        inputs={INPUT: stored.params.projection},
+        outputs=dict.fromkeys(_OUTPUTS, N_LANES),
+        metadata={},
+    )
+
+
+def misfit_error(why: object) -> DrumCrnnError:
+    """The error of a model whose weights have other shapes than its description says."""
+    return DrumCrnnError(
+        f"the model's weights do not fit its description ({str(why).splitlines()[0]}); export it again"
+    )
+
+
+def _content(
+    add: Callable[[Nodes], None], *, inputs: Mapping[str, int], outputs: Mapping[str, int], metadata: Mapping[str, str]
+) -> bytes:
+    """What `add` adds, with the last axis of its inputs and outputs; the others are windows and frames."""
+    nodes = Nodes()
     try:
-        _add_network(nodes, stored)
+        add(nodes)
     except KeyError as error:
         raise DrumCrnnError(f"the model's weights do not fit its description: {error} is missing") from None
-    shape: list[str | int | None] = ["windows", "frames", stored.features.n_mels]
-    graph = helper.make_graph(
-        nodes.nodes,
-        "drum_crnn",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["windows", "frames", None]) for name in _OUTPUTS],
-        nodes.constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="drum_crnn")
-    model.ir_version = _IR_VERSION
-    helper.set_model_props(model, {_ABOUT_KEY: json.dumps(stored.about(), sort_keys=True)})
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
+    except (ValueError, IndexError) as error:
+        raise misfit_error(error) from None
+    axes = [{name: ("windows", "frames", size) for name, size in arrays.items()} for arrays in (inputs, outputs)]
+    return nodes.content(*axes, metadata=metadata)
 
 
-class _Nodes:
-    """Nodes and constants of a graph under construction; a method returns the name of what it adds."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self._numbers = itertools.count()
-
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        name = f"constant_{next(self._numbers)}"
-        self.constants.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
-        return name
-
-    def integers(self, *values: int) -> str:
-        return self.constant(values, np.int64)
-
-    def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        output = output or f"{operator.lower()}_{next(self._numbers)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
-
-
-def _add_network(nodes: _Nodes, stored: StoredModel) -> None:
+def _add_recurrence(nodes: Nodes, x: str, stored: StoredModel) -> None:
     params, weights = stored.params, stored.weights
-    x = nodes.add("Sub", INPUT, nodes.constant(params.input_mean_db))
-    x = nodes.add("Mul", x, nodes.constant(1.0 / params.input_scale_db))
-    x = _with_difference(nodes, x)
-    for index in range(len(params.conv_channels)):
-        block = {name.removeprefix(f"blocks.{index}."): weight for name, weight in weights.items()}
-        x = nodes.add(
-            "Conv", x, nodes.constant(block["conv.weight"]), kernel_shape=[3, 3], strides=[1, 2], pads=[1, 1, 1, 1]
-        )
-        x = _rms_normalised(nodes, x, block) if params.normalisation == "rms" else _layer_normalised(nodes, x, block)
-        x = nodes.add("Relu", x)
-    x = nodes.add("Transpose", x, perm=[0, 2, 1, 3])  # (windows, frames, channels, bands)
-    x = nodes.add("Reshape", x, nodes.integers(0, 0, -1))
-    x = nodes.add("Relu", _linear(nodes, x, weights, "project"))
     x = nodes.add("Transpose", x, perm=[1, 0, 2])  # (frames, windows, projection)
     for layer in range(params.gru_layers):
         x = _gru(nodes, x, weights, layer, n_units=params.gru_units)
     x = nodes.add("Transpose", x, perm=[1, 0, 2])
-    x = nodes.add("Sigmoid", _linear(nodes, x, weights, "head"))
-    n_lanes = len(weights["head.bias"]) // 2
-    nodes.add("Slice", x, nodes.integers(0), nodes.integers(n_lanes), nodes.integers(2), output=_OUTPUTS[0])
-    velocity = nodes.add("Slice", x, nodes.integers(n_lanes), nodes.integers(2 * n_lanes), nodes.integers(2))
+    product = nodes.add("MatMul", x, nodes.constant(weights["head.weight"].T))
+    x = nodes.add("Sigmoid", nodes.add("Add", product, nodes.constant(weights["head.bias"])))
+    onset, velocity = (nodes.part(x, first, first + N_LANES, axis=2) for first in (0, N_LANES))
+    nodes.add("Identity", onset, output=_OUTPUTS[0])
     nodes.add("Mul", velocity, nodes.constant(127.0), output=_OUTPUTS[1])
 
 
-def _with_difference(nodes: _Nodes, x: str) -> str:
-    """(windows, frames, bands) → (windows, 2, frames, bands): the level, and its difference from the frame before."""
-    first = nodes.add("Slice", x, nodes.integers(0), nodes.integers(1), nodes.integers(1))
-    others = nodes.add("Slice", x, nodes.integers(0), nodes.integers(-1), nodes.integers(1))
-    before = nodes.add("Concat", first, others, axis=1)
-    difference = nodes.add("Sub", x, before)
-    channels = [nodes.add("Unsqueeze", part, nodes.integers(1)) for part in (x, difference)]
-    return nodes.add("Concat", *channels, axis=1)
-
-
-def _rms_normalised(nodes: _Nodes, x: str, block: Weights) -> str:
-    mean_square = nodes.add("ReduceMean", nodes.add("Mul", x, x), nodes.integers(1))
-    root = nodes.add("Sqrt", nodes.add("Add", mean_square, nodes.constant(1e-5)))
-    return nodes.add("Mul", nodes.add("Div", x, root), nodes.constant(block["norm.scale"][:, None, None]))
-
-
-def _layer_normalised(nodes: _Nodes, x: str, block: Weights) -> str:
-    x = nodes.add("Transpose", x, perm=[0, 2, 3, 1])  # channels last
-    scale, bias = nodes.constant(block["norm.weight"]), nodes.constant(block["norm.bias"])
-    x = nodes.add("LayerNormalization", x, scale, bias, axis=-1, epsilon=1e-5)
-    return nodes.add("Transpose", x, perm=[0, 3, 1, 2])
-
-
-def _linear(nodes: _Nodes, x: str, weights: Weights, name: str) -> str:
-    product = nodes.add("MatMul", x, nodes.constant(weights[f"{name}.weight"].T))
-    return nodes.add("Add", product, nodes.constant(weights[f"{name}.bias"]))
-
-
-def _gru(nodes: _Nodes, x: str, weights: Weights, layer: int, *, n_units: int) -> str:
+def _gru(nodes: Nodes, x: str, weights: Weights, layer: int, *, n_units: int) -> str:
     """(frames, windows, inputs) → (frames, windows, 2 · units)."""
 
     def both(name: str) -> list[NDArray[Any]]:

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from drum_crnn.foundation.errors import DrumCrnnError
 
 __all__ = [
@@ -148,6 +146,8 @@ def _host() -> str:
 
 
 def _is_running(pid: int) -> bool:
+    import psutil  # seldom needed
+
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

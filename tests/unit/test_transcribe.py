@@ -60,10 +60,25 @@ def test_a_file_gets_the_same_activations_as_its_stored_features(model: Path, so
     store = make_store(tmp_path, {"song": decoded}, small_features())
     loaded = ModelFile.load(model)
     stored = activations_of(loaded.model, store.read("song"), floor_db=store.params.floor_db)
-    found = activations(Transcriber.load(model), song)
+    found = activations(Transcriber.load(model, precision="float32"), song)
     np.testing.assert_allclose(found.onset, stored.onset, atol=1e-5)
     np.testing.assert_allclose(found.velocity, stored.velocity, atol=1e-3)
     assert len(found.onset) == store.n_frames("song") == 321
+
+
+def test_eight_bits_are_the_default_and_no_precision_of_a_gpu(model: Path, song: Path) -> None:
+    of = {name: activations(Transcriber.load(model, precision=name), song).onset for name in (None, "int8", "float32")}
+    np.testing.assert_array_equal(of[None], of["int8"])
+    assert 0 < np.abs(of["int8"] - of["float32"]).max() < 0.01
+    with pytest.raises(DrumCrnnError, match="int8 is a precision of the CPU, and cuda computes in float32"):
+        Transcriber.load(model, device="cuda", precision="int8")
+    outs = []
+    for name in ("int8", "float32"):
+        arguments = ["transcribe", str(song), "--model", str(model), "--to", "csv", "--precision", name]
+        result = RUNNER.invoke(app, [*arguments, "--out", str(song.parent / name)])
+        assert result.exit_code == 0, result.output
+        outs.append((song.parent / name / "song.csv").read_text())
+    assert outs[0] != outs[1]  # confidences are written
 
 
 @pytest.mark.parametrize(

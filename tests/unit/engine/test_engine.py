@@ -10,20 +10,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from builders import RATE, exported, noise, section, small_features, small_model, untrained
 from first_party import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from drum_crnn.cli import app
-from drum_crnn.engine.graph import network_graph
+from drum_crnn.engine.graph import convolution_graph, network_graph
 from drum_crnn.engine.session import CpuEngine
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.activations import Activations
 from drum_crnn.model.inference import TorchEngine
 from drum_crnn.model.model_file import ModelFile
-from drum_crnn.model.peak_picking import PeakPickingParams
+from drum_crnn.model.peak_picking import PeakPickingParams, pick_peaks
 from drum_crnn.model.stored_model import StoredModel
 from drum_crnn.music.lanes import LANES
 
@@ -32,6 +34,8 @@ NETWORKS = {
     "layer": {"normalisation": "layer"},
     "deep": {"normalisation": "layer", "gru_layers": 2, "gru_units": 7, "projection": 5},
     "odd windows": {"window_frames": 61, "margin_frames": 9},
+    "short windows": {"window_frames": 6, "margin_frames": 1},
+    "odd bands": {"normalisation": "layer"},
 }
 
 
@@ -39,8 +43,13 @@ NETWORKS = {
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with random weights, which reacts to its input."""
     file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    features = small_features()
+    features = small_features(**({"n_mels": 23} if request.param == "odd bands" else {}))
     model = untrained(small_model(**NETWORKS[request.param]), n_mels=features.n_mels)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if ".norm." in name:  # as after a training, and no longer all ones and zeros
+                parameter += torch.empty_like(parameter).uniform_(-0.4, 0.4)
     ModelFile(model, features, section(PeakPickingParams), (0.5,) * 8).save(file)
     return file
 
@@ -59,13 +68,41 @@ def activations(engine: CpuEngine | TorchEngine, audio: np.ndarray, sizes: list[
 @pytest.mark.parametrize("n_samples", [0, 1, 441, 17 * RATE, 40 * RATE + 3])
 def test_activations_are_those_of_pytorch(path: Path, n_samples: int) -> None:
     audio = noise(n_samples) * np.linspace(0, 1, n_samples, dtype=np.float32) ** 3
-    found = activations(CpuEngine(StoredModel.load(path)), audio)
+    found = activations(CpuEngine(StoredModel.load(path), precision="float32"), audio)
     expected = activations(TorchEngine(ModelFile.load(path)), audio)
     assert found.onset.shape == expected.onset.shape == (-(-n_samples // 441), 8)
     np.testing.assert_allclose(found.onset, expected.onset, atol=2e-5)
     np.testing.assert_allclose(found.velocity, expected.velocity, atol=127 * 2e-5)
     if n_samples > RATE:
         assert np.ptp(found.onset, axis=0).min() > 1e-4, "the model says the same of all frames, which tests nothing"
+
+
+def test_eight_bits_change_little(path: Path) -> None:
+    """By a tenth of a lane's spread at most; and most peaks stay, although this network has learned nothing."""
+    audio = noise(20 * RATE) * np.abs(np.sin(np.arange(20 * RATE) / 3000)).astype(np.float32)
+    stored = StoredModel.load(path)
+    exact, found = (activations(CpuEngine(stored, precision=name), audio) for name in ("float32", "int8"))
+    for one, other in zip(exact, found, strict=True):
+        spread = np.ptp(one, axis=0)
+        assert spread.min() > 0
+        difference = np.abs(one - other) / spread
+        assert 1e-6 < difference.mean() < 0.01
+        assert difference.max() < 0.1
+    params = section(PeakPickingParams)
+    for lane in range(8):
+        one, other = (
+            set(pick_peaks(part.onset[:, lane], threshold=1e-3, params=params).tolist()) for part in (exact, found)
+        )
+        assert len(one & other) > 0.8 * len(one | other) > 20
+
+
+def test_weights_in_eight_bits_leave_room_for_sums_of_two(path: Path) -> None:
+    """255 · 63 · 2 is less than 2¹⁵: so processors without VNNI, which add pairs in 16 bits, get the same results."""
+    graph = onnx.load_from_string(convolution_graph(StoredModel.load(path), precision="int8")).graph
+    rounded = [numpy_helper.to_array(one) for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    assert len(rounded) == 3
+    for weights in rounded:
+        assert np.abs(weights).max() == 63
 
 
 @settings(max_examples=15, deadline=None)
@@ -110,8 +147,9 @@ def test_the_graph_is_valid_and_the_same_each_time(path: Path) -> None:
     onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
 
 
-def test_the_file_for_other_programs_holds_graph_and_settings(path: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["onnx", str(path), str(tmp_path / "x.onnx")])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_file_for_other_programs_holds_graph_and_settings(path: Path, tmp_path: Path, precision: str) -> None:
+    result = CliRunner().invoke(app, ["onnx", str(path), str(tmp_path / "x.onnx"), "--precision", precision])
     assert result.exit_code == 0, result.output
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["drum_crnn"])
@@ -121,6 +159,8 @@ def test_the_file_for_other_programs_holds_graph_and_settings(path: Path, tmp_pa
     frames = np.full((2, 50, stored.features.n_mels), -30.0, np.float32)
     onset, velocity = session.run(["onset", "velocity"], {"frames": frames})
     assert onset.shape == velocity.shape == (2, 50, 8)
+    operators = {node.op_type for node in onnx.load(tmp_path / "x.onnx").graph.node}
+    assert ("MatMulIntegerToFloat" in operators) == (precision == "int8")
 
 
 def test_weights_that_are_missing_are_named(path: Path) -> None:
@@ -139,12 +179,12 @@ def test_threads_are_as_many_as_omp_num_threads_says(path: Path, monkeypatch: py
 
 @pytest.mark.processes
 def test_transcribing_loads_no_pytorch(tmp_path: Path) -> None:
-    """It takes two seconds to import: as long as a song on this engine."""
+    """It takes two seconds to import: longer than a song on this engine; scipy.fft takes a fifth of a second."""
     exported(tmp_path / "model.safetensors")
     program = (
         "import sys, numpy, pathlib; from drum_crnn.transcribe import Transcriber\n"
         "Transcriber.load(pathlib.Path(sys.argv[1])).transcribe(numpy.zeros(44100, 'float32'), 44100)\n"
-        "print(sorted({'torch', 'torchaudio', 'librosa', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'torchaudio', 'librosa', 'sklearn', 'scipy.fft'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "model.safetensors")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

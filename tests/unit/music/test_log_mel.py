@@ -1,15 +1,18 @@
 """Log-mel frames against librosa, against sines and clicks, and in blocks of any size."""
 
+import importlib.util
+
 import librosa
 import numpy as np
 import pytest
+import scipy.fft
 from builders import HOP, RATE, clicks, noise, section, small_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music import log_mel
-from drum_crnn.music.log_mel import FeatureParams, LogMel
+from drum_crnn.music.log_mel import FeatureParams, LogMel, load_rfft
 from drum_crnn.music.timing import n_frames_of
 
 PARAMS = section(FeatureParams)
@@ -18,6 +21,17 @@ LOG_MEL = LogMel(PARAMS)
 
 def sine(frequency_hz: float, *, seconds: float = 0.5, amplitude: float = 1.0) -> np.ndarray:
     return (amplitude * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_samples", [17, 1000, 1024, 2048])
+def test_transforms_are_those_of_scipy_to_the_bit(n_samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = noise(64 * n_samples).reshape(64, n_samples)
+    rfft = load_rfft()
+    assert rfft is not scipy.fft.rfft  # or this takes a fifth of a second more to import
+    np.testing.assert_array_equal(rfft(rows), scipy.fft.rfft(rows), strict=True)
+    # An installation that has its files elsewhere.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert load_rfft() is scipy.fft.rfft
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
