@@ -35,7 +35,7 @@ Octave = Literal["auto", "half", "double"]
 DEFAULT_BPM = 120.0
 HINT_RANGE = (20.0, 400.0)  # beats a minute
 
-_RATIOS = (1.0, 2.0, 1 / 2, 3 / 2, 2 / 3, 3.0, 1 / 3, 4 / 3, 3 / 4)  # of tempi that one rhythm allows
+_RATIOS = (1.0, 2.0, 1 / 2, 3 / 2, 2 / 3, 3.0, 1 / 3, 4 / 3, 3 / 4, 4.0, 1 / 4)  # of tempi that one rhythm allows
 _SCALES: dict[Octave, float] = {"auto": 1.0, "half": 0.5, "double": 2.0}
 _SAME_TEMPO = 0.04  # relative; tempi that differ by less are one
 _MIN_ONSETS = 8

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from groove_builder import (
     FIVE,
+    FUNK,
     HALF_TIME,
     ROCK,
     SIX_EIGHT,
@@ -53,6 +54,14 @@ def test_a_steady_groove(bar: Bar, bpm: float) -> None:
     assert 0.5 < found.confidence <= 1.0
     # One tempo, after the bar before the first downbeat.
     assert [tempo.bpm for tempo in found.tempo_map.tempos][1:] == [bpm]
+
+
+def test_a_slow_groove_whose_sixteenths_repeat_best() -> None:
+    """The intervals alone say 288 bpm."""
+    onsets, beats_s = groove(FUNK, 4, steady(72.0), n_bars=12)
+    found = estimate_tempo_map(onsets)
+    assert found.bpm == pytest.approx(72.0, rel=0.005)
+    assert beat_f(beats_s, found.beats_s) > 0.97
 
 
 @pytest.mark.parametrize(
