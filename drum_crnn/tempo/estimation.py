@@ -35,7 +35,7 @@ Octave = Literal["auto", "half", "double"]
 DEFAULT_BPM = 120.0
 HINT_RANGE = (20.0, 400.0)  # beats a minute
 
-_RATIOS = (1.0, 2.0, 1 / 2, 3 / 2, 2 / 3, 3.0, 1 / 3, 4 / 3, 3 / 4)  # of tempi that one rhythm allows
+_RATIOS = (1.0, 2.0, 1 / 2, 3 / 2, 2 / 3, 3.0, 1 / 3, 4 / 3, 3 / 4, 4.0, 1 / 4)  # of tempi that one rhythm allows
 _SCALES: dict[Octave, float] = {"auto": 1.0, "half": 0.5, "double": 2.0}
 _SAME_TEMPO = 0.04  # relative; tempi that differ by less are one
 _MIN_ONSETS = 8
@@ -207,19 +207,20 @@ def candidates_of(onsets: Onsets, grooves: Grooves, *, bpm_hint: float | None = 
     ratios = [ratio for ratio in _RATIOS if BPM_RANGE[0] < bpm * ratio < BPM_RANGE[1]]
     if bpm_hint is not None or not ratios:
         ratios = [1.0]
-    return [_candidate(onsets, grooves, clock.scaled(ratio)) for ratio in ratios]
-
-
-def _candidate(onsets: Onsets, grooves: Grooves, clock: BeatClock) -> Candidate:
-    """Align twice: the first time, the tempo is known to a few percent only."""
     channel = channels_of(onsets.lane, onsets.velocity)
-    clock = align(grooves, clock, onsets.time_s, channel, max_shift=3, spread=1.0).followed()
-    alignment = align(grooves, clock, onsets.time_s, channel, max_shift=2, spread=0.5)
-    duration_s = float(onsets.time_s[-1])
-    start, end = (float(beat) for beat in clock.beats_of(onsets.time_s[[0, -1]]))
+    # Align twice: the first time, the tempo is known to a few percent only.
+    clocks = [clock.scaled(ratio) for ratio in ratios]
+    coarse = align(grooves, clocks, onsets.time_s, channel, max_shift=3, spread=1.0)
+    clocks = [alignment.followed() for alignment in coarse]
+    alignments = align(grooves, clocks, onsets.time_s, channel, max_shift=2, spread=0.5)
+    return [_candidate(onsets, alignment) for alignment in alignments]
+
+
+def _candidate(onsets: Onsets, alignment: Alignment) -> Candidate:
+    start, end = (float(beat) for beat in alignment.clock.beats_of(onsets.time_s[[0, -1]]))
     numbers = np.linspace(start, end, max(math.ceil(end - start), 1) + 1)
-    bpm = 60.0 * (numbers[1] - numbers[0]) / float(np.median(np.diff(clock.seconds_of(numbers))))
-    return Candidate(bpm, alignment, features_of(alignment, bpm=bpm, duration_s=duration_s))
+    bpm = 60.0 * (numbers[1] - numbers[0]) / float(np.median(np.diff(alignment.clock.seconds_of(numbers))))
+    return Candidate(bpm, alignment, features_of(alignment, bpm=bpm, duration_s=float(onsets.time_s[-1])))
 
 
 def _weights(onsets: Onsets) -> FloatArray:
@@ -242,7 +243,7 @@ def _estimate(
     channel = channels_of(onsets.lane, onsets.velocity)
     clock = follow_onsets(chosen.alignment.followed(), onsets.time_s, _weights(onsets))
     clock = follow_onsets(clock, onsets.time_s, _weights(onsets))
-    alignment = align(grooves(), clock, onsets.time_s, channel, max_shift=1, spread=0.25)
+    (alignment,) = align(grooves(), [clock], onsets.time_s, channel, max_shift=1, spread=0.25)
     start, end = clock.beats_of(onsets.time_s[[0, -1]])
     numbers = np.arange(math.ceil(start - 0.15), max(math.floor(end + 0.3), math.ceil(start - 0.15) + 1) + 1)
     beats_s = clock.seconds_of(numbers) + offset_s

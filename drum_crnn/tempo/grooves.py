@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["BEATS", "N_CHANNELS", "SLOTS", "SLOTS_PER_BEAT", "Grooves", "channels_of"]
 
 FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 BEATS = 4  # in a bar of the grooves
@@ -24,7 +25,6 @@ SLOTS = BEATS * SLOTS_PER_BEAT
 N_CHANNELS = 16  # each lane, soft and loud
 _LOUD = 64  # velocity
 _FILE = Path(__file__).with_name("grooves.npz")
-_BARS_AT_ONCE = 256  # bounds the memory
 
 
 def channels_of(lane: IntArray, velocity: IntArray) -> IntArray:
@@ -58,11 +58,11 @@ class Grooves:
 
     @functools.cached_property
     def _spectrum(self) -> NDArray[np.complex64]:
-        """Of the logarithms of the rates, shape (n_frequencies, N_CHANNELS, n_grooves)."""
-        spectrum = np.fft.rfft(np.log(self.rates), axis=-1).transpose(2, 1, 0)
+        """Of the logarithms of the rates, shape (n_frequencies, n_grooves, N_CHANNELS)."""
+        spectrum = np.fft.rfft(np.log(self.rates), axis=-1).transpose(2, 0, 1)
         return np.ascontiguousarray(spectrum.astype(np.complex64))
 
-    def log_likelihood(self, bars: FloatArray, shares_of_bars: FloatArray) -> FloatArray:
+    def log_likelihood(self, bars: FloatArray, shares_of_bars: FloatArray) -> Float32Array:
         """Log-likelihood of bars of onsets, if each is moved by 0, 1, … slots.
 
         Parameters
@@ -74,18 +74,16 @@ class Grooves:
 
         Returns
         -------
-        float64 array, shape (n_bars, SLOTS)
+        float32 array, shape (n_bars, SLOTS)
             0 in bars without onsets: a pause says nothing about tempo.
         """
-        result = np.zeros((len(bars), SLOTS))
-        expected = self.rates.sum(axis=(1, 2))
-        for first in range(0, len(bars), _BARS_AT_ONCE):
-            some = slice(first, first + _BARS_AT_ONCE)
-            # A circular correlation over slots, summed over channels.
-            spectrum = np.conj(np.fft.rfft(bars[some], axis=-1)).astype(np.complex64).transpose(2, 0, 1)
-            fits = np.fft.irfft((spectrum @ self._spectrum).transpose(1, 2, 0), n=SLOTS, axis=-1)
-            fits += np.log(self.shares)[:, None] - shares_of_bars[some, None, None] * expected[:, None]
-            best = fits.max(axis=1)
-            result[some] = best + np.log(np.exp(fits - best[:, None]).sum(axis=1))
+        # A circular correlation over slots, summed over channels. In single precision, it takes half the time.
+        spectrum = np.conj(np.fft.rfft(bars.astype(np.float32), axis=-1)).transpose(2, 1, 0)
+        fits = np.empty((len(self.rates), *bars[:, 0].shape), dtype=np.float32)  # (grooves, bars, slots)
+        np.fft.irfft((self._spectrum @ spectrum).transpose(1, 2, 0), n=SLOTS, axis=-1, out=fits)
+        expected = self.rates.sum(axis=(1, 2))[:, None] * shares_of_bars
+        fits += (np.log(self.shares)[:, None] - expected)[:, :, None]
+        best = fits.max(axis=0)
+        result: Float32Array = best + np.log(np.exp(fits - best).sum(axis=0))
         result[bars.sum(axis=(1, 2)) == 0] = 0.0
         return result

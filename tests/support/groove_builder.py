@@ -13,6 +13,7 @@ Bar = dict[str, Sequence[float]]  # places of each lane in a bar, in beats
 
 ROCK: Bar = {"kick": (0, 2, 2.5), "snare": (1, 3), "hihat": np.arange(0, 4, 0.5)}
 SIXTEENTHS: Bar = {"kick": (0, 0.75, 2.5), "snare": (1, 3), "hihat": np.arange(0, 4, 0.25)}
+FUNK: Bar = {"kick": (0, 0.75, 1.75, 2.5), "snare": (1, 2.25, 3), "hihat": np.arange(0, 4, 0.25)}
 HALF_TIME: Bar = {"kick": (0, 0.5, 3.5), "snare": (2,), "hihat": np.arange(0, 4, 0.5)}
 SWING: Bar = {"kick": (0, 2), "snare": (1, 3), "ride": (0, 1, 1.667, 2, 3, 3.667), "hihat": (1, 3)}
 WALTZ: Bar = {"kick": (0,), "snare": (1, 2), "hihat": np.arange(0, 3, 0.5)}

@@ -1,5 +1,6 @@
 """Tempo, beats and bars of grooves whose beats are known."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from groove_builder import (
     FIVE,
+    FUNK,
     HALF_TIME,
     ROCK,
     SIX_EIGHT,
@@ -52,6 +54,14 @@ def test_a_steady_groove(bar: Bar, bpm: float) -> None:
     assert 0.5 < found.confidence <= 1.0
     # One tempo, after the bar before the first downbeat.
     assert [tempo.bpm for tempo in found.tempo_map.tempos][1:] == [bpm]
+
+
+def test_a_slow_groove_whose_sixteenths_repeat_best() -> None:
+    """The intervals alone say 288 bpm."""
+    onsets, beats_s = groove(FUNK, 4, steady(72.0), n_bars=12)
+    found = estimate_tempo_map(onsets)
+    assert found.bpm == pytest.approx(72.0, rel=0.005)
+    assert beat_f(beats_s, found.beats_s) > 0.97
 
 
 @pytest.mark.parametrize(
@@ -190,3 +200,17 @@ def test_bars_of_the_other_level_begin_where_bars_began(bpm_hint: float) -> None
 def test_a_hint_of_what_is_found_anyhow_changes_nothing() -> None:
     onsets, _ = groove(SIXTEENTHS, 4, drifting(104.0))
     assert estimate_tempo_map(onsets, bpm_hint=104.0).tempo_map == estimate_tempo_map(onsets).tempo_map
+
+
+def test_memory_hardly_grows_with_the_length() -> None:
+    """An hour and a half of 60,000 onsets takes less than half a kilobyte for each, not four."""
+    onsets, beats_s = groove(SIXTEENTHS, 4, drifting(120.0), n_bars=2860)
+    assert len(onsets) > 60_000
+    tracemalloc.start()
+    try:
+        found = estimate_tempo_map(onsets)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert beat_f(beats_s, found.beats_s) > 0.95
+    assert peak < 30e6
