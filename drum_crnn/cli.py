@@ -69,6 +69,7 @@ def transcribe(
         list[Path],
         typer.Argument(
             metavar="RECORDING... [OUTPUT]",
+            readable=False,  # else one that cannot be read would keep the others from being done
             help="Files, folders or patterns; - is standard input. One recording may be followed by the file to write, "
             "whose suffix says the format; - is standard output.",
         ),

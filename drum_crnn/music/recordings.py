@@ -26,8 +26,8 @@ AUDIO_SUFFIXES = frozenset(
         ".au",
     }
     # Those that ffmpeg reads: sound, and videos.
-    | {".m4a", ".m4b", ".aac", ".wma", ".mka", ".ac3", ".amr", ".ape", ".wv", ".mp2"}
-    | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".3gp", ".mpg", ".mpeg"}
+    | {".m4a", ".m4b", ".aac", ".wma", ".mka", ".ac3", ".eac3", ".dts", ".amr", ".ape", ".tta", ".wv", ".mp2", ".spx"}
+    | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".3gp", ".mpg", ".mpeg", ".mts", ".flv", ".ogv"}
 )
 
 
