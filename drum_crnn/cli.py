@@ -295,7 +295,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="The model file to write.")] = MODEL,
 ) -> None:
     """Merge weights and thresholds into one self-contained model file."""
-    from drum_crnn.model.model_file import export_model
+    from drum_crnn.engine.exporting import export_model
 
     export_model(weights, thresholds, model)
     say(f"{model}: {model.stat().st_size / 1e6:.2f} MB")
@@ -333,7 +333,7 @@ def average(
 
     Choose thresholds for it with `python -m stages.tune_thresholds`, then merge both with `drum-crnn export`.
     """
-    from drum_crnn.model.model_file import average_models
+    from drum_crnn.engine.exporting import average_models
 
     average_models(one, other, weights, share=share)
     say(f"{weights}: {1 - share:g} of {one} and {share:g} of {other}")
