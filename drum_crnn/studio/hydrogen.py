@@ -1,4 +1,4 @@
-"""Kits from Hydrogen drumkits: a folder with `drumkit.xml` and its samples (WAV, FLAC, AIFF).
+"""Kits from Hydrogen drumkits: a folder with `drumkit.xml` and its samples (WAV, FLAC, AIFF), or an archive of one.
 
 Instruments are assigned to notes by their names (`drum_crnn.studio.names`). An instrument's volume and gain count, and
 its layers' ranges, gains and pitches. Filter, envelope, pan and randomness are ignored. Hydrogen plays the first layer
@@ -11,12 +11,16 @@ instrument, or a `<licence>`. Hydrogen: https://hydrogen-music.org
 """
 
 import itertools
+import tarfile
+import tempfile
 import xml.etree.ElementTree as ElementTree
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.recordings import is_hidden
 from drum_crnn.studio.kits import Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes, is_percussion
 
@@ -45,13 +49,13 @@ class _Instrument:
     layers: tuple[_Layer, ...]
 
 
-def open_hydrogen(folder: Path) -> Kit:
-    """Open a Hydrogen drumkit as the kit "hydrogen/FOLDER".
+def open_hydrogen(place: Path) -> Kit:
+    """Open a Hydrogen drumkit as the kit "hydrogen/FOLDER" or "hydrogen/ARCHIVE".
 
     Parameters
     ----------
-    folder : Path
-        Holds `drumkit.xml`.
+    place : Path
+        A folder that holds `drumkit.xml`, or an archive of one, whose name ends in `.h2drumkit`.
 
     Raises
     ------
@@ -59,6 +63,13 @@ def open_hydrogen(folder: Path) -> Kit:
         If the file is missing or is no drumkit, a sample is missing or unreadable, or no instrument is a drum of a
         lane or percussion.
     """
+    if not place.is_file():
+        return _open_folder(place, place.resolve().name)
+    with tempfile.TemporaryDirectory() as name:
+        return _open_folder(_unpacked(place, Path(name)), place.stem)
+
+
+def _open_folder(folder: Path, name: str) -> Kit:
     file = folder / "drumkit.xml"
     try:
         root = _parsed(file.read_bytes())
@@ -102,7 +113,26 @@ def open_hydrogen(folder: Path) -> Kit:
         raise DrumCrnnError(
             f"{file}: no instrument is a drum of the eight lanes or percussion; it has: {_some_names(instruments)}"
         )
-    return Kit(f"hydrogen/{folder.resolve().name}", dict(sorted(sounds.items())), tuple(percussion))
+    return Kit(f"hydrogen/{name}", dict(sorted(sounds.items())), tuple(percussion))
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """The folder of the kit in an archive, unpacked below `folder`."""
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                path = Path(member.name)
+                content = tar.extractfile(member)  # None for what is no file
+                if content is None or path.is_absolute() or ".." in path.parts or is_hidden(path):
+                    continue
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content.read())
+    except (OSError, EOFError, ValueError, KeyError, tarfile.TarError, zlib.error) as error:
+        raise DrumCrnnError(f"{archive}: is no archive of a drumkit, or a damaged one ({error})") from None
+    found = sorted(folder.rglob("drumkit.xml"))
+    if not found:
+        raise DrumCrnnError(f"{archive}: holds no drumkit.xml")
+    return found[0].parent
 
 
 def _parsed(content: bytes) -> ElementTree.Element:
