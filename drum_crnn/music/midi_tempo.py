@@ -27,6 +27,7 @@ def read_tempo_map(path: Path) -> TempoMap:
     midi = scanned_file(path)
     if midi.in_frames:
         raise DrumCrnnError(f"{path}: counts time in SMPTE frames, so it has no tempo; export it with ticks per beat")
+    ticks_per_beat = int(midi.ticks_per_beat)
     changes: dict[int, int] = {0: DEFAULT_TEMPO}
     bars: dict[int, tuple[int, int]] = {0: (4, 4)}
     for track in midi.tracks[:1] if midi.type == 2 else midi.tracks:
@@ -44,8 +45,8 @@ def read_tempo_map(path: Path) -> TempoMap:
     elapsed = 0  # ticks times tempo: an integer, so that errors do not add up
     for (tick, tempo), (next_tick, next_tempo) in pairwise(sorted(changes.items())):
         elapsed += (next_tick - tick) * tempo
-        tempos.append(Tempo(elapsed / (midi.ticks_per_beat * 1_000_000), 60e6 / next_tempo))
+        tempos.append(Tempo(elapsed / (ticks_per_beat * 1_000_000), 60e6 / next_tempo))
     only_tempos = TempoMap(tuple(tempos), (Signature(0.0, 4, 4),))
-    starts_s = only_tempos.seconds_of([tick / midi.ticks_per_beat for tick in sorted(bars)]).tolist()
+    starts_s = only_tempos.seconds_of([tick / ticks_per_beat for tick in sorted(bars)]).tolist()
     signatures = [Signature(start_s, *bars[tick]) for start_s, tick in zip(starts_s, sorted(bars), strict=True)]
     return TempoMap(tuple(tempos), tuple(signatures))
