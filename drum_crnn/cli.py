@@ -226,8 +226,8 @@ def listen(
 
     from drum_crnn.music.raw_samples import raw_blocks
 
-    if sys.stdin.isatty():
-        raise DrumCrnnError("standard input: is a terminal; pipe raw samples into it")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DrumCrnnError("standard input: is a terminal or closed; pipe raw samples into it")
     _, transcriber = _load_transcriber(model, _parse_thresholds(threshold), favour)
     stream = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  # what comes, as it comes
     dtype = np.dtype("<i2" if encoding is RawFormat.S16 else "<f4")
