@@ -76,6 +76,7 @@ def transcribe(
         list[Path],
         typer.Argument(
             metavar="RECORDING... [OUTPUT]",
+            readable=False,  # else one that cannot be read would keep the others from being done
             help="Files, folders or patterns; - is standard input. One recording may be followed by the file to write, "
             "whose suffix says the format; - is standard output.",
         ),
@@ -239,8 +240,8 @@ def listen(
 
     from drum_crnn.music.raw_samples import raw_blocks
 
-    if sys.stdin.isatty():
-        raise DrumCrnnError("standard input: is a terminal; pipe raw samples into it")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DrumCrnnError("standard input: is a terminal or closed; pipe raw samples into it")
     _, transcriber = _load_transcriber(model, _parse_thresholds(threshold), favour)
     stream = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  # what comes, as it comes
     dtype = np.dtype("<i2" if encoding is RawFormat.S16 else "<f4")
@@ -319,7 +320,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="The model file to write.")] = MODEL,
 ) -> None:
     """Merge weights and thresholds into one self-contained model file."""
-    from drum_crnn.model.model_file import export_model
+    from drum_crnn.engine.exporting import export_model
 
     export_model(weights, thresholds, model)
     say(f"{model}: {model.stat().st_size / 1e6:.2f} MB")
@@ -360,7 +361,7 @@ def average(
 
     Choose thresholds for it with `python -m stages.tune_thresholds`, then merge both with `drum-crnn export`.
     """
-    from drum_crnn.model.model_file import average_models
+    from drum_crnn.engine.exporting import average_models
 
     average_models(one, other, weights, share=share)
     say(f"{weights}: {1 - share:g} of {one} and {share:g} of {other}")

@@ -284,15 +284,17 @@ class Transcriber:
         progress: Progress | None = None,
         keep_activation: bool = False,
     ) -> Transcription:
-        """Transcribe what `decode` gives, an almost silent recording once more and louder, and say what is doubtful."""
+        """Transcribe what `decode` gives, once more at another level if it needs one, and say what is doubtful."""
         condition = Condition()
-        made = self._transcription(decode(condition.listen), duration_s, progress, keep_activation)
+        # What is far too loud will be read again, and its squares may be infinite.
+        heard = (np.zeros_like(block) if condition.is_loud else block for block in decode(condition.listen))
+        made = self._transcription(heard, duration_s, progress, keep_activation)
         if condition.is_silent:  # a constant begins and ends with a click
             made = made.where(np.zeros(len(made), np.bool_))
         elif condition.gain != 1:
             gain = np.float32(condition.gain)
-            louder = (gain * block for block in decode(None))
-            made = self._transcription(louder, duration_s, progress, keep_activation)
+            at_level = (gain * block for block in decode(None))
+            made = self._transcription(at_level, duration_s, progress, keep_activation)
         return replace(made, doubts=condition.doubts())
 
     def _transcription(

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from drum_crnn.engine.exporting import export_model
 from drum_crnn.foundation.stage import stage_app
-from drum_crnn.model.model_file import export_model
 
 
 def main(

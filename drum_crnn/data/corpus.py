@@ -204,7 +204,7 @@ class Corpus:
 def _find_table(root: Path) -> Path:
     if not root.is_dir():
         raise DrumCrnnError(f"{root}: there is no such directory; set corpus.root to the folder of the corpus")
-    tables = sorted(root.glob("*.csv"))
+    tables = sorted(path for path in root.glob("*.csv") if not path.name.startswith("."))
     for pattern in ("e-gmd-v*.csv", "info.csv"):
         named = [path for path in tables if path.match(pattern)]
         if len(named) == 1:

@@ -17,6 +17,7 @@ from drum_crnn.formats.names import WITHOUT_BARS
 from drum_crnn.formats.plan import STREAM, Job
 from drum_crnn.formats.song import Song
 from drum_crnn.formats.writing import Style, content_of, write
+from drum_crnn.foundation.atomic import NO_SPACE
 from drum_crnn.foundation.console import printable, progress_bar
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.audio import probe
@@ -129,8 +130,8 @@ def _do(
     with ExitStack() as stack:
         recording = job.recording
         if recording == STREAM:
-            if sys.stdin.isatty():
-                raise DrumCrnnError(f"{_STREAM_NAME}: is a terminal; pipe a recording into it")
+            if sys.stdin is None or sys.stdin.isatty():
+                raise DrumCrnnError(f"{_STREAM_NAME}: is a terminal or closed; pipe a recording into it")
             recording = _save(sys.stdin.buffer, Path(stack.enter_context(tempfile.TemporaryDirectory())))
         elif recording.is_fifo():  # such as <(…) in a shell
             with recording.open("rb") as pipe:
@@ -161,13 +162,21 @@ def _do(
 def _save(stream: IO[bytes], folder: Path) -> Path:
     """A stream as a file, since decoders go back and forth in it."""
     path = folder / "recording"
-    with path.open("wb") as file:
-        shutil.copyfileobj(stream, file)
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise DrumCrnnError(
+            f"{folder.parent}: has no room for a copy of the stream ({error.strerror}); make room, or name another "
+            "folder with the variable TMPDIR"
+        ) from None
     return path
 
 
 def _write_stream(content: bytes) -> None:
-    if sys.stdout.isatty() and not content.isascii():
-        raise DrumCrnnError("standard output: is a terminal; redirect it into a file or a program")
+    if sys.stdout is None or (sys.stdout.isatty() and not content.isascii()):
+        raise DrumCrnnError("standard output: is a terminal or closed; redirect it into a file or a program")
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()

@@ -104,7 +104,8 @@ def _copy_audio(recording: Path, target: Path) -> None:
         return
     with (
         _ogg_source(recording) as (rate, n_channels, blocks),
-        soundfile.SoundFile(target, "w", rate, n_channels, format="OGG", subtype="VORBIS") as file,
+        target.open("wb") as stream,  # soundfile fails on a name that is not UTF-8
+        soundfile.SoundFile(stream, "w", rate, n_channels, format="OGG", subtype="VORBIS") as file,
     ):
         for block in blocks:
             for start in range(0, len(block), _OGG_BLOCK):

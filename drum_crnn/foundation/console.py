@@ -78,12 +78,12 @@ def printable(text: object, encoding: str | None = "utf-8") -> str:
 
 def tell_error(message: object) -> None:
     """Print an error on standard error."""
-    typer.echo(f"error: {printable(message, sys.stderr.encoding)}", err=True)
+    say(f"error: {message}", err=True)
 
 
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    typer.echo(f"warning: {printable(message, sys.stderr.encoding)}", err=True)
+    say(f"warning: {message}", err=True)
 
 
 def progress_bar() -> Progress:
@@ -148,8 +148,10 @@ def track(items: Iterable[T], *, description: str, total: int | None = None) -> 
 
 
 def say(message: str, *, err: bool = False) -> None:
-    """Print one line on standard output, or on standard error."""
-    typer.echo(printable(message, (sys.stderr if err else sys.stdout).encoding), err=err)
+    """Print one line on standard output, or on standard error; nowhere if that is closed."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:
+        typer.echo(printable(message, stream.encoding), err=err)
 
 
 def default_workers() -> int:

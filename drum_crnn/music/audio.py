@@ -1,13 +1,12 @@
 """Decoding recordings: any format, any rate, any channel count, as mono float32 in blocks of bounded size."""
 
 import os
-import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music import ffmpeg
 from drum_crnn.music.downmix import Downmix
+from drum_crnn.music.stated_length import missing_bytes
 
 __all__ = [
     "AudioInfo", "Block", "Listener", "load_audio", "mono_blocks", "mono_stream", "open_channels", "probe",
@@ -27,11 +27,8 @@ FloatArray = NDArray[np.float32]
 
 _BLOCK_S = 10.0
 
-# What programs write as the length of a WAV on a pipe, which they do not know: the largest (ffmpeg), 2 GB (arecord),
-# or a little less, in whole samples (sox). A file that lacks less than half of it was cut short.
-_UNKNOWN_LENGTHS = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
-_LARGEST_PADDING = 65_536
 _LOWEST_RATE = 1_000  # Hz; telephones have 8,000
+_MOST_SAMPLES = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +234,7 @@ def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[NDArray[Any]]:
         position += len(block)
         if len(block):
             yield block
-    if 0 < position < file.frames and (file.format != "MP3" or _states_its_length(path)):
+    if 0 < position < file.frames and _states_its_samples(file, path):
         raise DrumCrnnError(
             f"{path}: is truncated: the header promises {file.frames} samples, but only {position} can be read; "
             "copy or export it again"
@@ -254,7 +251,8 @@ class _UnknownToLibsndfile(Exception):  # noqa: N818  # ffmpeg may know it
 
 def _open(path: Path) -> soundfile.SoundFile:
     if not path.is_file():
-        raise DrumCrnnError(f"{path}: there is no such file")
+        what = "is a device or a folder, not a recording" if path.exists() else "there is no such file"
+        raise DrumCrnnError(f"{path}: {what}")
     if path.stat().st_size == 0:
         raise DrumCrnnError(f"{path}: is empty (0 bytes)")
     try:
@@ -265,20 +263,25 @@ def _open(path: Path) -> soundfile.SoundFile:
         raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
     except soundfile.LibsndfileError as error:
         _check_length(path)
-        raise _UnknownToLibsndfile(error.error_string.strip().rstrip(".") or "unknown format") from None
+        raise _UnknownToLibsndfile(_reason(error) or "unknown format") from None
     try:
-        if file.format in ("WAV", "WAVEX"):
-            _check_length(path)
+        _check_length(path)
         if not file.frames:
             raise DrumCrnnError(f"{path}: holds no audio (length zero)")
+        if file.frames > _MOST_SAMPLES:  # libsndfile fails at the end of a FLAC that came out of a pipe
+            raise _UnknownToLibsndfile("its header states no length")
     except BaseException:
         file.close()
         raise
     return file
 
 
+def _reason(error: soundfile.LibsndfileError) -> str:
+    return str(error.error_string).strip().removeprefix("Error : ").rstrip(".")
+
+
 def _check_length(path: Path) -> None:
-    n_missing = _missing_bytes(path)
+    n_missing = missing_bytes(path)
     if n_missing > 0:
         raise DrumCrnnError(
             f"{path}: is cut short: {n_missing} bytes are missing from its end; copy, unpack or export it again"
@@ -290,51 +293,21 @@ def _check_length(path: Path) -> None:
         )
 
 
-def _missing_bytes(path: Path) -> int:
-    """Bytes of sample data that the header of a RIFF WAV announces but the file lacks; 0 for other formats.
+def _states_its_samples(file: soundfile.SoundFile, path: Path) -> bool:
+    """Whether the header states the number of samples that decoding gives.
 
-    Decoders accept such files, so a half-copied file would pass for a short one. Below zero: bytes behind the samples
-    that belong to no chunk, which a decoder passes over.
+    An MP3 does so in a Xing or Info header; otherwise decoders guess it from the file's size. A WAV with MPEG inside
+    counts samples that decoders leave out.
     """
-    n_bytes_of_file = path.stat().st_size
-    with path.open("rb") as file:
-        riff = file.read(12)
-        if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
-            return 0
-        position = 12
-        while len(header := file.read(8)) == 8:
-            name, n_bytes = struct.unpack("<4sI", header)
-            position += 8
-            if name == b"data":
-                n_missing = int(n_bytes) - (n_bytes_of_file - position)
-                if n_missing > 0:
-                    is_unknown = any(n_bytes in lengths for lengths in _UNKNOWN_LENGTHS) and 2 * n_missing > n_bytes
-                    return 0 if is_unknown else n_missing
-                position += n_bytes + n_bytes % 2
-                file.seek(position)
-                return 0 if _is_no_audio(file) else position - n_bytes_of_file
-            position += n_bytes + n_bytes % 2  # chunks are padded to even lengths
-            file.seek(position)
-    return 0
-
-
-def _is_no_audio(file: IO[bytes]) -> bool:
-    """Whether what is left of a WAV is a chunk, whose name is in ASCII, or a few zeros to fill a block of a disk."""
-    left = file.read(_LARGEST_PADDING)
-    if len(left) < 8 or all(0x20 <= byte < 0x7F for byte in left[:4]):
-        return True
-    return len(left) < _LARGEST_PADDING and not left.strip(b"\0")
-
-
-def _states_its_length(path: Path) -> bool:
-    """Whether an MP3 states its length in a Xing or Info header; if not, decoders guess it from the file's size."""
-    with path.open("rb") as file:
-        tag = file.read(10)
+    if file.format != "MP3":
+        return not file.subtype.startswith("MPEG")
+    with path.open("rb") as stream:
+        tag = stream.read(10)
         if tag[:3] == b"ID3":  # its length: four bytes of seven bits
-            file.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)))
+            stream.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)))
         else:
-            file.seek(0)
-        first_frame = file.read(4096)
+            stream.seek(0)
+        first_frame = stream.read(4096)
     return b"Xing" in first_frame or b"Info" in first_frame
 
 
@@ -343,4 +316,6 @@ def _read(file: soundfile.SoundFile, path: Path, n_samples: int) -> NDArray[Any]
     try:
         return file.read(n_samples, dtype="int16" if file.subtype == "PCM_16" else "float32", always_2d=True)  # type: ignore[no-any-return]  # soundfile has no types
     except soundfile.LibsndfileError as error:
-        raise DrumCrnnError(f"{path}: cannot be decoded to its end ({error.error_string.strip()})") from None
+        raise DrumCrnnError(
+            f"{path}: cannot be decoded to its end ({_reason(error)}); copy or export it again"
+        ) from None

@@ -16,7 +16,8 @@ __all__ = ["Condition"]
 # Peaks in dB of full scale, a constant taken off. A peak of -75 dB is six steps of 16 bits: what is below is dither.
 _SILENT_DB = -75.0
 _QUIET_DB = -45.0
-_AMPLIFIED_DB = -12.0  # the peak of a quiet recording after it has been amplified
+_LOUD_DB = 20.0  # floats above full scale are common, but not ten times above: these are in units of integers
+_USUAL_DB = -12.0  # the peak of a quiet or loud recording after its level has been changed
 # Samples that are cut off: equal to the highest or the lowest of the recording, as is the sample before them. Loud
 # masters have a few in a thousand. A lossy format rounds them off, so that they are not noticed.
 _CLIPPED_SHARE = 0.03
@@ -78,8 +79,8 @@ class Condition:
 
     @property
     def gain(self) -> float:
-        """What to multiply the samples by, so that an almost silent recording is heard; 1 for any other."""
-        return 10 ** ((_AMPLIFIED_DB - self.peak_db) / 20) if self.is_quiet else 1.0
+        """What to multiply the samples by, so that an almost silent or far too loud recording is heard, or 1."""
+        return 10 ** ((_USUAL_DB - self.peak_db) / 20) if self.is_quiet or self.is_loud else 1.0
 
     @property
     def clipped_share(self) -> float:
@@ -98,6 +99,11 @@ class Condition:
         found = []
         if self.is_quiet:
             found.append(f"is almost silent (its peak is {self.peak_db:.0f} dBFS) and was amplified; record it louder")
+        if self.is_loud:
+            found.append(
+                f"has samples far above full scale (its peak is {self.peak_db:+.0f} dBFS), so its level was lowered; "
+                "scale it to ±1"
+            )
         if self._cancelled_s > 0:
             part = "" if self._cancelled_s > 0.99 * self._duration_s else f" in {self._cancelled_s:.0f} s of it"
             found.append(f"has channels that cancel each other{part}, so their difference was used; invert one of them")
@@ -117,6 +123,11 @@ class Condition:
     def is_quiet(self) -> bool:
         """Whether there is something, and it is almost silent."""
         return _SILENT_DB <= self.peak_db < _QUIET_DB
+
+    @property
+    def is_loud(self) -> bool:
+        """Whether its samples are so far above full scale that they are of another scale."""
+        return self.peak_db > _LOUD_DB
 
     def _add_spectrum(self, second: NDArray[np.float32], sample_rate: int) -> None:
         middle = max(int(second.argmax()), _WINDOW // 2)

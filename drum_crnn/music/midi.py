@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANE_OF_NOTE
 from drum_crnn.music.midi_scan import ScannedFile, ScannedTrack, scan_midi
 
-__all__ = ["DEFAULT_TEMPO", "DRUM_CHANNEL", "Note", "canonical_midi", "parse_midi", "read_midi"]
+__all__ = ["DEFAULT_TEMPO", "DRUM_CHANNEL", "Note", "canonical_midi", "read_midi", "scanned_file"]
 
 DRUM_CHANNEL = 9  # called channel 10, since musicians count from one
 
@@ -36,7 +37,8 @@ def read_midi(path: Path) -> list[Note]:
     """Read the struck notes of a MIDI file of type 0, 1 or 2.
 
     These are the notes on channel 10; if there are none, those of every channel (some drum machines write channel 1).
-    Tempo changes of any track apply to all tracks. Only in type 2, each track has its own.
+    Tempo changes of any track apply to all tracks. Only in type 2, each track has its own. Ticks of SMPTE frames are
+    read, too.
 
     Returns
     -------
@@ -48,8 +50,7 @@ def read_midi(path: Path) -> list[Note]:
     DrumCrnnError
         If the file cannot be read or is no MIDI file, with the path and the reason.
     """
-    content = _content(path)
-    file = scan_midi(content) or _scanned(_parse(path, content))
+    file = scanned_file(path)
     channels: dict[int, list[tuple[float, int, int]]] = {}
     for tracks in [[track] for track in file.tracks] if file.type == 2 else [file.tracks]:
         for channel, struck in _struck_notes(tracks, file.ticks_per_beat):
@@ -58,9 +59,10 @@ def read_midi(path: Path) -> list[Note]:
     return [Note(*struck) for struck in sorted(drums)]
 
 
-def parse_midi(path: Path) -> mido.MidiFile:
-    """Parse a MIDI file whose times are ticks; raises what `read_midi` raises."""
-    return _parse(path, _content(path))
+def scanned_file(path: Path) -> ScannedFile:
+    """Notes, tempi and time signatures of a MIDI file, in ticks; raises what `read_midi` raises."""
+    content = _content(path)
+    return scan_midi(content) or _scanned(_parse(path, content))
 
 
 def _content(path: Path) -> bytes:
@@ -79,8 +81,8 @@ def _parse(path: Path, content: bytes) -> mido.MidiFile:
         # mido signals a malformed file by any of these, depending on the byte at which it stops.
         reason = str(error) or "it ends too early"
         raise DrumCrnnError(f"{path}: not a readable MIDI file ({reason}); export it again") from None
-    if midi.ticks_per_beat < 0:
-        raise DrumCrnnError(f"{path}: counts time in SMPTE frames, not supported here; export it with ticks per beat")
+    if midi.ticks_per_beat < 0:  # `scan_midi` reads the usual ones
+        raise DrumCrnnError(f"{path}: counts time in frames of an unknown kind; export it with ticks per beat")
     if midi.ticks_per_beat == 0:
         raise DrumCrnnError(f"{path}: not a readable MIDI file (a beat has no ticks); export it again")
     if any(message.time > _MAX_DELTA for track in midi.tracks for message in track):
@@ -92,7 +94,7 @@ def _scanned(midi: mido.MidiFile) -> ScannedFile:
     """What mido has parsed, in the form of `scan_midi`."""
     tracks = []
     for messages in midi.tracks:
-        track = ScannedTrack([], [])
+        track = ScannedTrack([], [], [])
         tick = 0
         for message in messages:
             tick += message.time
@@ -101,11 +103,15 @@ def _scanned(midi: mido.MidiFile) -> ScannedFile:
                     track.strikes.append((tick, message.channel, message.note, message.velocity))
             elif message.type == "set_tempo":
                 track.tempi.append((tick, message.tempo))
+            elif message.type == "time_signature":
+                track.bars.append((tick, message.numerator, message.denominator))
         tracks.append(track)
     return ScannedFile(midi.type, midi.ticks_per_beat, tracks)
 
 
-def _struck_notes(tracks: Sequence[ScannedTrack], ticks_per_beat: int) -> Iterator[tuple[int, tuple[float, int, int]]]:
+def _struck_notes(
+    tracks: Sequence[ScannedTrack], ticks_per_beat: int | Fraction
+) -> Iterator[tuple[int, tuple[float, int, int]]]:
     """Channel, and time, note and velocity of each struck note of tracks that share their tempo changes."""
     changes = [(0, DEFAULT_TEMPO), *(change for track in tracks for change in track.tempi)]
     changes.sort(key=lambda change: change[0])  # of several at one tick, the last in the file applies
@@ -119,7 +125,7 @@ def _struck_notes(tracks: Sequence[ScannedTrack], ticks_per_beat: int) -> Iterat
             last = bisect_right(begins, tick) - 1
             since, tempo = changes[last]
             time_s = (elapsed[last] + (tick - since) * tempo) / (ticks_per_beat * 1_000_000)
-            yield channel, (time_s, note, velocity)
+            yield channel, (float(time_s), note, velocity)
 
 
 def canonical_midi(notes_of_recording: Sequence[Sequence[Note]]) -> int:

@@ -1,36 +1,47 @@
-"""Reading what a performance needs from an ordinary MIDI file, ten times as fast as mido, which builds every message.
+"""Reading what a performance needs from a MIDI file, ten times as fast as mido, which builds every message.
 
-Whatever is unusual or damaged is left to mido: it decides what a file means, and what is wrong with it. So this module
-only has to know what it understands.
+Notes, tempi and time signatures alone are looked at. So an odd key signature, text of any kind, or a chunk that is no
+track refuses no file. Whatever else is unusual or damaged is left to mido: it decides what a file means, and what is
+wrong with it.
 """
 
 import struct
+from fractions import Fraction
 from typing import NamedTuple
 
-import mido
 from mido.midifiles.meta import build_meta_message
 
 __all__ = ["ScannedFile", "ScannedTrack", "scan_midi"]
 
-_META, _SYSEX, _SET_TEMPO = 0xFF, 0xF0, 0x51
+_META, _SYSEX, _SET_TEMPO, _TIME_SIGNATURE = 0xFF, 0xF0, 0x51, 0x58
+_FRAMES_A_SECOND = {24: Fraction(24), 25: Fraction(25), 29: Fraction(30_000, 1001), 30: Fraction(30)}  # of SMPTE
 _NOTE_ON = 0x90
 _LONGEST = 1 << 16  # bytes of a meta event or a system exclusive one
 _MAX_DELTA_BYTES = 4
 
 
 class ScannedTrack(NamedTuple):
-    """One track: its notes as (tick, channel, note, velocity), and its changes of tempo as (tick, µs a beat)."""
+    """One track: its notes as (tick, channel, note, velocity), its changes of tempo as (tick, µs a beat), its bars.
+
+    A bar is (tick, numerator, denominator).
+    """
 
     strikes: list[tuple[int, int, int, int]]
     tempi: list[tuple[int, int]]
+    bars: list[tuple[int, int, int]]
 
 
 class ScannedFile(NamedTuple):
-    """Type of the file (0, 1 or 2), ticks a beat, tracks."""
+    """Type of the file (0, 1 or 2), ticks a beat, tracks.
+
+    A file `in_frames` of SMPTE has no beats: its ticks are fractions of a second. Then a beat is half a second, which
+    is the default tempo, and there are no tempi.
+    """
 
     type: int
-    ticks_per_beat: int
+    ticks_per_beat: int | Fraction
     tracks: list[ScannedTrack]
+    in_frames: bool = False
 
 
 class _UnusualError(Exception):
@@ -40,25 +51,34 @@ class _UnusualError(Exception):
 def scan_midi(content: bytes) -> ScannedFile | None:
     """The notes and tempi of a MIDI file, as mido finds them; None if the file is unusual or damaged."""
     try:
-        name, size, kind, n_tracks, ticks_per_beat = struct.unpack_from(">4sLhhh", content)
-        if name != b"MThd" or size < 6 or ticks_per_beat <= 0:
+        name, size, kind, n_tracks, division = struct.unpack_from(">4sLhhh", content)
+        if name != b"MThd" or size < 6:
             return None
-        tracks = []
+        in_frames = division < 0
+        # The upper byte is minus the frames a second, the lower one the ticks a frame.
+        ticks_per_beat = _FRAMES_A_SECOND[-(division >> 8)] * (division & 0xFF) / 2 if in_frames else division
+        if not ticks_per_beat:
+            return None
+        tracks: list[ScannedTrack] = []
         position = 8 + size
-        for _ in range(n_tracks):
+        while len(tracks) < n_tracks:
             name, size = struct.unpack_from(">4sL", content, position)
             start, position = position + 8, position + 8 + size
-            if name != b"MTrk" or position > len(content):
+            if position > len(content):
                 return None
-            tracks.append(_scan_track(content[start:position]))
-    except (_UnusualError, struct.error, LookupError, ValueError, mido.KeySignatureError):
+            if name == b"MTrk":  # the standard says to pass over other chunks
+                tracks.append(_scan_track(content[start:position]))
+    except (_UnusualError, struct.error, LookupError, ValueError):
         return None
-    return ScannedFile(kind, ticks_per_beat, tracks)
+    if in_frames:
+        tracks = [track._replace(tempi=[]) for track in tracks]
+    return ScannedFile(kind, ticks_per_beat, tracks, in_frames)
 
 
 def _scan_track(data: bytes) -> ScannedTrack:
     strikes: list[tuple[int, int, int, int]] = []
     tempi: list[tuple[int, int]] = []
+    bars: list[tuple[int, int, int]] = []
     tick = position = status = 0
     n_bytes = len(data)
     while position < n_bytes:
@@ -82,9 +102,10 @@ def _scan_track(data: bytes) -> ScannedTrack:
                 if kind is None:
                     status = 0
                     continue
-                message = build_meta_message(kind, data[start:position])  # raises if it is damaged
                 if kind == _SET_TEMPO:
-                    tempi.append((tick, message.tempo))
+                    tempi.append((tick, build_meta_message(kind, data[start:position]).tempo))  # raises if damaged
+                elif kind == _TIME_SIGNATURE and size >= 2:
+                    bars.append((tick, data[start], 2 ** data[start + 1]))
                 continue
             status = byte
         elif not status:
@@ -101,7 +122,7 @@ def _scan_track(data: bytes) -> ScannedTrack:
         position += 2
     if position != n_bytes:
         raise _UnusualError
-    return ScannedTrack(strikes, tempi)
+    return ScannedTrack(strikes, tempi, bars)
 
 
 def _variable(data: bytes, position: int) -> tuple[int, int]:

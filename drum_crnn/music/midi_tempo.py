@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.midi import DEFAULT_TEMPO, parse_midi
+from drum_crnn.music.midi import DEFAULT_TEMPO, scanned_file
 from drum_crnn.music.tempo_map import Signature, Tempo, TempoMap
 
 __all__ = ["read_tempo_map"]
@@ -21,29 +21,32 @@ def read_tempo_map(path: Path) -> TempoMap:
     Raises
     ------
     DrumCrnnError
-        As `read_midi`, and if a tempo is above 10,000 bpm or a time signature counts notes shorter than 1/64.
+        As `read_midi`, and if the file has no beats, a tempo is above 10,000 bpm, or a time signature counts notes
+        shorter than 1/64.
     """
-    midi = parse_midi(path)
+    midi = scanned_file(path)
+    if midi.in_frames:
+        raise DrumCrnnError(f"{path}: counts time in SMPTE frames, so it has no tempo; export it with ticks per beat")
+    ticks_per_beat = int(midi.ticks_per_beat)
     changes: dict[int, int] = {0: DEFAULT_TEMPO}
     bars: dict[int, tuple[int, int]] = {0: (4, 4)}
     for track in midi.tracks[:1] if midi.type == 2 else midi.tracks:
-        tick = 0
-        for message in track:
-            tick += message.time
-            if message.type == "set_tempo":
-                if message.tempo < _SHORTEST_BEAT_US:
-                    raise DrumCrnnError(f"{path}: has a tempo above 10,000 bpm; export it again")
-                changes[tick] = message.tempo
-            elif message.type == "time_signature" and message.numerator > 0:
-                if message.denominator > _SHORTEST_NOTE:
-                    raise DrumCrnnError(f"{path}: has a time signature of notes shorter than 1/64; export it again")
-                bars[tick] = (message.numerator, message.denominator)
+        for tick, tempo in track.tempi:
+            if tempo < _SHORTEST_BEAT_US:
+                raise DrumCrnnError(f"{path}: has a tempo above 10,000 bpm; export it again")
+            changes[tick] = tempo
+        for tick, numerator, denominator in track.bars:
+            if numerator == 0:
+                continue
+            if denominator > _SHORTEST_NOTE:
+                raise DrumCrnnError(f"{path}: has a time signature of notes shorter than 1/64; export it again")
+            bars[tick] = (numerator, denominator)
     tempos = [Tempo(0.0, 60e6 / changes[0])]
     elapsed = 0  # ticks times tempo: an integer, so that errors do not add up
     for (tick, tempo), (next_tick, next_tempo) in pairwise(sorted(changes.items())):
         elapsed += (next_tick - tick) * tempo
-        tempos.append(Tempo(elapsed / (midi.ticks_per_beat * 1_000_000), 60e6 / next_tempo))
+        tempos.append(Tempo(elapsed / (ticks_per_beat * 1_000_000), 60e6 / next_tempo))
     only_tempos = TempoMap(tuple(tempos), (Signature(0.0, 4, 4),))
-    starts_s = only_tempos.seconds_of([tick / midi.ticks_per_beat for tick in sorted(bars)]).tolist()
+    starts_s = only_tempos.seconds_of([tick / ticks_per_beat for tick in sorted(bars)]).tolist()
     signatures = [Signature(start_s, *bars[tick]) for start_s, tick in zip(starts_s, sorted(bars), strict=True)]
     return TempoMap(tuple(tempos), tuple(signatures))

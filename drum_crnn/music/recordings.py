@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drum_crnn.foundation.errors import DrumCrnnError
 
-__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix"]
+__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix", "is_hidden"]
 
 # Of a folder, files with these suffixes are taken. A file that is named itself may have any.
 AUDIO_SUFFIXES = frozenset(
@@ -26,8 +26,8 @@ AUDIO_SUFFIXES = frozenset(
         ".au",
     }
     # Those that ffmpeg reads: sound, and videos.
-    | {".m4a", ".m4b", ".aac", ".wma", ".mka", ".ac3", ".amr", ".ape", ".wv", ".mp2"}
-    | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".3gp", ".mpg", ".mpeg"}
+    | {".m4a", ".m4b", ".aac", ".wma", ".mka", ".ac3", ".eac3", ".dts", ".amr", ".ape", ".tta", ".wv", ".mp2", ".spx"}
+    | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".3gp", ".mpg", ".mpeg", ".mts", ".flv", ".ogv"}
 )
 
 
@@ -55,7 +55,7 @@ def find_recordings(argument: Path) -> list[tuple[Path, Path]]:
     if argument.is_dir():
         found = sorted(path for path in argument.rglob("*") if has_audio_suffix(path) and path.is_file())
         visible = [(path, path.relative_to(argument)) for path in found]
-        visible = [(path, name) for path, name in visible if not any(_is_hidden(part) for part in name.parts)]
+        visible = [(path, name) for path, name in visible if not is_hidden(name)]
         if not visible:
             raise DrumCrnnError(
                 f"{argument}: is a folder without recordings; a recording's name ends in .wav, .flac, .mp3, .ogg …"
@@ -69,6 +69,6 @@ def find_recordings(argument: Path) -> list[tuple[Path, Path]]:
     return [(argument, Path(argument.name))]
 
 
-def _is_hidden(name: str) -> bool:
-    """Hidden, or what a Mac leaves in archives beside the real files."""
-    return name.startswith(".") or name == "__MACOSX"
+def is_hidden(relative: Path) -> bool:
+    """Whether a path below a folder is hidden, or what a Mac leaves in archives beside the real files."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)

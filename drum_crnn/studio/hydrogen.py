@@ -1,4 +1,4 @@
-"""Kits from Hydrogen drumkits: a folder with `drumkit.xml` and its samples (WAV, FLAC, AIFF).
+"""Kits from Hydrogen drumkits: a folder with `drumkit.xml` and its samples (WAV, FLAC, AIFF), or an archive of one.
 
 Instruments are assigned to notes by their names (`drum_crnn.studio.names`). An instrument's volume and gain count, and
 its layers' ranges, gains and pitches. Filter, envelope, pan and randomness are ignored. Hydrogen plays the first layer
@@ -11,15 +11,22 @@ instrument, or a `<licence>`. Hydrogen: https://hydrogen-music.org
 """
 
 import itertools
+import tarfile
+import tempfile
 import xml.etree.ElementTree as ElementTree
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.recordings import is_hidden
 from drum_crnn.studio.kits import Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes, is_percussion
 
 __all__ = ["open_hydrogen"]
+
+_LAST_TAG = b"</drumkit_info>"
 
 # Hydrogen writes this note if the author chose none.
 _UNSET_NOTE = 60
@@ -42,13 +49,13 @@ class _Instrument:
     layers: tuple[_Layer, ...]
 
 
-def open_hydrogen(folder: Path) -> Kit:
-    """Open a Hydrogen drumkit as the kit "hydrogen/FOLDER".
+def open_hydrogen(place: Path) -> Kit:
+    """Open a Hydrogen drumkit as the kit "hydrogen/FOLDER" or "hydrogen/ARCHIVE".
 
     Parameters
     ----------
-    folder : Path
-        Holds `drumkit.xml`.
+    place : Path
+        A folder that holds `drumkit.xml`, or an archive of one, whose name ends in `.h2drumkit`.
 
     Raises
     ------
@@ -56,9 +63,16 @@ def open_hydrogen(folder: Path) -> Kit:
         If the file is missing or is no drumkit, a sample is missing or unreadable, or no instrument is a drum of a
         lane or percussion.
     """
+    if not place.is_file():
+        return _open_folder(place, place.resolve().name)
+    with tempfile.TemporaryDirectory() as name:
+        return _open_folder(_unpacked(place, Path(name)), place.stem)
+
+
+def _open_folder(folder: Path, name: str) -> Kit:
     file = folder / "drumkit.xml"
     try:
-        root = ElementTree.fromstring(file.read_bytes())
+        root = _parsed(file.read_bytes())
     except FileNotFoundError:
         raise DrumCrnnError(f"{folder}: holds no drumkit.xml; give the folder of one Hydrogen drumkit") from None
     except OSError as error:
@@ -77,21 +91,59 @@ def open_hydrogen(folder: Path) -> Kit:
     licence = " ".join((root.findtext("license") or root.findtext("licence") or "").split()) or "not stated"
     notes = assign_notes((instrument.name, instrument.note) for instrument in instruments)
     sounds, percussion = {}, []
+    lacking: list[str] = []
     for index, (note, instrument) in enumerate(zip(notes, instruments, strict=True)):
         if note is None and not is_percussion(instrument.name):
             continue  # such as a second kick, a roll or an unknown name
-        if note is None and not all((folder / layer.filename).is_file() for layer in instrument.layers):
-            continue  # a kit may lack the file of a cowbell
+        missing = [layer.filename for layer in instrument.layers if not _place(folder, layer.filename).is_file()]
+        if missing:
+            if note is not None:
+                lacking.append(f"{file}: lacks {', '.join(missing)}")
+            continue
         layers = _layers(folder, instrument, licence)
         if layers and note is not None:
             sounds[note] = Sound(note, level_velocities(layers))
         elif layers:
             percussion.append(Sound(index, level_velocities(layers)))
+    if lacking and not sounds and not percussion:
+        raise DrumCrnnError(f"{lacking[0]}; install the kit again")
+    for what in lacking:
+        warn(f"{what}; the kit plays without this drum")
     if not sounds and not percussion:
         raise DrumCrnnError(
             f"{file}: no instrument is a drum of the eight lanes or percussion; it has: {_some_names(instruments)}"
         )
-    return Kit(f"hydrogen/{folder.resolve().name}", dict(sorted(sounds.items())), tuple(percussion))
+    return Kit(f"hydrogen/{name}", dict(sorted(sounds.items())), tuple(percussion))
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """The folder of the kit in an archive, unpacked below `folder`."""
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                path = Path(member.name)
+                content = tar.extractfile(member)  # None for what is no file
+                if content is None or path.is_absolute() or ".." in path.parts or is_hidden(path):
+                    continue
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content.read())
+    except (OSError, EOFError, ValueError, KeyError, tarfile.TarError, zlib.error) as error:
+        raise DrumCrnnError(f"{archive}: is no archive of a drumkit, or a damaged one ({error})") from None
+    found = sorted(folder.rglob("drumkit.xml"))
+    if not found:
+        raise DrumCrnnError(f"{archive}: holds no drumkit.xml")
+    return found[0].parent
+
+
+def _parsed(content: bytes) -> ElementTree.Element:
+    """The document, without what some kits have behind its end."""
+    end = content.find(_LAST_TAG)
+    try:
+        return ElementTree.fromstring(content)
+    except ElementTree.ParseError:
+        if end < 0:
+            raise
+    return ElementTree.fromstring(content[: end + len(_LAST_TAG)])
 
 
 def _instruments(root: ElementTree.Element) -> list[_Instrument]:
@@ -126,7 +178,8 @@ def _layer(element: ElementTree.Element) -> _Layer:
 
 def _number(element: ElementTree.Element, tag: str, default: float) -> float:
     text = (element.findtext(tag) or "").strip()
-    return float(text) if text else default
+    # Some versions of Hydrogen wrote numbers as the user's language does.
+    return float(text.replace(",", ".")) if text else default
 
 
 def _layers(folder: Path, instrument: _Instrument, licence: str) -> list[Layer]:
@@ -150,10 +203,20 @@ def _layer_index(layers: tuple[_Layer, ...], velocity: int) -> int:
 
 
 def _sample(folder: Path, layer: _Layer, licence: str) -> Sample | None:
-    path = folder / layer.filename
+    return read_one_shot(
+        _place(folder, layer.filename), source=layer.filename, licence=licence, semitones=layer.semitones
+    )
+
+
+def _place(folder: Path, filename: str) -> Path:
+    """The file of a sample: of that name, or of one that differs in the case of letters alone."""
+    path = folder / filename
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise DrumCrnnError(f"{folder / 'drumkit.xml'}: sample '{layer.filename}' lies outside the drumkit's folder")
-    return read_one_shot(path, source=layer.filename, licence=licence, semitones=layer.semitones)
+        raise DrumCrnnError(f"{folder / 'drumkit.xml'}: sample '{filename}' lies outside the drumkit's folder")
+    if path.exists() or not path.parent.is_dir():
+        return path
+    found = sorted(other for other in path.parent.iterdir() if other.name.casefold() == path.name.casefold())
+    return found[0] if found else path
 
 
 def _some_names(instruments: list[_Instrument]) -> str:

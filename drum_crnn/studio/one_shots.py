@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.music.recordings import is_hidden
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes
 
@@ -49,6 +50,7 @@ def open_one_shots(folder: Path, *, pattern: str = "*") -> Kit:
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in AUDIO_SUFFIXES
+        and not is_hidden(path.relative_to(folder))
         and fnmatchcase(path.relative_to(folder).parts[0], pattern)
         and path.is_file()
     )

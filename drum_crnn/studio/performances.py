@@ -12,6 +12,7 @@ from drum_crnn.data.corpus import Corpus, Recording
 from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
+from drum_crnn.music.recordings import is_hidden
 
 __all__ = ["Performance", "midi_files", "read_performances", "select_hours"]
 
@@ -58,7 +59,7 @@ def read_performances(root: Path) -> list[Performance]:
         If the folder holds neither a table nor a `.mid` or `.midi` file, the table has a broken row, or a file cannot
         be read.
     """
-    if any(root.glob("*.csv")):
+    if any(not is_hidden(Path(path.name)) for path in root.glob("*.csv")):
         return _read_table(Corpus.open(root))
     performances = []
     for path in midi_files(root):
@@ -88,7 +89,11 @@ def midi_files(root: Path) -> list[Path]:
     DrumCrnnError
         If there is none.
     """
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    paths = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in (".mid", ".midi") and not is_hidden(path.relative_to(root))
+    )
     if not paths:
         raise DrumCrnnError(
             f"{root}: holds no table and no .mid or .midi file; set render.performances, or render.songs, to a folder "

@@ -28,6 +28,7 @@ import numpy as np
 import scipy.signal
 import soundfile
 
+from drum_crnn.foundation.console import warn
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
 from drum_crnn.studio.kits import (
@@ -44,7 +45,7 @@ from drum_crnn.studio.names import is_attack_noise, may_be_lane
 
 __all__ = ["open_soundfont", "samples_of_soundfont"]
 
-_DRUM_BANK = 128
+_DRUM_BANKS = (128, 127, 120)  # the standard's, and those of XG and GM2
 _NEEDED_LANES = frozenset({"kick", "snare", "hihat"})
 
 # General MIDI's percussion of no lane: clap, tambourine, cowbell, vibraslap, bongos to open triangle, shaker. Guiros,
@@ -158,8 +159,10 @@ def open_soundfont(path: Path, *, preset: str | None = None) -> list[Kit]:
             font = _Font(file, path)
             presets = font.drum_presets()
             if preset is not None:
-                known = ", ".join(sorted(name for name, _, _ in presets)) or "none"
-                presets = [candidate for candidate in presets if candidate[0] == preset]
+                everything = font.drum_presets(any_bank=True)
+                known = ", ".join(sorted(name for name, _, _ in presets or everything)) or "none"
+                of_name = ([one for one in candidates if one[0] == preset] for candidates in (presets, everything))
+                presets = next(filter(None, of_name), [])
                 if not presets:
                     raise DrumCrnnError(f"{path}: has no drum preset '{preset}'; it has: {known}")
             kits = [font.kit(name, index, notes) for name, index, notes in presets]
@@ -169,7 +172,10 @@ def open_soundfont(path: Path, *, preset: str | None = None) -> list[Kit]:
         raise DrumCrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     kits = [kit for kit in kits if {LANES[LANE_OF_NOTE[note]] for note in kit.sounds} >= _NEEDED_LANES]
     if not kits:
-        raise DrumCrnnError(f"{path}: holds no drum kit (a preset in bank {_DRUM_BANK} with kick, snare and hi-hat)")
+        raise DrumCrnnError(
+            f"{path}: holds no drum kit (a preset in bank 128 with kick, snare and hi-hat); a preset "
+            "in another bank opens by its name: soundfont:FILE#PRESET"
+        )
     return kits
 
 
@@ -208,16 +214,20 @@ class _Font:
         self.licence = " ".join(self._text(chunks.get(b"ICOP")).split()) or "not stated"
         self._samples: dict[tuple[Any, ...], Sample | None] = {}
 
-    def drum_presets(self) -> list[tuple[str, int, dict[int, int]]]:
-        """Name, index and key map (font key -> note) of each drum preset, by program."""
+    def drum_presets(self, *, any_bank: bool = False) -> list[tuple[str, int, dict[int, int]]]:
+        """Name, index and key map (font key -> note) of each drum preset, by program.
+
+        Drums are in bank 128, in some fonts in those of XG. What else a font holds counts with `any_bank` alone.
+        """
         own = _NOTES_OF_FONT.get(self.name)
         headers = self.tables[b"phdr"][:-1]
+        drum_bank = next((bank for bank in _DRUM_BANKS if bank in headers["bank"]), _DRUM_BANKS[0])
         found: list[tuple[str, int, dict[int, int]]] = []
         for index in np.lexsort((headers["program"], headers["bank"])):
             bank, program = int(headers["bank"][index]), int(headers["program"][index])
             if own is not None and (bank, program) == (0, 0):
                 notes = own
-            elif own is None and bank == _DRUM_BANK:
+            elif own is None and (any_bank or bank == drum_bank):
                 left_out = _NOT_THE_LANE.get(program, frozenset())
                 notes = {key: note for key, note in _GENERAL_MIDI_NOTES.items() if key not in left_out}
             else:
@@ -324,7 +334,7 @@ class _Font:
         return linked or bool(pans[0] <= -400 and pans[1] >= 400 and same_length and one.sample != other.sample)
 
     def _sample(self, sides: Sequence[_Zone], *, key: int) -> Sample | None:
-        """Make the one-shot of a zone, or of the two zones of a stereo pair; None if it is silent."""
+        """Make the one-shot of a zone, or of the two zones of a stereo pair; None if it is silent or damaged."""
         headers = [self.tables[b"shdr"][zone.sample] for zone in sides]
         name = _decode(headers[0]["name"])
         if any(int(header["type"]) & _ROM for header in headers):
@@ -335,11 +345,16 @@ class _Font:
             for zone, header in zip(sides, headers, strict=True)
         )
         if recipe not in self._samples:
-            raw = [self._raw(header) for header in headers]
-            channels = [
-                self._channel(zone, header, key=key, data=data)
-                for zone, header, data in zip(sides, headers, raw, strict=True)
-            ]
+            self._samples[recipe] = None
+            try:
+                raw = [self._raw(header) for header in headers]
+                channels = [
+                    self._channel(zone, header, key=key, data=data)
+                    for zone, header, data in zip(sides, headers, raw, strict=True)
+                ]
+            except ValueError as error:
+                warn(f"{self.path}: {error}, so it is left out")
+                return None
             length = max(channel.size for channel in channels)
             mixed = sum(np.pad(channel, (0, length - channel.size)) for channel in channels) / len(channels)
             audio = finish_one_shot(np.asarray(mixed, dtype=np.float32))

@@ -23,7 +23,7 @@ def open_kits(reference: str) -> list[Kit]:
 
         - "pretty_midi:TimGM6mb", the SoundFont inside the pretty_midi package;
         - "soundfont:FILE.sf2", all its drum presets (SF3 as well);
-        - "hydrogen:FOLDER", a Hydrogen drumkit: `drumkit.xml` and its samples;
+        - "hydrogen:FOLDER" or "hydrogen:FILE.h2drumkit", a Hydrogen drumkit: `drumkit.xml` and its samples;
         - "one_shots:FOLDER", audio files named after the drums.
 
     Returns

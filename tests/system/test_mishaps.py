@@ -24,9 +24,10 @@ from drum_crnn.data.catalog import Catalog
 from drum_crnn.data.feature_store import FeatureStore
 from drum_crnn.data.labels import Labels
 from drum_crnn.data.splits import Splits
+from drum_crnn.engine.exporting import export_model
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.model.crnn import DrumCrnn
-from drum_crnn.model.model_file import ModelFile, export_model
+from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.model_params import ModelParams
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES

@@ -387,6 +387,21 @@ def test_an_almost_silent_take_is_heard_as_if_it_were_louder(model: Path, tmp_pa
     np.testing.assert_array_equal(quiet.lane, wanted.lane)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [32_768.0, 1e30])
+def test_samples_of_another_scale_are_heard_at_the_usual_level(model: Path, scale: float) -> None:
+    """As floats in units of integers are; the squares of the largest overflow."""
+    transcriber = Transcriber.load(model)
+    usual = noise(2 * RATE)
+    usual *= 10 ** (-12 / 20) / (np.ptp(usual) / 2)
+    wanted = transcriber.transcribe(usual, RATE)
+    found = transcriber.transcribe((usual * np.float32(scale)).astype(np.float32), RATE)
+    assert [doubt[:27] for doubt in found.doubts] == ["has samples far above full "]
+    assert len(found) == len(wanted) > 0
+    np.testing.assert_allclose(found.time_s, wanted.time_s, atol=0.002)
+    np.testing.assert_array_equal(found.lane, wanted.lane)
+
+
 def test_silence_has_no_onsets_even_at_the_edge_of_a_constant(model: Path) -> None:
     transcriber = Transcriber.load(model, thresholds=dict.fromkeys(LANES, 0.001))
     assert len(transcriber.transcribe(bursts(), RATE))

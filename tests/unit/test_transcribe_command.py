@@ -4,11 +4,13 @@ A fake takes the place of the model, so that calls take milliseconds. `test_tran
 """
 
 import csv
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -350,6 +352,55 @@ def test_two_recordings_of_one_name_do_not_overwrite_each_other() -> None:
     result = call("x", "--out", "out", code=3)
     assert "1 of 2 recordings transcribed" in result.stdout
     check_sentence(result, "x/song.wav: would be written to out/song.mid, as x/song.flac is")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are characters there")
+def test_a_name_that_is_not_utf_8_goes_through_every_format() -> None:
+    """The audio of its chart becomes OGG, since games do not read FLAC."""
+    record("x.flac")
+    name = os.fsdecode(b"caf\xe9.flac")
+    Path("x.flac").rename(name)
+    call(name, "--to", ",".join(FORMATS))
+    assert soundfile.info(os.fsencode(os.fsdecode(b"caf\xe9 (chart)/song.ogg"))).frames > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser reads everything")
+def test_a_recording_that_may_not_be_read_does_not_keep_others_from_being_done() -> None:
+    record("a.wav")
+    record("b.wav")
+    Path("a.wav").chmod(0)
+    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: Permission denied")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices")
+def test_a_device_is_no_recording() -> None:
+    check_sentence(call("/dev/zero", "x.mid", code=1), "/dev/zero: is a device or a folder, not a recording")
+
+
+def test_a_full_disk_for_the_copy_of_a_stream_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    result = call("-", "x.mid", stdin=record("a.wav"), code=1)
+    check_sentence(result, f"{tempfile.gettempdir()}: has no room for a copy of the stream")
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform == "win32", reason="its shell closes no streams")
+@pytest.mark.parametrize(
+    ("closed", "arguments", "words"),
+    [("<&-", "- x.csv", "standard input: "), (">&-", "missing.wav -", "missing.wav: ")],
+)
+def test_streams_that_are_closed(tmp_path: Path, closed: str, arguments: str, words: str) -> None:
+    """As of a service that has none."""
+    command = f"'{sys.executable}' -m drum_crnn.cli transcribe {arguments} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {words}")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_folder_in_the_place_of_an_output_is_a_sentence() -> None:

@@ -198,7 +198,7 @@ def damaged(root: Path, damage: str) -> tuple[str, str]:
         case "a directory":
             wav.unlink()
             wav.mkdir()
-            return audio, "there is no such file"
+            return audio, "is a device or a folder"
         case "empty":
             wav.write_bytes(b"")
             return audio, "is empty (0 bytes)"

@@ -1,6 +1,7 @@
 """ONNX Runtime against PyTorch, with any network, length, block size and number of threads; and without PyTorch."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -189,3 +190,19 @@ def test_transcribing_loads_no_pytorch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, str(tmp_path / "model.safetensors")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
+
+
+@pytest.mark.processes
+def test_no_use_is_reported_to_the_maker_of_the_runtime(tmp_path: Path) -> None:
+    """ONNX Runtime 1.32 keeps a number of the user and a database of reports to send, unless it is told not to."""
+    exported(tmp_path / "model.safetensors")
+    command = (
+        "from pathlib import Path; from drum_crnn.transcribe import Transcriber; import numpy as np\n"
+        "Transcriber.load(Path('model.safetensors')).transcribe(np.zeros(44100, np.float32), 44100)"
+    )
+    left_out = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment |= {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    (tmp_path / "home").mkdir()
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, env=environment, check=True)
+    assert list((tmp_path / "home").rglob("*")) == []

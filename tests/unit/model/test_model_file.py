@@ -13,8 +13,9 @@ from builders import exported, section, small_features, small_model, untrained
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from drum_crnn.engine.exporting import export_model
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.model_file import ModelFile, export_model
+from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
 

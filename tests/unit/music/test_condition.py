@@ -49,6 +49,15 @@ def test_quiet_is_no_doubt(decibels: float) -> None:
     check(strokes() * 10 ** (decibels / 20))
 
 
+@pytest.mark.parametrize("decibels", [22.0, 90.3, 380.0])
+def test_samples_of_another_scale(decibels: float) -> None:
+    """Floats in units of 16-bit integers, as some programs write them, or of none at all."""
+    samples = (strokes() * 10 ** (decibels / 20)).astype(np.float32)
+    check(samples, f"has samples far above full scale (its peak is {heard(samples).peak_db:+.0f} dBFS)")
+    assert 20 * np.log10(heard(samples).gain * np.ptp(samples) / 2) == pytest.approx(-12.0, abs=0.01)
+    check(strokes() * 8)
+
+
 @pytest.mark.parametrize("decibels", [-47.0, -60.0, -73.0])
 def test_almost_silent(decibels: float) -> None:
     samples = strokes() * 10 ** (decibels / 20)

@@ -126,6 +126,25 @@ def test_ffmpeg_ends_with_its_reader(tmp_path: Path, how: str) -> None:
 
 
 @needs_ffmpeg
+def test_mpeg_inside_a_wav_counts_samples_that_a_decoder_leaves_out(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "a.wav", "-c:a", "libmp3lame")
+    assert 3 * RATE <= len(load_audio(path, sample_rate=RATE)) < probe(path).n_samples
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(DrumCrnnError, match="is cut short"):
+        load_audio(path, sample_rate=RATE)
+
+
+@needs_ffmpeg
+def test_a_flac_that_came_out_of_a_pipe_does_not_know_its_length(tmp_path: Path) -> None:
+    """libsndfile opens it, and fails at its end."""
+    source = encoded(tmp_path / "a.flac")
+    command = ["ffmpeg", "-v", "error", "-i", str(source), "-f", "flac", "-"]
+    (tmp_path / "b.flac").write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    expected = load_audio(source, sample_rate=RATE)
+    np.testing.assert_array_equal(load_audio(tmp_path / "b.flac", sample_rate=RATE), expected)
+
+
+@needs_ffmpeg
 def test_if_ffmpeg_is_killed_in_the_middle_it_is_an_error(tmp_path: Path) -> None:
     path = encoded(tmp_path / "a.m4a", seconds=90.0)
     blocks = read_blocks(path, sample_rate=RATE)

@@ -144,6 +144,30 @@ def test_other_events_are_passed_over(tmp_path: Path) -> None:
     assert read(tmp_path, content) == [Note(0.5, 46, 100)]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\xff\x59\x02\x08\x00",  # a key of eight sharps
+        b"\xff\x59\x01\x00",
+        b"\xff\x58\x03\x04\x02\x18",  # a time signature that lacks a byte
+        b"\xff\x54\x02\x00\x00",  # an SMPTE offset that lacks three
+        b"\xff\x20\x02\x00\x00",  # a channel prefix that has one too many
+        b"\xff\x58\x00",
+    ],
+)
+def test_only_a_broken_tempo_refuses_a_file(tmp_path: Path, odd: bytes) -> None:
+    content = midi(track((0, odd), (480, on(46)), END))
+    assert read(tmp_path, content) == [Note(0.5, 46, 100)]
+    assert read_tempo_map(tmp_path / "file.mid").tempos == (Tempo(0.0, 120.0),)
+
+
+def test_ticks_of_smpte_frames(tmp_path: Path) -> None:
+    content = midi(track((0, tempo(1_000_000)), (1000, on(36)), (500, on(38)), END), division=0xE728)
+    assert read(tmp_path, content) == [Note(1.0, 36, 100), Note(1.5, 38, 100)]
+    with pytest.raises(DrumCrnnError, match=r"file\.mid: counts time in SMPTE frames, so it has no tempo"):
+        read_tempo_map(tmp_path / "file.mid")
+
+
 CHANGES = st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 0xFF_FFFF)), max_size=6)
 
 
@@ -191,14 +215,13 @@ def test_times_are_the_sum_of_all_ticks_before(
         (b"MThd\x00\x00\x00\x06\x00", "it ends too early"),
         (midi(track((0, on(36)), END))[:-6], "it ends too early"),
         (midi(track((0, on(36)), END), kind=1)[:20], "it ends too early"),
-        (midi(track((0, on(36)), END)).replace(b"MTrk", b"XTrk"), "no MTrk header"),
+        (midi(track((0, on(36)), END)).replace(b"MTrk", b"XTrk"), "no MTrk header"),  # and no track behind it
         (midi(track((0, bytes([36, 100])), END)), "running status without last_status"),
         (midi(track((0, b"\xf5\x00"), END)), "undefined status byte"),
         (midi(track((0, b"\xff\x51\x01\x07"), END)), "not a readable MIDI file"),  # a tempo of one byte
-        (midi(track((0, b"\xff\x59\x02\x63\x00"), END)), "not a readable MIDI file"),  # a key of 99 sharps
         (midi(track((1 << 40, on(36)), END)), "delta time is out of range"),
         (midi(track(END), division=0), "a beat has no ticks"),
-        (midi(track(END), division=0xE728), "SMPTE frames, not supported here"),
+        (midi(track(END), division=0xE928), "counts time in frames of an unknown kind"),
     ],
 )
 def test_what_is_no_valid_midi_file_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:

@@ -11,8 +11,9 @@ from builders import ignore, make_labels, onsets, section
 from fake_model import FakeModel, Peak, asked_devices
 
 from drum_crnn.data.splits import SplitRow, Splits
+from drum_crnn.engine.exporting import export_model
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.model_file import ModelFile, export_model
+from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.onsets import IgnoreWindows, Onsets

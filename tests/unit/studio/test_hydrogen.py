@@ -1,3 +1,4 @@
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_a_kit_may_be_percussion_alone(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (instrument("Kick", layer("9.wav")), r"9\.wav: there is no such file"),
+        (instrument("Kick", layer("9.wav")), r"drumkit\.xml: lacks 9\.wav; install the kit again"),
         (instrument("Kick", layer("../1.wav")), "lies outside the drumkit's folder"),
         (instrument("Kick", layer("/etc/passwd")), "lies outside the drumkit's folder"),
         (instrument("Kick", layer("1.wav"), more="<volume>loud</volume>"), "has text in place of a number .*loud"),
@@ -168,6 +169,50 @@ def test_a_wrong_drumkit_is_explained(folder, content, message):
     write_hydrogen(folder, content)
     with pytest.raises(DrumCrnnError, match=message):
         open_hydrogen(folder)
+
+
+def test_a_drum_whose_file_is_missing_is_left_out_with_a_warning(folder, capsys):
+    write_hydrogen(folder, instrument("Kick", layer("1.wav")) + instrument("Ride", layer("gone.wav")))
+    assert list(open_hydrogen(folder).sounds) == [36]
+    assert "drumkit.xml: lacks gone.wav; the kit plays without this drum" in capsys.readouterr().err
+
+
+def test_names_in_other_letters_and_numbers_of_other_languages(folder):
+    (folder / "1.wav").rename(folder / "Kick.wav")
+    write_hydrogen(folder, instrument("Kick", layer("KICK.WAV"), more="<volume>0,5</volume>"))
+    (one,) = open_hydrogen(folder).sounds[36].layers
+    assert one.sample.name == "Kick.wav"
+
+
+@pytest.mark.parametrize("compression", ["", "gz"])
+def test_an_archive_is_the_kit_in_it(folder, tmp_path, compression):
+    write_hydrogen(folder, instrument("Kick", layer("1.wav")))
+    archive = tmp_path / "Other Name.h2drumkit"
+    with tarfile.open(archive, f"w:{compression}") as tar:
+        tar.add(folder, "My Kit")
+    kit = open_hydrogen(archive)
+    assert kit.name == "hydrogen/Other Name"
+    assert kit.sounds[36].layers[0].sample.sha256 == open_hydrogen(folder).sounds[36].layers[0].sample.sha256
+    archive.write_bytes(archive.read_bytes()[:700])
+    with pytest.raises(DrumCrnnError, match=r"Other Name\.h2drumkit: (is no archive|holds no drumkit\.xml|.*is )"):
+        open_hydrogen(archive)
+
+
+def test_nothing_of_an_archive_is_written_outside(folder, tmp_path):
+    write_hydrogen(folder, instrument("Kick", layer("1.wav")))
+    with tarfile.open(tmp_path / "x.h2drumkit", "w") as tar:
+        tar.add(folder, "My Kit")
+        tar.add(folder / "1.wav", "../../escaped.wav")
+        tar.add(folder / "1.wav", f"{tmp_path}/escaped.wav")
+    assert list(open_hydrogen(tmp_path / "x.h2drumkit").sounds) == [36]
+    assert not list(tmp_path.rglob("escaped.wav"))
+
+
+def test_what_lies_behind_the_document_is_passed_over(folder):
+    write_hydrogen(folder, instrument("Kick", layer("1.wav")))
+    path = folder / "drumkit.xml"
+    path.write_bytes(path.read_bytes() + b"\n</drumkit_info>\0junk")
+    assert list(open_hydrogen(folder).sounds) == [36]
 
 
 @pytest.mark.parametrize(

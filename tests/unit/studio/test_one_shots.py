@@ -92,6 +92,15 @@ def test_names_without_suffix_are_instruments(tmp_path):
     }
 
 
+def test_hidden_files_are_no_drums(tmp_path):
+    """A Mac leaves such files in archives; they are no audio."""
+    write_wav(tmp_path / "kit" / "kick.wav", hit(100.0))
+    for name in ("._kick.wav", "__MACOSX/snare.wav", ".cache/hihat.wav"):
+        (tmp_path / "kit" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "kit" / name).write_bytes(b"\0\5\x16\7")
+    assert list(open_one_shots(tmp_path / "kit").sounds) == [36]
+
+
 @pytest.mark.parametrize(("name", "text"), [("LICENSE", "CC0 1.0\nmore"), ("licence.txt", "\n  CC0 1.0  \n")])
 def test_the_licence_is_the_first_line_of_its_file(tmp_path, name, text):
     write_wav(tmp_path / "kick.wav", hit())

@@ -686,6 +686,15 @@ def test_a_performance_is_what_most_of_its_kits_say(tmp_path: Path) -> None:
     assert [note.note for note in performance.notes] == [note.note for note in BEATS]
 
 
+def test_hidden_files_are_no_performances(tmp_path: Path) -> None:
+    """A Mac leaves such files in archives; neither their MIDI nor their tables can be read."""
+    write_midi(tmp_path / "a.mid", BEATS)
+    (tmp_path / "__MACOSX").mkdir()
+    for name in ("._a.mid", "__MACOSX/a.mid", "._table.csv"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert [performance.id for performance in read_performances(tmp_path)] == ["a"]
+
+
 def test_more_hours_contain_fewer(tmp_path: Path) -> None:
     for index in range(12):
         write_midi(tmp_path / f"{index}.mid", BEATS)

@@ -426,6 +426,37 @@ def test_a_file_of_another_format_is_named(tmp_path):
             open_soundfont(path)
 
 
+@pytest.mark.parametrize("bank", [127, 120])
+def test_drums_in_the_banks_of_other_standards(tmp_path, bank):
+    font = drum_font()
+    presets = [FontPreset("Kit", [{INSTRUMENT: 0}], bank=bank), FontPreset("Piano", [{INSTRUMENT: 0}], bank=0)]
+    path = write_soundfont(tmp_path / "test.sf2", Font(font.samples, font.instruments, presets))
+    assert [kit.name for kit in open_soundfont(path)] == ["test/Kit"]
+
+
+def test_drums_in_a_bank_of_other_instruments_open_by_name(tmp_path):
+    font = drum_font()
+    presets = [FontPreset("Kit", [{INSTRUMENT: 0}], bank=0)]
+    path = write_soundfont(tmp_path / "test.sf2", Font(font.samples, font.instruments, presets))
+    assert [kit.name for kit in open_soundfont(path, preset="Kit")] == ["test/Kit"]
+    with pytest.raises(DrumCrnnError, match="has no drum preset 'Other'; it has: Kit"):
+        open_soundfont(path, preset="Other")
+    with pytest.raises(DrumCrnnError, match="opens by its name"):
+        open_soundfont(path)
+
+
+def test_a_sample_outside_the_file_is_left_out_with_a_warning(tmp_path, capsys):
+    path = write_soundfont(tmp_path / "font.sf2", drum_font(names={49: "Crash"}))
+    (whole,) = open_soundfont(path)
+    content = bytearray(path.read_bytes())
+    header = content.index(b"Crash", content.index(b"shdr"))
+    content[header + 24 : header + 28] = b"\xff\xff\xff\x7f"  # its end
+    path.write_bytes(content)
+    (kit,) = open_soundfont(path)
+    assert set(whole.sounds) - set(kit.sounds) == {49}
+    assert "lies outside the file, so it is left out" in capsys.readouterr().err
+
+
 def test_a_font_without_drums_is_named(tmp_path):
     font = drum_font()
     presets = [FontPreset("Piano", [{INSTRUMENT: 0}], bank=0)]

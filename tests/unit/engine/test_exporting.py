@@ -8,8 +8,9 @@ from builders import small_features, small_model, untrained
 from typer.testing import CliRunner
 
 from drum_crnn.cli import app
+from drum_crnn.engine.exporting import average_models
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.model.model_file import ModelFile, average_models
+from drum_crnn.model.model_file import ModelFile
 
 
 def saved(path: Path, *, seed: int, channels: tuple[int, ...] | None = None) -> ModelFile:
