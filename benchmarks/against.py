@@ -38,7 +38,10 @@ def compare(
     ours : sequence of str
         Our command, which reads the same recording.
     """
-    words = shlex.split(KNOWN.get(command, command))
+    try:
+        words = shlex.split(KNOWN.get(command, command))
+    except ValueError as error:
+        sys.exit(f"--against {command}: {error}")
     if not all(any(place in word for word in words) for place in ("{audio}", "{out}")):
         sys.exit(f"--against {command}: should hold {{audio}} and {{out}}, or be one of {', '.join(KNOWN)}")
     if shutil.which(words[0]) is None:

@@ -75,9 +75,8 @@ def recurrent_graph(stored: StoredModel) -> bytes:
 
 def misfit_error(why: object) -> DrumCrnnError:
     """The error of a model whose weights have other shapes than its description says."""
-    return DrumCrnnError(
-        f"the model's weights do not fit its description ({str(why).splitlines()[0]}); export it again"
-    )
+    first_line, _, _ = str(why).partition("\n")
+    return DrumCrnnError(f"the model's weights do not fit its description ({first_line}); export it again")
 
 
 def _content(

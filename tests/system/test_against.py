@@ -49,6 +49,7 @@ def test_both_run_in_turns_on_the_same_recording_with_the_same_threads(folder: P
     ("command", "message"),
     [
         ("true {audio}", r"should hold \{audio\} and \{out\}, or be one of adtof"),
+        ("true '{audio} {out}", "No closing quotation"),
         ("no-such-program {audio} {out}", "there is no program no-such-program"),
         ("true {audio} {out}", r"wrote nothing to \{out\}"),
         ("false {audio} {out}", "false .*a song.wav"),
