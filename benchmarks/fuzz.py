@@ -64,7 +64,7 @@ def seeds(folder: Path) -> dict[str, tuple[bytes, Sequence[Reader]]]:
 
     found: dict[str, tuple[bytes, Sequence[Reader]]] = {}
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2000, 2))
-    for kind in ("wav", "flac", "ogg", "mp3", "aiff"):
+    for kind in ("wav", "w64", "flac", "ogg", "mp3", "aiff", "caf", "au"):
         soundfile.write(folder / f"good.{kind}", noise, RATE)
         found[kind] = (folder / f"good.{kind}").read_bytes(), [decode]
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=400_000), mido.MetaMessage("time_signature")])

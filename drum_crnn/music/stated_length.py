@@ -69,7 +69,7 @@ def missing_bytes(path: Path) -> int:
 
 
 def _missing_of_chunks(file: IO[bytes], layout: _Layout, n_bytes_of_file: int) -> int:
-    for chunk in _chunks(file, layout):
+    for chunk in _chunks(file, layout, n_bytes_of_file):
         if chunk.name != layout.sound:
             continue
         n_missing = _missing(chunk, n_bytes_of_file)
@@ -83,7 +83,7 @@ def _missing_of_chunks(file: IO[bytes], layout: _Layout, n_bytes_of_file: int) -
     return 0
 
 
-def _chunks(file: IO[bytes], layout: _Layout) -> Iterator[_Chunk]:
+def _chunks(file: IO[bytes], layout: _Layout, n_bytes_of_file: int) -> Iterator[_Chunk]:
     position, long_size = layout.first, None
     file.seek(position)
     while len(header := file.read(layout.header.size)) == layout.header.size:
@@ -95,9 +95,9 @@ def _chunks(file: IO[bytes], layout: _Layout) -> Iterator[_Chunk]:
         elif name == b"data" and n_bytes == 0xFFFF_FFFF and long_size is not None:
             n_bytes = long_size
         yield _Chunk(name, start, n_bytes)
-        if n_bytes < 0:  # no chunk, or to the end of the file
-            return
         position = start + n_bytes + -n_bytes % layout.alignment
+        if n_bytes < 0 or position >= n_bytes_of_file or not any(name):  # the last one, or no chunk
+            return
         file.seek(position)
 
 

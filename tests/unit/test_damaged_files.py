@@ -20,7 +20,7 @@ from drum_crnn.music.audio import read_blocks
 from drum_crnn.music.midi import read_midi
 from drum_crnn.music.midi_tempo import read_tempo_map
 
-KINDS = ("wav", "flac", "ogg", "mp3", "aiff", "mid")
+KINDS = ("wav", "flac", "ogg", "mp3", "aiff", "w64", "caf", "mid")
 
 
 @pytest.fixture(scope="module")

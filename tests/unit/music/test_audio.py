@@ -126,7 +126,7 @@ def refused(path: Path, message: str, *, by_probe: bool = True) -> None:
 
 def test_a_file_that_is_missing_empty_or_no_audio(tmp_path: Path) -> None:
     refused(tmp_path / "nothing.wav", "there is no such file")
-    refused(tmp_path, "there is no such file")
+    refused(tmp_path, "is a device or a folder, not a recording")
     for suffix in ("wav", "flac", "ogg", "mp3"):
         path = tmp_path / f"a.{suffix}"
         path.write_bytes(b"")

@@ -89,5 +89,9 @@ def test_other_files_say_nothing(tmp_path: Path) -> None:
     for content in (b"", b"RIFF", b"FORM\0\0\0\4ILBM", b"OggS\0", b"caff\0\1\0\0data\xff", bytes(1000)):
         path.write_bytes(content)
         assert missing_bytes(path) >= 0
-    path.write_bytes(b"caff\0\1\0\0data" + struct.pack(">q", -1) + bytes(100))  # the samples go on to the end
+    for length in (-1, (1 << 63) - 1):  # the samples go on to the end
+        for name in (b"data", b"free"):
+            path.write_bytes(b"caff\0\1\0\0" + name + struct.pack(">q", length) + bytes(100))
+            assert missing_bytes(path) == 0
+    path.write_bytes(b"riff" + bytes(36) + b"data" + bytes(12) + b"\xff" * 8 + bytes(100))
     assert missing_bytes(path) == 0
