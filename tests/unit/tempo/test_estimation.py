@@ -30,7 +30,10 @@ from drum_crnn.music.midi_tempo import read_tempo_map
 from drum_crnn.music.midi_writing import write_midi
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.music.tempo_map import TempoMap
+from drum_crnn.tempo.alignment import align
+from drum_crnn.tempo.clock import BeatClock
 from drum_crnn.tempo.estimation import TempoEstimate, estimate_tempo_map
+from drum_crnn.tempo.grooves import Grooves, channels_of
 
 
 def beat_f(reference: np.ndarray, estimate: np.ndarray, *, within_s: float = 0.03) -> float:
@@ -214,3 +217,25 @@ def test_memory_hardly_grows_with_the_length() -> None:
         tracemalloc.stop()
     assert beat_f(beats_s, found.beats_s) > 0.95
     assert peak < 30e6
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    onsets, _ = groove(SIXTEENTHS, 4, drifting(104.0))
+    found = estimate_tempo_map(onsets)
+    monkeypatch.setattr("drum_crnn.tempo.alignment._BARS_AT_ONCE", 3)
+    monkeypatch.setattr("drum_crnn.tempo.periodicity._HOPS_AT_ONCE", 7)
+    in_small_blocks = estimate_tempo_map(onsets)
+    assert in_small_blocks.beats_s.tolist() == found.beats_s.tolist()
+    assert in_small_blocks.downbeats_s.tolist() == found.downbeats_s.tolist()
+    assert in_small_blocks.confidence == pytest.approx(found.confidence, abs=1e-4)
+
+
+def test_clocks_that_are_searched_side_by_side_do_not_disturb_each_other() -> None:
+    onsets, _ = groove(ROCK, 4, drifting(110.0))
+    channel = channels_of(onsets.lane, onsets.velocity)
+    clocks = [BeatClock(np.array([0.0, 1.0]), np.array([0.0, bpm / 60])) for bpm in (55.0, 165.0, 110.0)]
+    together = align(Grooves.load(), clocks, onsets.time_s, channel, max_shift=2, spread=0.5)
+    for clock, one in zip(clocks, together, strict=True):
+        (alone,) = align(Grooves.load(), [clock], onsets.time_s, channel, max_shift=2, spread=0.5)
+        assert one.shifts.tolist() == alone.shifts.tolist()
+        assert one.score == alone.score
