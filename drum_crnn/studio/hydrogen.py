@@ -60,8 +60,8 @@ def open_hydrogen(place: Path) -> Kit:
     Raises
     ------
     DrumCrnnError
-        If the file is missing or is no drumkit, a sample is missing or unreadable, or no instrument is a drum of a
-        lane or percussion.
+        If the file is missing or is no drumkit, all drums lack samples, a sample is unreadable, or no instrument is a
+        drum of a lane or percussion.
     """
     if not place.is_file():
         return _open_folder(place, place.resolve().name)
