@@ -100,9 +100,10 @@ def tune_thresholds(
     DrumCrnnError
         If the validation split has no recording or no onset, or a file cannot be read.
     """
+    model = ModelFile.load(inputs.model, device=choose_device("auto"))
     splits = Splits.read(inputs.splits)
     curves_of = validation_curves(
-        ModelFile.load(inputs.model, device=choose_device("auto")),
+        model,
         FeatureStore.open(inputs.features),
         Labels.read(inputs.labels, of=set(splits.recordings("validation"))),
         splits,
