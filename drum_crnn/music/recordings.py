@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drum_crnn.foundation.errors import DrumCrnnError
 
-__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix", "is_hidden"]
+__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix", "is_hidden", "visible_paths"]
 
 # Of a folder, files with these suffixes are taken. A file that is named itself may have any.
 AUDIO_SUFFIXES = frozenset(
@@ -53,20 +53,23 @@ def find_recordings(argument: Path) -> list[tuple[Path, Path]]:
         If a folder holds no recording, or a pattern matches none.
     """
     if argument.is_dir():
-        found = sorted(path for path in argument.rglob("*") if has_audio_suffix(path) and path.is_file())
-        visible = [(path, path.relative_to(argument)) for path in found]
-        visible = [(path, name) for path, name in visible if not is_hidden(name)]
-        if not visible:
+        found = [path for path in visible_paths(argument) if has_audio_suffix(path) and path.is_file()]
+        if not found:
             raise DrumCrnnError(
                 f"{argument}: is a folder without recordings; a recording's name ends in .wav, .flac, .mp3, .ogg …"
             )
-        return visible
+        return [(path, path.relative_to(argument)) for path in found]
     if glob.has_magic(str(argument)) and not argument.exists():
         matches = [Path(match) for match in sorted(glob.glob(str(argument), recursive=True))]  # noqa: PTH207  # may be absolute
         if not matches:
             raise DrumCrnnError(f"{argument}: no file matches this pattern")
         return [one for match in matches for one in find_recordings(match)]
     return [(argument, Path(argument.name))]
+
+
+def visible_paths(folder: Path) -> list[Path]:
+    """What lies in a folder and in its folders, but for what is hidden, in order of the paths."""
+    return sorted(path for path in folder.rglob("*") if not is_hidden(path.relative_to(folder)))
 
 
 def is_hidden(relative: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.recordings import is_hidden
+from drum_crnn.music.recordings import visible_paths
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes
 
@@ -46,14 +46,13 @@ def open_one_shots(folder: Path, *, pattern: str = "*") -> Kit:
     """
     if not folder.is_dir():
         raise DrumCrnnError(f"{folder}: there is no such folder of one-shots")
-    files = sorted(
+    files = [
         path
-        for path in folder.rglob("*")
+        for path in visible_paths(folder)
         if path.suffix.lower() in AUDIO_SUFFIXES
-        and not is_hidden(path.relative_to(folder))
         and fnmatchcase(path.relative_to(folder).parts[0], pattern)
         and path.is_file()
-    )
+    ]
     named: dict[str, list[Path]] = {}
     for path in files:
         # In a subfolder, the subfolder's name is the drum's.
