@@ -148,8 +148,6 @@ def transcribe(
 
     Exit codes: 0 if all recordings were transcribed, 3 if some were, 1 if none was, 2 for options that make no sense.
     """
-    from threadpoolctl import threadpool_limits
-
     from drum_crnn.formats.batch import run_batch
     from drum_crnn.formats.note_maps import load_note_map
     from drum_crnn.formats.plan import STREAM, plan
@@ -168,18 +166,16 @@ def transcribe(
     if len(jobs) == 1 and jobs[0].problem:
         raise DrumCrnnError(jobs[0].problem)  # before a model is loaded
     model, transcriber = _load_transcriber(model, overrides, favour, device=device, precision=precision)
-    # On one song, threads of BLAS spend more time waiting for each other than they save.
-    with threadpool_limits(1, user_api="blas"):
-        done, problems = run_batch(
-            jobs,
-            lambda recording, progress: transcriber.transcribe_file(
-                recording, progress=progress, keep_activation=plot is not None
-            ).louder_than(minimum_velocity),
-            style=style,
-            lay_bars=None if bpm is not None else lambda made: choice(made.onsets),
-            model=model.name,
-            writers={name: _plotter(transcriber) if name == "plot" else _sonifier() for name in extras},
-        )
+    done, problems = run_batch(
+        jobs,
+        lambda recording, progress: transcriber.transcribe_file(
+            recording, progress=progress, keep_activation=plot is not None
+        ).louder_than(minimum_velocity),
+        style=style,
+        lay_bars=None if bpm is not None else lambda made: choice(made.onsets),
+        model=model.name,
+        writers={name: _plotter(transcriber) if name == "plot" else _sonifier() for name in extras},
+    )
     to_stderr = any(output.path == STREAM for job in jobs for output in job.outputs)
     for one in done:
         if one.transcription.doubts:

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from drum_crnn.music.onsets import Onsets
 from drum_crnn.music.tempo_map import TempoMap
@@ -123,8 +124,9 @@ def estimate_tempo_map(onsets: Onsets, *, bpm_hint: float | None = None, octave:
         raise ValueError(f"octave is {octave!r}; it should be auto, half or double")
     if bpm_hint is not None and not HINT_RANGE[0] <= bpm_hint <= HINT_RANGE[1]:
         raise ValueError(f"bpm_hint is {bpm_hint}; it should lie between 20 and 400")
-    estimate = _best(onsets, bpm_hint)
-    return estimate if octave == "auto" else _at_octave(onsets, estimate, octave)
+    with threadpool_limits(1, user_api="blas"):  # its products are small: threads would wait more than they save
+        estimate = _best(onsets, bpm_hint)
+        return estimate if octave == "auto" else _at_octave(onsets, estimate, octave)
 
 
 def _best(onsets: Onsets, bpm_hint: float | None) -> TempoEstimate:
