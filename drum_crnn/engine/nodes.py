@@ -43,9 +43,7 @@ class Nodes:
     def part(self, x: str, first: int, end: int, *, axis: int) -> str:
         return self.add("Slice", x, self.integers(first), self.integers(end), self.integers(axis))
 
-    def content(
-        self, inputs: Mapping[str, Axes], outputs: Mapping[str, Axes], *, metadata: Mapping[str, str] | None = None
-    ) -> bytes:
+    def content(self, inputs: Mapping[str, Axes], outputs: Mapping[str, Axes], *, metadata: Mapping[str, str]) -> bytes:
         """The graph as the bytes of an ONNX file: the same for the same graph. Inputs and outputs are float32."""
 
         def described(arrays: Mapping[str, Axes]) -> list[Any]:
@@ -56,6 +54,6 @@ class Nodes:
         versions = [helper.make_opsetid(domain, 1 if domain else _OPSET) for domain in domains]
         model = helper.make_model(graph, opset_imports=versions, producer_name="drum_crnn")
         model.ir_version = _IR_VERSION
-        helper.set_model_props(model, dict(metadata or {}))
+        helper.set_model_props(model, dict(metadata))
         content: bytes = model.SerializeToString(deterministic=True)
         return content

@@ -38,6 +38,11 @@ NETWORKS = {
     "short windows": {"window_frames": 6, "margin_frames": 1},
     "odd bands": {"normalisation": "layer"},
 }
+# For an interpreter of its own; the argument is the model.
+TRANSCRIBE_A_SECOND = (
+    "import sys, numpy, pathlib; from drum_crnn.transcribe import Transcriber\n"
+    "Transcriber.load(pathlib.Path(sys.argv[1])).transcribe(numpy.zeros(44100, 'float32'), 44100)\n"
+)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -182,12 +187,8 @@ def test_threads_are_as_many_as_omp_num_threads_says(path: Path, monkeypatch: py
 def test_transcribing_loads_no_pytorch(tmp_path: Path) -> None:
     """It takes two seconds to import: longer than a song on this engine; scipy.fft takes a fifth of a second."""
     exported(tmp_path / "model.safetensors")
-    program = (
-        "import sys, numpy, pathlib; from drum_crnn.transcribe import Transcriber\n"
-        "Transcriber.load(pathlib.Path(sys.argv[1])).transcribe(numpy.zeros(44100, 'float32'), 44100)\n"
-        "print(sorted({'torch', 'torchaudio', 'librosa', 'sklearn', 'scipy.fft'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "model.safetensors")]
+    imported = "print(sorted({'torch', 'torchaudio', 'librosa', 'sklearn', 'scipy.fft'} & set(sys.modules)))"
+    command = [sys.executable, "-c", TRANSCRIBE_A_SECOND + imported, str(tmp_path / "model.safetensors")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
 
@@ -196,13 +197,10 @@ def test_transcribing_loads_no_pytorch(tmp_path: Path) -> None:
 def test_no_use_is_reported_to_the_maker_of_the_runtime(tmp_path: Path) -> None:
     """ONNX Runtime 1.32 keeps a number of the user and a database of reports to send, unless it is told not to."""
     exported(tmp_path / "model.safetensors")
-    command = (
-        "from pathlib import Path; from drum_crnn.transcribe import Transcriber; import numpy as np\n"
-        "Transcriber.load(Path('model.safetensors')).transcribe(np.zeros(44100, np.float32), 44100)"
-    )
+    command = [sys.executable, "-c", TRANSCRIBE_A_SECOND, "model.safetensors"]
     left_out = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_DATA_HOME")
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     environment |= {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     (tmp_path / "home").mkdir()
-    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, env=environment, check=True)
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     assert list((tmp_path / "home").rglob("*")) == []
