@@ -17,6 +17,7 @@ import scipy.signal
 from pydantic import Field, model_validator
 
 from drum_crnn.band.arrangement import Section, arrange
+from drum_crnn.band.bass import play_bass
 from drum_crnn.band.grid import Grid, strokes
 from drum_crnn.band.players import PLAYERS, Part, play
 from drum_crnn.band.synthesizer import Synthesizer
@@ -36,6 +37,7 @@ from drum_crnn.studio.sources import font_path
 
 __all__ = ["Accompaniment", "BandVariation", "add_band", "check_band", "check_unheard", "draw_accompaniment"]
 
+_BASSES = PLAYERS["bass"].programs
 _DISTORTED = (29, 30)  # overdriven and distortion guitar of General MIDI
 _MOST_SHARED = 0.05
 _DUCK_S = 0.12  # the band is back at its level after about three times this
@@ -55,6 +57,7 @@ class BandVariation(StrictModel):
     recordings: str | None
     level: Effect
     bass: Effect
+    synthesized_bass: Effect
     guitar: Effect
     distorted_guitar: Effect
     keys: Effect
@@ -106,6 +109,8 @@ class Accompaniment:
     semitones : float or None
         A recording, tuned by this, takes the place of the players; None if they play.
     seed : int
+    bass_attack_db : float or None
+        Of a synthesized bass, against its tone; None if the bass plays a SoundFont.
     written : sequence of Part
         The parts of a song, which take the place of the players; `gains_db` has them, too.
     """
@@ -119,6 +124,7 @@ class Accompaniment:
     eq_db: float
     semitones: float | None
     seed: int
+    bass_attack_db: float | None = None
     written: Sequence[Part] = ()
 
 
@@ -158,6 +164,7 @@ def draw_accompaniment(
     seed = int(rng.integers(1 << 63))
     gains_db = {player: gain for player, gain in of_players.items() if gain is not None}
     most = params.written.draw(np.random.default_rng([seed, 3])) if parts else None
+    bass_attack = params.synthesized_bass.draw(np.random.default_rng([seed, 4]))
     if not acts or level is None or not (gains_db or most is not None) or not notes:
         return list(notes), None
     stream = np.random.default_rng([seed, 0])
@@ -173,7 +180,7 @@ def draw_accompaniment(
         sections = arrange(stream, grid, sorted(gains_db), alone=alone or 0.0, held_out=params.material == "unheard")
         notes, written = _rested(stream, notes, grid, sections, rest or 0.0), ()
     return notes, Accompaniment(
-        grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, recorded, seed, written
+        grid, sections, gains_db, level, drive or 0.0, duck or 0.0, eq or 0.0, recorded, seed, bass_attack, written
     )
 
 
@@ -286,6 +293,8 @@ def _played(notes: Sequence[Note], fonts: Sequence[Path], of: Accompaniment, *, 
             continue
         if player == "voice":
             audio = sing(rng, part, n_samples=n_samples, sample_rate=SAMPLE_RATE)
+        elif part.program in _BASSES and of.bass_attack_db is not None:
+            audio = play_bass(rng, part, attack_db=of.bass_attack_db, n_samples=n_samples, sample_rate=SAMPLE_RATE)
         else:
             audio = _mono(rng, _synthesizer(font).play(part, n_samples=n_samples))
         if (player == "distorted_guitar" or part.program in _DISTORTED) and of.drive_db:

@@ -8,6 +8,7 @@ from drum_crnn.studio.hydrogen import open_hydrogen
 from drum_crnn.studio.kits import Kit
 from drum_crnn.studio.one_shots import open_one_shots
 from drum_crnn.studio.soundfont import open_soundfont
+from drum_crnn.studio.synthesis import synthesized_kit
 
 __all__ = ["font_path", "open_kits"]
 
@@ -24,7 +25,8 @@ def open_kits(reference: str) -> list[Kit]:
         - "pretty_midi:TimGM6mb", the SoundFont inside the pretty_midi package;
         - "soundfont:FILE.sf2", all its drum presets (SF3 as well);
         - "hydrogen:FOLDER" or "hydrogen:FILE.h2drumkit", a Hydrogen drumkit: `drumkit.xml` and its samples;
-        - "one_shots:FOLDER", audio files named after the drums.
+        - "one_shots:FOLDER", audio files named after the drums;
+        - "synthesized:NUMBER" or "synthesized:FIRST-LAST", kits that the studio computes: every number is another one.
 
     Returns
     -------
@@ -42,8 +44,8 @@ def open_kits(reference: str) -> list[Kit]:
         raise DrumCrnnError(
             f"kit '{reference}': write SCHEME:WHERE, such as 'soundfont:/usr/share/sounds/sf2/font.sf2'"
         )
-    if part and scheme == "hydrogen":
-        raise DrumCrnnError(f"kit '{reference}': a Hydrogen drumkit has no parts; leave out '#{part}'")
+    if part and scheme in ("hydrogen", "synthesized"):
+        raise DrumCrnnError(f"kit '{reference}': a {scheme} kit has no parts; leave out '#{part}'")
     match scheme:
         case "pretty_midi":
             return open_soundfont(_inside_pretty_midi(where), preset=part or None)
@@ -53,8 +55,10 @@ def open_kits(reference: str) -> list[Kit]:
             return [open_hydrogen(_path_of(where, reference))]
         case "one_shots":
             return [open_one_shots(_path_of(where, reference), pattern=part or "*")]
+        case "synthesized":
+            return [synthesized_kit(number) for number in _numbers(where, reference)]
     raise DrumCrnnError(
-        f"kit '{reference}': unknown scheme '{scheme}'; known: pretty_midi, soundfont, hydrogen, one_shots"
+        f"kit '{reference}': unknown scheme '{scheme}'; known: pretty_midi, soundfont, hydrogen, one_shots, synthesized"
     )
 
 
@@ -77,6 +81,13 @@ def _path_of(where: str, reference: str) -> Path:
         return Path(where).expanduser()
     package, _, within = where[1:].partition("/")
     return _folder_of_package(package, reference) / within
+
+
+def _numbers(where: str, reference: str) -> range:
+    first, _, last = where.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
+        raise DrumCrnnError(f"kit '{reference}': write a number, or two such as synthesized:1-8")
+    return range(int(first), int(last or first) + 1)
 
 
 def _folder_of_package(package: str, reference: str) -> Path:

@@ -1,4 +1,4 @@
-"""Varied kits: drums of several kits, each with a changed loudness, pitch, colour and decay.
+"""Varied kits: drums of several kits, or synthesized, each with a changed loudness, pitch, colour and decay.
 
 A kit of samples is one drum kit, in one room, on one day. A *varied* kit may have each of its pieces (kick, snare,
 hi-hat, toms, crashes, ride) from another kit. It changes the sound of each piece, once for a recording. Further changes
@@ -20,6 +20,7 @@ from drum_crnn.music.lanes import LANE_OF_NOTE, LANES, TOM_LANES
 from drum_crnn.studio.equaliser import equalised
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, Kit, Layer, Sample, Sound, energy_of, resample, substitute
 from drum_crnn.studio.sampler import Manner
+from drum_crnn.studio.synthesis import synthesize_piece
 
 __all__ = ["PIECES", "KitVariation", "PieceShape", "VariedManner", "has_piece", "vary_kit"]
 
@@ -43,6 +44,7 @@ class KitVariation(StrictModel):
     enabled: bool
     probability: float = Field(ge=0, le=1)
     mix_kits: Effect
+    synthesized: Effect
     one_tom: Effect
     gain: Effect
     blend: Effect
@@ -63,6 +65,7 @@ class KitVariation(StrictModel):
     def _check(self) -> Self:
         for name, low, high in (
             ("mix_kits", 0, 1),
+            ("synthesized", 0, 1),
             ("one_tom", 0, 1),
             ("eq", 0, 24),
             ("pitch", -24, 24),
@@ -171,12 +174,18 @@ def vary_kit(
         own, theirs = _piece(main, piece), _piece(other, piece)
         is_foreign = rng.random() < probability
         chosen = theirs if theirs and (is_foreign or not own) else own
-        level_db = _level_db(own) - _level_db(chosen) if own and chosen else 0.0
         pitch = (params.tom_pitch if piece == "toms" else params.pitch).draw(rng)
         gain, blend, eq, decay, ring, gate = (
             effect.draw(rng)
             for effect in (params.gain, params.blend, params.eq, params.decay_s, params.ring, params.gated_reverb)
         )
+        seed = int(rng.integers(1 << 31))
+        # From a stream of their own, since the effects above are older: recordings keep what they had.
+        extra = np.random.default_rng([seed, 5])
+        dull, boom, synthesized = (effect.draw(extra) for effect in (params.dull, params.boom, params.synthesized))
+        if acts and synthesized is not None:
+            chosen = synthesize_piece(np.random.default_rng([seed, 6]), piece, electronic=synthesized)
+        level_db = _level_db(own) - _level_db(chosen) if own and chosen else 0.0
         if blend is not None and chosen and (added := _piece(second, piece)):
             chosen = _blended(chosen, added, blend)
         shapes[piece] = PieceShape(
@@ -186,15 +195,9 @@ def vary_kit(
             decay_s=decay,
             ring_db=ring if piece == "snare" else None,
             gated_reverb_db=gate if piece in _GATED else None,
-            seed=int(rng.integers(1 << 31)),
-        )
-        # From a stream of their own, since the effects above are older: recordings keep what they had.
-        extra = np.random.default_rng([shapes[piece].seed, 5])
-        dull, boom = params.dull.draw(extra), params.boom.draw(extra)
-        shapes[piece] = replace(
-            shapes[piece],
             dull_db=dull if piece in _SKINS else None,
             boom_db=boom if piece == "kick" else None,
+            seed=seed,
         )
         sounds.update(chosen)
     sounds.update(_one_tom_a_lane(rng, sounds, params.one_tom.draw(rng) or 0.0))
