@@ -5,8 +5,8 @@ few SoundFonts have eight basses each. This one has another build in each record
 
 References
 ----------
-Fletcher & Rossing, "The Physics of Musical Instruments", 1998, chapter 2: a plucked string, its spectrum by the place of
-the pluck, its decay by frequency.
+Fletcher & Rossing, "The Physics of Musical Instruments", 1998, chapter 2: a plucked string, its spectrum by the place
+of the pluck, its decay by frequency.
 """
 
 import math

@@ -1,15 +1,15 @@
 """Synthesized drums: modes that decay, and noise, with random proportions.
 
-A few dozen sampled kits leave most of what a drum can sound like unheard. A synthesized piece is another drum each time:
-a skin of any tension, damped or ringing, wires, a click or none; metal of any density and length. A share of the pieces
-is electronic: sines whose pitch falls, squares in place of metal.
+A few dozen sampled kits leave most of what a drum can sound like unheard. A synthesized piece is another drum each
+time: a skin of any tension, damped or ringing, wires, a click or none; metal of any density and length. A share of the
+pieces is electronic: sines whose pitch falls, squares in place of metal.
 
 A drum is struck at three strengths. Hard strokes are brighter, glide further and click louder.
 
 References
 ----------
-Fletcher & Rossing, "The Physics of Musical Instruments", 1998, chapters 18 and 20: modes of drums, air loading, glide of
-the pitch, cymbals.
+Fletcher & Rossing, "The Physics of Musical Instruments", 1998, chapters 18 and 20: modes of drums, air loading, glide
+of the pitch, cymbals.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _MEMBRANE = (1.0, 1.594, 2.136, 2.296, 2.653, 2.918, 3.156, 3.501)
 _MAX_SECONDS = 3.0
 # Softest velocity of a layer, and how hard the stroke is.
 _STRENGTHS = ((1, 0.25), (50, 0.55), (95, 1.0))
-_ELECTRONIC = 0.3  # of the pieces of a whole kit
+_ELECTRONIC = 0.25  # probability of an electronic piece
 # Level of a hit, of its first 0.1 s, in dB of full scale. A crash is as loud as a snare, but longer.
 _LEVELS_DB = {"kick": -12.0, "snare": -15.0, "hihat": -25.0, "toms": -14.0, "crash": -20.0, "ride": -25.0}
 
@@ -86,30 +86,24 @@ def synthesized_kit(number: int) -> Kit:
     rng = np.random.default_rng([number, 0])
     return Kit(
         f"synthesized/{number}",
-        {
-            note: sound
-            for piece in _RECIPES
-            for note, sound in synthesize_piece(rng, piece, electronic=_ELECTRONIC).items()
-        },
+        {note: sound for piece in _RECIPES for note, sound in synthesize_piece(rng, piece).items()},
     )
 
 
-def synthesize_piece(rng: np.random.Generator, piece: str, *, electronic: float) -> dict[int, Sound]:
+def synthesize_piece(rng: np.random.Generator, piece: str) -> dict[int, Sound]:
     """Draw a piece of a kit.
 
     Parameters
     ----------
     piece : str
         kick, snare, hihat, toms, crash or ride.
-    electronic : float
-        Probability of an electronic one.
 
     Returns
     -------
     dict of note to Sound
         All drums of the piece: a snare also has a rim shot and a cross-stick, a hi-hat also a pedal.
     """
-    drums = _RECIPES[piece](rng, rng.random() < electronic)
+    drums = _RECIPES[piece](rng, rng.random() < _ELECTRONIC)
     level_db = _LEVELS_DB[piece] + rng.uniform(-3.0, 3.0)
     sounds = {}
     for note, drum in drums.items():
@@ -132,7 +126,7 @@ def _sample(name: str, audio: _Audio) -> Sample:
 
 def _struck(rng: np.random.Generator, drum: _Drum, strength: float) -> _Audio:
     """One hit, shape (n_samples,), with its attack at index 0 and of any level."""
-    longest = max(part.decay_s for part in (*drum.modes, *drum.noises))
+    longest = max([*(mode.decay_s for mode in drum.modes), *(noise.decay_s for noise in drum.noises)])
     audio = np.zeros(round(min(longest, _MAX_SECONDS) * SAMPLE_RATE))
     lowest_hz = min((mode.hz for mode in drum.modes), default=1.0)
     for mode in drum.modes:
@@ -338,10 +332,10 @@ class _Metal:
         return _Drum(modes, noises)
 
     def _level(self, hz: float) -> float:
-        return math.exp(-0.5 * (math.log2(hz / self.centre_hz) / self.width) ** 2)
+        return float(math.exp(-0.5 * (math.log2(hz / self.centre_hz) / self.width) ** 2))
 
     def _decay_s(self, hz: float, decay_s: float) -> float:
-        return max(0.015, decay_s * (hz / 3000.0) ** -self.damping)
+        return float(max(0.015, decay_s * (hz / 3000.0) ** -self.damping))
 
 
 def _metal(

@@ -183,8 +183,8 @@ def vary_kit(
         # From a stream of their own, since the effects above are older: recordings keep what they had.
         extra = np.random.default_rng([seed, 5])
         dull, boom, synthesized = (effect.draw(extra) for effect in (params.dull, params.boom, params.synthesized))
-        if acts and synthesized is not None:
-            chosen = synthesize_piece(np.random.default_rng([seed, 6]), piece, electronic=synthesized)
+        if extra.random() < (synthesized or 0.0) and acts:
+            chosen = synthesize_piece(np.random.default_rng([seed, 6]), piece)
         level_db = _level_db(own) - _level_db(chosen) if own and chosen else 0.0
         if blend is not None and chosen and (added := _piece(second, piece)):
             chosen = _blended(chosen, added, blend)

@@ -20,6 +20,7 @@ EFFECTS = list(RANGES)
 # The amount at which each effect does nothing.
 NEUTRAL = {
     "mix_kits": 0.0,
+    "synthesized": 0.0,
     "one_tom": 0.0,
     "gain": 0.0,
     "blend": -300.0,
