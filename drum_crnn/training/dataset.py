@@ -249,13 +249,21 @@ class ExcerptDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, store: FeatureStore, labels: Labels, plan: ExcerptPlan, augmenter: Augmenter, *, widening: Sequence[float]
+        self,
+        store: FeatureStore,
+        labels: Labels,
+        plan: ExcerptPlan,
+        augmenter: Augmenter,
+        *,
+        widening: Sequence[float],
+        between_frames: bool,
     ) -> None:
         self.store = store
         self.labels = labels
         self.plan = plan
         self.augmenter = augmenter
         self.widening = tuple(widening)
+        self.between_frames = between_frames
         self._epoch: tuple[int, Epoch] | None = None
 
     def batch(self, keys: Sequence[ExcerptKey]) -> Batch:
@@ -281,6 +289,7 @@ class ExcerptDataset(Dataset[Batch]):
             n_frames=n_frames,
             frame_rate=frame_rate,
             widening=self.widening,
+            between_frames=self.between_frames,
         )
         # The loss ignores frames beyond the ends of the recording, and frames that a mask hides.
         start = np.array([excerpt.start for excerpt in excerpts])[:, None]

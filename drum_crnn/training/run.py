@@ -221,7 +221,14 @@ def open_data(me: World, inputs: TrainingInputs, params: TrainingParams) -> Trai
         ),
     )
     augmenter = Augmenter(params.augment, store.params, n_frames=train_params.excerpt_frames)
-    dataset = ExcerptDataset(store, labels, plan, augmenter, widening=train_params.target_widening)
+    dataset = ExcerptDataset(
+        store,
+        labels,
+        plan,
+        augmenter,
+        widening=train_params.target_widening,
+        between_frames=train_params.target_between_frames,
+    )
     sampler = ShareSampler(plan, batch_size=train_params.batch_size, rank=me.rank, shares=[1] * me.size)
     return TrainingData(
         store=store,

@@ -39,7 +39,7 @@ class TargetArrays:
 
 
 def frame_targets(
-    places: Sequence[Place], *, n_frames: int, frame_rate: float, widening: Sequence[float]
+    places: Sequence[Place], *, n_frames: int, frame_rate: float, widening: Sequence[float], between_frames: bool
 ) -> TargetArrays:
     """Make the frame labels of excerpts.
 
@@ -51,6 +51,9 @@ def frame_targets(
         Length of an excerpt.
     widening : sequence of float
         Target at a distance of 0, 1, 2… frames from an onset; between two onsets, the greater target counts.
+    between_frames : bool
+        Whether the distance is that from the onset's exact time, with targets interpolated linearly; otherwise that
+        from its nearest frame.
 
     Returns
     -------
@@ -61,17 +64,21 @@ def frame_targets(
     onset, velocity = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     onset_mask, velocity_mask = np.ones(shape, np.float32), np.zeros(shape, np.float32)
 
-    reach = len(widening) - 1
+    reach = len(widening) - 1 + between_frames
     near = [_near(place, n_frames=n_frames + reach, reach=reach, frame_rate=frame_rate) for place in places]
     excerpt = np.repeat(np.arange(len(places)), [len(of_excerpt.lane) for of_excerpt in near])
-    frames, lanes, velocities = (np.concatenate(column) for column in zip(*near, strict=True))
+    frames, remainders, lanes, velocities = (np.concatenate(column) for column in zip(*near, strict=True))
+    if not between_frames:
+        remainders = np.zeros_like(remainders)
+    distances, heights = np.arange(len(widening) + 1), np.array([*widening, 0.0])
     # The largest distance first: the velocity of the nearer onset overwrites that of the farther one.
     for distance in range(reach, -1, -1):
         for side in (-1, 1):
             at = frames + side * distance
-            inside = (at >= 0) & (at < n_frames)
+            height = np.interp(np.abs(side * distance - remainders), distances, heights).astype(np.float32)
+            inside = (at >= 0) & (at < n_frames) & (height > 0)
             points = (excerpt[inside], at[inside], lanes[inside])
-            onset[points] = np.maximum(onset[points], np.float32(widening[distance]))
+            onset[points] = np.maximum(onset[points], height[inside])
             velocity[points] = velocities[inside] / np.float32(127.0)
             velocity_mask[points] = 1.0
     for number, place in enumerate(places):
@@ -87,14 +94,21 @@ def frame_targets(
 
 class _Near(NamedTuple):
     frames: NDArray[np.int64]
+    remainders: NDArray[np.float64]
     lane: NDArray[np.int64]
     velocity: NDArray[np.int64]
 
 
 def _near(place: Place, *, n_frames: int, reach: int, frame_rate: float) -> _Near:
-    """The onsets from `reach` frames before an excerpt to its frame `n_frames`: frame, lane and velocity."""
+    """The onsets from `reach` frames before an excerpt to its frame `n_frames`.
+
+    For each: its nearest frame, the remainder from there to its exact time in frames, its lane and its velocity.
+    """
     ends_s = place.start_s + np.array([-reach - 1, n_frames + 1]) / frame_rate * place.stretch
     first, last = np.searchsorted(place.onsets.time_s, ends_s)
-    frames = time_to_frame((place.onsets.time_s[first:last] - place.start_s) / place.stretch, frame_rate)
+    times_s = (place.onsets.time_s[first:last] - place.start_s) / place.stretch
+    frames = time_to_frame(times_s, frame_rate)
     inside = (frames >= -reach) & (frames < n_frames)
-    return _Near(frames[inside], place.onsets.lane[first:last][inside], place.onsets.velocity[first:last][inside])
+    remainders = times_s * frame_rate - frames
+    of_near = place.onsets.lane[first:last], place.onsets.velocity[first:last]
+    return _Near(frames[inside], remainders[inside], *(values[inside] for values in of_near))

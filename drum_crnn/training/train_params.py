@@ -45,6 +45,7 @@ class TrainParams(ParamsSection):
     ema_decay: float | None = Field(gt=0, lt=1)
     velocity_weight: float = Field(ge=0)
     target_widening: tuple[float, ...]
+    target_between_frames: bool
     validation_recordings: int | None = Field(gt=0)
     checkpoint_every_steps: int = Field(gt=0)
     image_every_epochs: int = Field(gt=0)

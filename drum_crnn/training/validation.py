@@ -66,6 +66,7 @@ def _validation_loss(run: Run, recording: str, activations: Activations) -> tupl
         n_frames=len(activations.onset),
         frame_rate=run.data.store.params.frame_rate,
         widening=run.params.train.target_widening,
+        between_frames=run.params.train.target_between_frames,
     )
     predicted = np.clip(activations.onset.astype(np.float64), 1e-7, 1.0 - 1e-7)
     cross_entropy = -(targets.onset[0] * np.log(predicted) + (1.0 - targets.onset[0]) * np.log1p(-predicted))

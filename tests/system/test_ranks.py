@@ -54,7 +54,7 @@ def gradients_of_rank(rank: int, data: Path, folder: Path) -> None:
     n_frames = np.array([store.n_frames(recording) for recording in recordings])
     augmenter = Augmenter(AugmentParams.check(params["augment"], source="test"), store.params, n_frames=100)
     plan = ExcerptPlan(tuple(recordings), n_frames, excerpt_frames=100, seed=3, per_epoch=N_EXCERPTS)
-    dataset = ExcerptDataset(store, labels, plan, augmenter, widening=[1.0, 0.5])
+    dataset = ExcerptDataset(store, labels, plan, augmenter, widening=[1.0, 0.5], between_frames=False)
     section = ModelParams.check({**params["model"], "dropout": 0.0}, source="test")
     for shares in SHARINGS:
         if rank >= len(shares):

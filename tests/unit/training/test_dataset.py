@@ -99,10 +99,25 @@ def test_resumed_epoch_goes_on_with_the_same_steps() -> None:
 
 
 def brute_force_targets(
-    played: Onsets, ignored: IgnoreWindows, *, n_frames: int, start_s: float, stretch: float, widening: list[float]
+    played: Onsets,
+    ignored: IgnoreWindows,
+    *,
+    n_frames: int,
+    start_s: float,
+    stretch: float,
+    widening: list[float],
+    between_frames: bool,
 ) -> tuple[TargetArrays, list[list[set[float]]]]:
     """Targets point by point, and the valid velocities of each point: those of the nearest onsets."""
-    frame_of = [round((t - start_s) / stretch * 100.0) for t in played.time_s]
+    frame_of = [(t - start_s) / stretch * 100.0 for t in played.time_s]
+    if not between_frames:
+        frame_of = [round(frame) for frame in frame_of]
+
+    def height(distance: float) -> float:
+        whole = int(distance)
+        low, high = ([*widening, 0.0][step] for step in (whole, min(whole + 1, len(widening))))
+        return low + (distance - whole) * (high - low)
+
     arrays = TargetArrays(*(np.zeros((n_frames, N_LANES), np.float32) for _ in range(4)))
     arrays.onset_mask[:] = 1.0
     velocities: list[list[set[float]]] = [[set() for _ in range(N_LANES)] for _ in range(n_frames)]
@@ -114,9 +129,10 @@ def brute_force_targets(
                 if played.lane[i] == lane and abs(frame - frame_of[i]) < len(widening)
             ]
             if near:
-                arrays.onset[frame, lane] = max(widening[distance] for distance, _ in near)
+                arrays.onset[frame, lane] = max(height(distance) for distance, _ in near)
                 arrays.velocity_mask[frame, lane] = 1.0
-                velocities[frame][lane] = {v / 127 for distance, v in near if distance == min(near)[0]}
+                # By whole frames: of two onsets that share their nearest frame, either one may be meant.
+                velocities[frame][lane] = {v / 127 for distance, v in near if distance < min(near)[0] + 1.0}
             for start, end, window_lane in zip(ignored.start_s, ignored.end_s, ignored.lane, strict=True):
                 first, last = (round((t - start_s) / stretch * 100.0) for t in (start, end))
                 if window_lane == lane and first <= frame <= last:
@@ -134,6 +150,7 @@ TIMES = st.integers(0, 300).map(lambda n: n * 0.00337)  # off the grid of frames
     start_s=st.sampled_from([-0.13, 0.0, 0.5]),
     stretch=st.sampled_from([0.8, 1.0, 1.21]),
     widening=st.sampled_from([[1.0], [1.0, 0.5], [1.0, 0.6, 0.2]]),
+    between_frames=st.booleans(),
 )
 def test_targets_are_those_of_brute_force(
     notes: list[tuple[float, int, int]],
@@ -141,24 +158,27 @@ def test_targets_are_those_of_brute_force(
     start_s: float,
     stretch: float,
     widening: list[float],
+    between_frames: bool,
 ) -> None:
     played = onsets(*notes)
     ignored = ignore(*((min(a, b), max(a, b), lane) for a, b, lane in windows))
     places = [Place(played, ignored, start_s, stretch), Place(onsets(), ignore()), Place(played, ignored, 0.2, 1.1)]
-    targets = frame_targets(places, n_frames=40, frame_rate=100.0, widening=widening)
+    shape: Any = {"n_frames": 40, "widening": widening, "between_frames": between_frames}
+    targets = frame_targets(places, frame_rate=100.0, **shape)
     for number, place in enumerate(places):
         expected, velocities = brute_force_targets(
-            place.onsets, place.ignored, n_frames=40, start_s=place.start_s, stretch=place.stretch, widening=widening
+            place.onsets, place.ignored, start_s=place.start_s, stretch=place.stretch, **shape
         )
         for name in ("onset", "onset_mask", "velocity_mask"):
-            np.testing.assert_array_equal(getattr(targets, name)[number], getattr(expected, name), err_msg=name)
+            made, right = getattr(targets, name)[number], getattr(expected, name)
+            np.testing.assert_allclose(made, right, atol=1e-6 if between_frames else 0.0, err_msg=name)
         for frame, lane in zip(*np.nonzero(targets.velocity_mask[number]), strict=True):
             assert any(abs(targets.velocity[number, frame, lane] - v) < 1e-6 for v in velocities[frame][lane])
 
 
 def test_onset_outside_the_excerpt_widens_into_it() -> None:
     place = Place(onsets((0.99, 0), (1.20, 1)), ignore(), start_s=1.0)
-    targets = frame_targets([place], n_frames=20, frame_rate=100.0, widening=WIDENING)
+    targets = frame_targets([place], n_frames=20, frame_rate=100.0, widening=WIDENING, between_frames=False)
     assert targets.onset[0, 0, 0] == 0.5
     assert targets.onset[0, 19, 1] == 0.5
     assert targets.onset.sum() == 1.0
@@ -177,7 +197,7 @@ def click_dataset(root: Path, *, seed: int = 0, **effects: Any) -> ExcerptDatase
     names = ("clicks", "short")
     laid = ExcerptPlan(names, np.array([store.n_frames(name) for name in names]), EXCERPT_FRAMES, seed, None)
     augmenter = Augmenter(augmentation(**effects), store.params, n_frames=EXCERPT_FRAMES)
-    return ExcerptDataset(store, labels, laid, augmenter, widening=WIDENING)
+    return ExcerptDataset(store, labels, laid, augmenter, widening=WIDENING, between_frames=False)
 
 
 def whole_epoch(dataset: ExcerptDataset, epoch: int) -> Batch:
