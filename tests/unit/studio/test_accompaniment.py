@@ -29,7 +29,7 @@ def band(**changes: Any) -> BandVariation:
     known = load_variations(ROOT / "variations.yaml")["songs"].band
     assert known is not None
     values = known.model_dump() | dict.fromkeys(
-        (*PLAYERS, "alone", "intro", "rest", "eq", "drive", "duck", "recorded", "written"), OFF
+        (*PLAYERS, "alone", "intro", "rest", "eq", "drive", "duck", "recorded", "written", "synthesized_bass"), OFF
     )
     values |= {"level": {**ON, "range": [0.0, 0.0]}, "bass": {**ON, "range": [0.0, 0.0]}} | changes
     return BandVariation.check(values, source="test")
@@ -105,6 +105,17 @@ def test_a_kick_ducks_the_band() -> None:
         just_after, later = (only_band[start + round(at * SAMPLE_RATE) :][:2000] for at in (0.01, 0.8))
         ratios.append(np.square(just_after).mean() / max(np.square(later).mean(), 1e-12))
     assert np.median(ratios) < 0.3
+
+
+def test_a_synthesized_bass_needs_no_font_and_has_the_level_of_one() -> None:
+    params = band(synthesized_bass={**ON, "range": [-10.0, -10.0]})
+    notes, accompaniment = drawn(params)
+    assert accompaniment.bass_attack_db == -10.0
+    drums = np.random.default_rng(0).standard_normal(40 * SAMPLE_RATE).astype(np.float32)
+    mixed = add_band(drums, notes, params, accompaniment, fonts=["soundfont:/nowhere.sf2"])
+    bass = mixed - drums
+    assert active_level(bass[np.abs(bass) > 1e-5]) == pytest.approx(active_level(drums), rel=0.05)
+    assert drawn(band())[1].bass_attack_db is None
 
 
 @needs_fluidsynth

@@ -45,6 +45,11 @@ def test_one_preset_by_name():
     assert kit.name == "TimGM6mb/TR 808"
 
 
+def test_synthesized_kits_by_number():
+    assert [kit.name for kit in open_kits("synthesized:3-4")] == ["synthesized/3", "synthesized/4"]
+    assert [kit.name for kit in open_kits("synthesized:3")] == ["synthesized/3"]
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
@@ -55,7 +60,11 @@ def test_one_preset_by_name():
         ("pretty_midi:TimGM6mb#Rock", "no drum preset 'Rock'; it has: Brush, Electronic"),
         ("soundfont:/nowhere/font.sf2", "/nowhere/font.sf2: there is no such SoundFont"),
         ("hydrogen:/nowhere/kit", "/nowhere/kit: holds no drumkit.xml"),
-        ("hydrogen:/nowhere/kit#preset", "a Hydrogen drumkit has no parts; leave out '#preset'"),
+        ("hydrogen:/nowhere/kit#preset", "a hydrogen kit has no parts; leave out '#preset'"),
+        ("synthesized:1-2#kick", "a synthesized kit has no parts; leave out '#kick'"),
+        ("synthesized:many", "'synthesized:many': write a number, or two such as synthesized:1-8"),
+        ("synthesized:8-1", "write a number, or two such as synthesized:1-8"),
+        ("synthesized:-3", "write a number, or two such as synthesized:1-8"),
         ("one_shots:@no_such_package/drums", "the Python package no_such_package is not installed"),
         ("one_shots:@../drums", r"the Python package \.\. is not installed"),
         ("one_shots:/nowhere/kit", "/nowhere/kit: there is no such folder"),
