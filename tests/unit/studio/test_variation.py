@@ -17,6 +17,7 @@ from drum_crnn.studio.variation import PIECES, KitVariation, PieceShape, has_pie
 
 RANGES = {name: effect["range"] for name, effect in effects_of("kit").items() if isinstance(effect, dict)}
 EFFECTS = list(RANGES)
+QUICK = {name: amounts for name, amounts in RANGES.items() if name != "synthesized"}  # it takes a second a kit
 # The amount at which each effect does nothing.
 NEUTRAL = {
     "mix_kits": 0.0,
@@ -103,7 +104,7 @@ def test_an_effect_alone_changes_something_and_switched_off_nothing(effect):
 
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_a_switch_leaves_what_the_others_do(effect):
-    everything = {name: amounts[1] for name, amounts in RANGES.items()}
+    everything = {name: amounts[1] for name, amounts in RANGES.items() if effect == "synthesized" or name in QUICK}
     others = audio_of(vary(3, **everything | {effect: {"enabled": False}}))
     assert np.array_equal(others, audio_of(vary(3, **everything | {effect: {"probability": 0.0}})))
     assert np.allclose(others, audio_of(vary(3, **everything | {effect: NEUTRAL[effect]})), atol=1e-4)
@@ -113,7 +114,7 @@ def test_a_switch_leaves_what_the_others_do(effect):
 def test_the_main_switch_and_its_probability():
     for off in ({"enabled": False}, {"probability": 0.0}):
         assert vary(**RANGES, **off) == (MAIN, None)
-    n_varied = sum(vary(seed, **RANGES, probability=0.3)[1] is not None for seed in range(400))
+    n_varied = sum(vary(seed, **QUICK, probability=0.3)[1] is not None for seed in range(400))
     assert n_varied == pytest.approx(120, abs=4 * np.sqrt(400 * 0.3 * 0.7))
 
 
