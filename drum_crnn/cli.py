@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+# `readable=False`, since typer's own error does not say what to do, and takes no account of how a file is used.
 # Heavy modules are imported by the commands that need them: `drum-crnn scores` should not wait for torch.
 
 MODEL = Path("models/drum_crnn.safetensors")
@@ -88,7 +89,8 @@ def transcribe(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write to. Defaults to the folder of each recording.")
+        Path | None,
+        typer.Option(readable=False, help="The folder to write to. Defaults to the folder of each recording."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing outputs, but never a recording.")] = False,
     notes: Annotated[
@@ -121,6 +123,7 @@ def transcribe(
         Path | None,
         typer.Option(
             metavar="FILE.png|FOLDER",
+            readable=False,
             help="Draw a picture, too: spectrogram, activations, thresholds and onsets. For several recordings, a "
             "folder.",
         ),
@@ -129,6 +132,7 @@ def transcribe(
         Path | None,
         typer.Option(
             metavar="FILE.wav|FOLDER",
+            readable=False,
             help="Play the transcription, too: the recording on the left, sampled drums on the right. For several "
             "recordings, a folder.",
         ),
@@ -136,7 +140,9 @@ def transcribe(
     model: Annotated[
         Path | None,
         typer.Option(
-            help=f"The exported model to use. Defaults to {MODEL} if that file exists, otherwise to the released model."
+            readable=False,
+            help=f"The exported model to use. Defaults to {MODEL} if that file exists, otherwise to the released "
+            "model.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Run on cpu or cuda (a GPU, by PyTorch); auto is cpu.")] = "auto",
@@ -226,7 +232,9 @@ def listen(
     ] = None,
     favour: FavourOption = None,
     threshold: ThresholdOption = None,
-    model: Annotated[Path | None, typer.Option(help="The exported model to use, as in transcribe.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(readable=False, help="The exported model to use, as in transcribe.")
+    ] = None,
 ) -> None:
     """Transcribe standard input while it is played: raw samples in, a line for each onset out.
 
@@ -309,11 +317,13 @@ def _parse_thresholds(texts: list[str] | None) -> dict[str, float]:
 @app.command()
 @errors_as_messages
 def export(
-    weights: Annotated[Path, typer.Argument(help="Weights from the train stage.")] = Path("models/crnn.safetensors"),
-    thresholds: Annotated[Path, typer.Argument(help="Thresholds from the tune-thresholds stage.")] = Path(
-        "models/thresholds.json"
+    weights: Annotated[Path, typer.Argument(readable=False, help="Weights from the train stage.")] = Path(
+        "models/crnn.safetensors"
     ),
-    model: Annotated[Path, typer.Argument(help="The model file to write.")] = MODEL,
+    thresholds: Annotated[
+        Path, typer.Argument(readable=False, help="Thresholds from the tune-thresholds stage.")
+    ] = Path("models/thresholds.json"),
+    model: Annotated[Path, typer.Argument(readable=False, help="The model file to write.")] = MODEL,
 ) -> None:
     """Merge weights and thresholds into one self-contained model file."""
     from drum_crnn.engine.exporting import export_model
@@ -325,7 +335,7 @@ def export(
 @app.command()
 @errors_as_messages
 def onnx(
-    model: Annotated[Path, typer.Argument(help="An exported model.")],
+    model: Annotated[Path, typer.Argument(readable=False, help="An exported model.")],
     file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     precision: Annotated[
         Precision, typer.Option(help="Of the convolutions; only ONNX Runtime can run int8.")
@@ -348,9 +358,11 @@ def onnx(
 @app.command()
 @errors_as_messages
 def average(
-    one: Annotated[Path, typer.Argument(help="A model, such as the one that a training began with.")],
-    other: Annotated[Path, typer.Argument(help="Another model of the same size, such as what came of it.")],
-    weights: Annotated[Path, typer.Argument(help="The file to write: weights without thresholds.")],
+    one: Annotated[Path, typer.Argument(readable=False, help="A model, such as the one that a training began with.")],
+    other: Annotated[
+        Path, typer.Argument(readable=False, help="Another model of the same size, such as what came of it.")
+    ],
+    weights: Annotated[Path, typer.Argument(readable=False, help="The file to write: weights without thresholds.")],
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the other model.")] = 0.5,
 ) -> None:
     """Write the mean of two models' weights.
@@ -429,7 +441,9 @@ def preset(
 @app.command()
 @errors_as_messages
 def search(
-    space: Annotated[Path, typer.Argument(help="A YAML file: keys of params.yaml, each with a range or its choices.")],
+    space: Annotated[
+        Path, typer.Argument(readable=False, help="A YAML file: keys of params.yaml, each with a range or its choices.")
+    ],
     trials: Annotated[int, typer.Option(min=1, help="Number of trials, including those that are done.")] = 20,
     jobs: Annotated[int, typer.Option(min=1, help="Number of trials that run at the same time.")] = 1,
     metric: Annotated[
@@ -526,7 +540,7 @@ def fetch(
 @corpus_app.command()
 @errors_as_messages
 def scan(
-    root: Annotated[Path, typer.Argument(help="The folder with the unpacked corpus.")],
+    root: Annotated[Path, typer.Argument(readable=False, help="The folder with the unpacked corpus.")],
     fingerprint: Annotated[
         Path | None,
         typer.Option(help="The fingerprint file to write. Defaults to <root>.fingerprint.csv, beside the corpus."),
@@ -551,7 +565,7 @@ def scan(
 @corpus_app.command()
 @errors_as_messages
 def check(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the corpus.")],
+    root: Annotated[Path, typer.Argument(readable=False, metavar="DIR", help="The folder with the corpus.")],
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a table with a row for each recording.")
     ] = None,

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -23,8 +24,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from drum_crnn.foundation.atomic import NO_SPACE
-from drum_crnn.foundation.errors import DrumCrnnError, memory_ran_out, out_of_memory_error
+from drum_crnn.foundation.errors import (
+    NO_SPACE,
+    DrumCrnnError,
+    is_refusal,
+    memory_ran_out,
+    out_of_memory_error,
+    refused_error,
+)
 
 T = TypeVar("T")
 
@@ -42,7 +49,10 @@ __all__ = [
 
 
 def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a `DrumCrnnError` of `command`, a full disk or full memory a message on standard error and an exit code."""
+    """Make a `DrumCrnnError` of `command`, and what the system refuses, a message on standard error and an exit code.
+
+    The system refuses where memory or the disk is full, or a file may not be read or written.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -54,6 +64,8 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
         except (MemoryError, OSError, RuntimeError) as error:
             if memory_ran_out(error):
                 tell_error(out_of_memory_error())
+            elif isinstance(error, OSError) and isinstance(error.filename, str | bytes) and is_refusal(error):
+                tell_error(refused_error(Path(os.fsdecode(error.filename)), error, "read or written"))
             elif isinstance(error, OSError) and error.errno in NO_SPACE:
                 tell_error(f"{error.strerror}; make room, and run the same command again")
             else:

@@ -25,6 +25,7 @@ from chart_reader import Chart
 from click.testing import Result
 from first_party import ROOT
 from PIL import Image
+from privileges import run_without_privileges, without_privileges
 from transcriptions import rock_beat
 from typer.testing import CliRunner
 
@@ -364,12 +365,47 @@ def test_a_name_that_is_not_utf_8_goes_through_every_format() -> None:
     assert soundfile.info(os.fsencode(os.fsdecode(b"caf\xe9 (chart)/song.ogg"))).frames > 0
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser reads everything")
-def test_a_recording_that_may_not_be_read_does_not_keep_others_from_being_done() -> None:
-    record("a.wav")
-    record("b.wav")
-    Path("a.wav").chmod(0)
-    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: Permission denied")
+@pytest.mark.processes
+@without_privileges
+def test_what_may_not_be_read_or_written_is_told_with_what_to_do_and_keeps_nothing_from_being_done() -> None:
+    """Of a folder, too: one that cannot be looked into may hold recordings."""
+    for name in ("album/a.wav", "album/b.wav", "album/closed/c.wav", "album/listed/d.wav"):
+        record(name)
+    for name, mode in (("album/a.wav", 0), ("album/closed", 0), ("album/listed", 0o600), ("full", 0o500)):
+        path = Path(name)
+        path.mkdir(exist_ok=True) if name == "full" else None
+        path.chmod(mode)
+    command = [sys.executable, "-m", "drum_crnn.cli", "transcribe"]
+    try:
+        done = run_without_privileges(*command, "album", "--out", "out")
+        refused = run_without_privileges(*command, "album/b.wav", "full/new/b.mid")
+        listed = Path("album/listed").absolute()
+    finally:
+        for name in ("album/closed", "album/listed", "full"):
+            Path(name).chmod(0o700)
+    assert done.returncode == 3, done.stderr
+    assert Path("out/b.mid").is_file()
+    denied = "cannot be read: Permission denied; give yourself the right: chmod"
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: album/a.wav: {denied} u+r album/a.wav",
+        f"error: album/closed: {denied} u+rx album/closed",
+        f"error: album/listed/d.wav: {denied} u+rx {listed}",
+    ]
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        f"error: full/new/b.mid: {denied.replace('read', 'written')} u+wx {Path('full').absolute()}, or choose another "
+        "place"
+    )
+
+
+def test_links_that_lead_nowhere_are_told() -> None:
+    record("album/a.wav")
+    Path("album/circle.wav").symlink_to("circle.wav")
+    Path("album/lost.wav").symlink_to("missing.wav")
+    Path("album/self").symlink_to(".")  # and is not followed for ever
+    circle, lost = call("album", code=3).stderr.strip().splitlines()
+    assert circle.startswith("error: album/circle.wav: cannot be read: Too many levels of symbolic links; its links")
+    assert lost == "error: album/lost.wav: is a link to no file; mend it"
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices")
@@ -450,7 +486,7 @@ def test_system_errors_of_one_recording_are_sentences(monkeypatch: pytest.Monkey
     monkeypatch.setattr(FakeTranscriber, "transcribe_file", refuse)
     record("a.wav")
     record("b.wav")
-    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: Permission denied")
+    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: cannot be read: Permission denied; ")
 
 
 # -------------------------------------------------------------------------------------------------------------- doubts
