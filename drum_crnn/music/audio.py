@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.music import ffmpeg
 from drum_crnn.music.downmix import Downmix
+from drum_crnn.music.sound_file import open_sound_file
 from drum_crnn.music.stated_length import missing_bytes
 
 __all__ = [
@@ -268,16 +268,16 @@ def _open(path: Path) -> soundfile.SoundFile:
     if status.st_size == 0:
         raise DrumCrnnError(f"{path}: is empty (0 bytes)")
     try:
-        # As bytes, since a file name need not be UTF-8; Windows has names of characters.
-        file = soundfile.SoundFile(path if sys.platform == "win32" else os.fsencode(path))
+        _check_length(path)
+        file = open_sound_file(path)
+    except OSError as error:  # such as for lack of permission, of which libsndfile says no more than "System error"
+        raise refused_error(path, error) from None
     except TypeError:
         # soundfile treats ".raw" as samples without a header, and asks for their rate.
         raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
     except soundfile.LibsndfileError as error:
-        _check_length(path)
         raise _UnknownToLibsndfile(_reason(error) or "unknown format") from None
     try:
-        _check_length(path)
         if not file.frames:
             raise DrumCrnnError(f"{path}: holds no audio (length zero)")
         if file.frames > _MOST_SAMPLES:  # libsndfile fails at the end of a FLAC that came out of a pipe
@@ -293,13 +293,11 @@ def _reason(error: soundfile.LibsndfileError) -> str:
 
 
 def _check_length(path: Path) -> None:
-    try:
-        n_missing = missing_bytes(path)
-    except OSError as error:  # such as for lack of permission, of which libsndfile says no more than "System error"
-        raise refused_error(path, error) from None
+    n_missing = missing_bytes(path)
     if n_missing > 0:
         raise DrumCrnnError(
-            f"{path}: is cut short: {n_missing} bytes are missing from its end; copy, unpack or export it again"
+            f"{path}: is cut short: {n_missing} bytes are missing from its end, if not more; copy, unpack or export it "
+            "again, or convert what there is to WAV"
         )
     if n_missing < 0:
         raise DrumCrnnError(
