@@ -1,5 +1,6 @@
 """Transcribing many recordings in one go: progress, and what went wrong, told at the end."""
 
+import os
 import shutil
 import stat
 import sys
@@ -150,6 +151,8 @@ def _do(
             tempo_map, told = lay_bars(made)
             style = replace(style, tempo_map=tempo_map)
         for output in job.outputs:
+            if not job.force and output.path != STREAM and os.path.lexists(output.path):
+                raise DrumCrnnError(f"{output.path}: was written by another program meanwhile; --force overwrites it")
             named = output.path if job.recording == STREAM and output.path != STREAM else job.recording
             song = Song.of(Path(_STREAM_NAME) if named == STREAM else named, model=model)
             if output.path == STREAM:

@@ -33,6 +33,7 @@ class Job:
     recording: Path
     outputs: tuple[Output, ...]
     problem: str = ""
+    force: bool = False  # whether outputs may replace existing files
 
 
 def plan(
@@ -83,6 +84,14 @@ def plan(
             raise DrumCrnnError(f"{output}: is one output for {len(recordings)} recordings; name a folder with --out")
         if len(formats) > 1:
             raise DrumCrnnError(f"{output}: is one output for {len(formats)} formats; name a folder with --out")
+        if FORMAT_OF_SUFFIX.get(output.suffix.lower(), formats[0]) != formats[0]:
+            raise DrumCrnnError(
+                f"{output}: is no name for --to {formats[0]}; leave --to away, or give it another suffix"
+            )
+    elif out is not None and out.suffix.lower() in FORMAT_OF_SUFFIX and not is_kind(out, stat.S_ISDIR):
+        raise DrumCrnnError(
+            f"--out {out}: is the name of a file, but --out is a folder; leave --out away, and name the file last"
+        )
     for name, path in (extras or {}).items():
         _check_extra(name, path, len(recordings))
     jobs = []
@@ -196,7 +205,7 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
                 problem = f"{output.path}: is a device or a pipe, not a file; - writes to standard output"
             elif not force and os.path.lexists(output.path):
                 problem = f"{output.path}: exists already; --force overwrites it"
-        checked.append(Job(job.recording, job.outputs, problem))
+        checked.append(Job(job.recording, job.outputs, problem, force))
     return checked
 
 

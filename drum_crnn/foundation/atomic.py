@@ -132,7 +132,8 @@ def _make_parent(target: Path) -> None:
 
 
 def _prefix(name: str) -> str:
-    return f"{PARTIAL}{_host()}-{os.getpid()}-{name}-"
+    # A part of the name, since a whole one may be as long as the system allows.
+    return f"{PARTIAL}{_host()}-{os.getpid()}-{name[:32]}-"
 
 
 def _host() -> str:

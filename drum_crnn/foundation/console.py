@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -75,22 +76,30 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def printable(text: object, encoding: str | None = "utf-8") -> str:
-    """Text that can be written in `encoding`: what cannot is escaped, such as `caf\\xe9.wav`.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-    A file name may hold any bytes, and a console may know few characters. Neither is a reason to fail after the work.
+
+def printable(text: object, encoding: str | None = "utf-8") -> str:
+    """Text on one line that can be written in `encoding`: what cannot is escaped, such as `caf\\xe9.wav`.
+
+    A file name may hold any bytes, also those that break lines or change the colours of a terminal, and a console may
+    know few characters. None of this is a reason to fail after the work.
     """
     try:
         whole = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a pair of surrogates, which Windows allows in names
         whole = str(text)
+    whole = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), whole)
     encoding = encoding or "utf-8"
     return whole.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def tell_error(message: object) -> None:
-    """Print an error on standard error."""
-    say(f"error: {message}", err=True)
+    """Print an error on standard error, each of its faults on a line."""
+    first, *others = message.args if isinstance(message, DrumCrnnError) and message.args else (message,)
+    say(f"error: {first}", err=True)
+    for other in others:
+        say(str(other), err=True)
 
 
 def warn(message: str) -> None:

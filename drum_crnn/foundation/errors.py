@@ -30,10 +30,13 @@ class DrumCrnnError(Exception):
     """An error that the user can correct: the message says what is wrong, where, and what to do.
 
     Commands print only the message, without a traceback, and exit with `exit_code`. Bugs of this package raise ordinary
-    Python exceptions.
+    Python exceptions. Several arguments are several faults, each on a line of its own.
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class Interrupted(DrumCrnnError):  # noqa: N818  # nothing went wrong

@@ -52,7 +52,7 @@ class StrictModel(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             faults = [_describe(cls, fault) for fault in error.errors()]
-            raise DrumCrnnError("\n".join(f"{source}{fault}" for fault in faults)) from None
+            raise DrumCrnnError(*(f"{source}{fault}" for fault in faults)) from None
 
 
 class Effect(StrictModel):

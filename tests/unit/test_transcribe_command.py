@@ -244,6 +244,8 @@ def test_bad_standard_input_is_named_so() -> None:
         (["song.wav", "other.wav", "out.mid"], "out.mid: is one output for 2 recordings"),
         (["song.wav", "out.mid", "--to", "midi,csv"], "out.mid: is one output for 2 formats"),
         (["song.wav", "out.mid", "--out", "folder"], "is an output, and so is --out folder"),
+        (["song.wav", "out.json", "--to", "midi"], "out.json: is no name for --to midi; leave --to away"),
+        (["song.wav", "--out", "song.mid"], "--out song.mid: is the name of a file, but --out is a folder"),
         (["song.wav", "--to", "mp3"], "--to mp3: there is no such format; the formats are midi, csv"),
         (["song.wav", "out.pdf"], "out.pdf: is neither a recording nor the name of an output"),
         (["song.wav", "--notes", "gmm"], "--notes gmm: there is no such map or file"),
@@ -406,6 +408,41 @@ def test_links_that_lead_nowhere_are_told() -> None:
     circle, lost = call("album", code=3).stderr.strip().splitlines()
     assert circle.startswith("error: album/circle.wav: cannot be read: Too many levels of symbolic links; its links")
     assert lost == "error: album/lost.wav: is a link to no file; mend it"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names are not allowed there")
+def test_a_name_with_line_breaks_and_colours_stays_on_its_line() -> None:
+    record("new\nline.wav")
+    record("red\x1b[31m.wav")
+    Path("bad\n.wav").touch()
+    result = call(".", "--out", "out", "--to", "midi,chart", code=3)
+    check_sentence(result, "bad\\n.wav: is empty")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("new\\nline.wav: ")
+    assert lines[1].startswith("red\\x1b[31m.wav: ")
+    assert len(lines) == 3
+    assert "name = new line\n" in Path("out/new\nline (chart)/song.ini").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths are shorter there")
+def test_a_name_may_be_as_long_as_the_system_allows() -> None:
+    name = f"{'é' * 125}.wav"  # 254 bytes
+    record(name)
+    call(name)
+    assert Path(name).with_suffix(".mid").is_file()
+
+
+def test_what_another_program_writes_meanwhile_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hear(self: object, recording: Path, **_: object) -> Transcription:
+        Path("song.mid").write_text("of another program", encoding="utf-8")
+        return BEAT
+
+    monkeypatch.setattr(FakeTranscriber, "transcribe_file", hear)
+    record("song.wav")
+    check_sentence(call("song.wav", code=1), "song.mid: was written by another program meanwhile; --force")
+    assert Path("song.mid").read_text(encoding="utf-8") == "of another program"
+    call("song.wav", "--force")
+    assert len(read_midi(Path("song.mid"))) == len(BEAT)
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices")
