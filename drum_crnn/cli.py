@@ -56,6 +56,15 @@ class Taste(StrEnum):
     GAME = "game"
 
 
+def _path(text: str) -> Path:
+    """A path of `transcribe`. An empty one, as of a variable that is not set, would mean the current folder."""
+    if not text:
+        raise typer.BadParameter("is empty; name a file or a folder")
+    if "://" in text:
+        raise typer.BadParameter(f"{text} is an address; download it, and name the file")
+    return Path(text)
+
+
 FavourOption = Annotated[
     Taste | None,
     typer.Option(help="More onsets (recall), surer onsets (precision), or no kick or snare missing (game)."),
@@ -77,7 +86,7 @@ def transcribe(
         list[Path],
         typer.Argument(
             metavar="RECORDING... [OUTPUT]",
-            readable=False,  # else one that cannot be read would keep the others from being done
+            parser=_path,
             help="Files, folders or patterns; - is standard input. One recording may be followed by the file to write, "
             "whose suffix says the format; - is standard output.",
         ),
@@ -90,7 +99,9 @@ def transcribe(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(readable=False, help="The folder to write to. Defaults to the folder of each recording."),
+        typer.Option(
+            parser=_path, metavar="FOLDER", help="The folder to write to. Defaults to the folder of each recording."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing outputs, but never a recording.")] = False,
     notes: Annotated[
@@ -122,8 +133,8 @@ def transcribe(
     plot: Annotated[
         Path | None,
         typer.Option(
+            parser=_path,
             metavar="FILE.png|FOLDER",
-            readable=False,
             help="Draw a picture, too: spectrogram, activations, thresholds and onsets. For several recordings, a "
             "folder.",
         ),
@@ -131,8 +142,8 @@ def transcribe(
     sonify: Annotated[
         Path | None,
         typer.Option(
+            parser=_path,
             metavar="FILE.wav|FOLDER",
-            readable=False,
             help="Play the transcription, too: the recording on the left, sampled drums on the right. For several "
             "recordings, a folder.",
         ),
@@ -161,7 +172,7 @@ def transcribe(
     from drum_crnn.music.tempo_map import TempoMap
     from drum_crnn.tempo.choice import read_choice
 
-    if bpm is not None and tempo != "auto":
+    if bpm is not None and tempo.lower() != "auto":
         raise DrumCrnnError(f"--bpm {bpm:g} and --tempo {tempo} contradict each other; give one of them")
     formats = [name.strip().lower() for text in to or [] for name in text.split(",")]
     extras = {name: path for name, path in (("plot", plot), ("sonify", sonify)) if path is not None}

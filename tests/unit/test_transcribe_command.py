@@ -33,6 +33,7 @@ import drum_crnn.transcribe
 from drum_crnn.cli import app
 from drum_crnn.formats.batch import run_batch
 from drum_crnn.formats.names import FORMATS
+from drum_crnn.formats.note_maps import load_note_map
 from drum_crnn.formats.plan import plan
 from drum_crnn.formats.plot import ONSET
 from drum_crnn.formats.writing import Style
@@ -491,6 +492,25 @@ def test_a_failing_chart_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> No
     check_sentence(call("song.wav", "--to", "chart", code=1), "the chart fails")
     assert files() == {"song.wav"}
     assert not Path("song (chart)").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[""], ["song.wav", ""], ["song.wav", "--out", ""], ["song.wav", "--plot", ""], ["x://y/song.wav"]]
+)
+def test_an_argument_that_is_empty_or_an_address_is_refused(arguments: list[str]) -> None:
+    """An empty one, as of a variable that is not set, would mean the current folder and all that is in it."""
+    record("song.wav")
+    result = call(*arguments, code=2)
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert "is empty; name a file" in said or "is an address; download it" in said
+    assert files() == {"song.wav"}
+
+
+def test_letter_case_of_choices_makes_no_difference() -> None:
+    record("song.wav")
+    call("song.wav", "--notes", "Roland-TD", "--tempo", "None", "--to", "MIDI")
+    assert {note.note for note in read_midi(Path("song.mid"))} <= {*load_note_map("roland-td").notes}
+    call("song.wav", "--force", "--bpm", "97", "--tempo", "AUTO")
 
 
 # ------------------------------------------------------------------------------------------------------------ batches
