@@ -174,7 +174,9 @@ def transcribe(
 
     if bpm is not None and tempo.lower() != "auto":
         raise DrumCrnnError(f"--bpm {bpm:g} and --tempo {tempo} contradict each other; give one of them")
-    formats = [name.strip().lower() for text in to or [] for name in text.split(",")]
+    formats = [name.strip().lower() for text in to or [] for name in text.split(",") if name.strip()]
+    if to and not formats:
+        raise DrumCrnnError(f"--to names no format; the formats are {', '.join(FORMATS)}")
     extras = {name: path for name, path in (("plot", plot), ("sonify", sonify)) if path is not None}
     jobs = plan(recordings, formats=formats, out=out, force=force, extras=extras)
     overrides = _parse_thresholds(threshold)

@@ -67,6 +67,8 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
                 tell_error(out_of_memory_error())
             elif isinstance(error, OSError) and isinstance(error.filename, str | bytes) and is_refusal(error):
                 tell_error(refused_error(Path(os.fsdecode(error.filename)), error, "read or written"))
+            elif isinstance(error, FileNotFoundError) and not _is_folder_there():
+                tell_error("the current folder no longer exists; change to one that does")
             elif isinstance(error, OSError) and error.errno in NO_SPACE:
                 tell_error(f"{error.strerror}; make room, and run the same command again")
             else:
@@ -74,6 +76,15 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from None
 
     return wrapper
+
+
+def _is_folder_there() -> bool:
+    """Whether the current folder still has a path; another program may have deleted it."""
+    try:
+        os.getcwd()  # noqa: PTH109  # no path is wanted
+    except FileNotFoundError:
+        return False
+    return True
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -247,6 +247,7 @@ def test_bad_standard_input_is_named_so() -> None:
         (["song.wav", "out.mid", "--out", "folder"], "is an output, and so is --out folder"),
         (["song.wav", "out.json", "--to", "midi"], "out.json: is no name for --to midi; leave --to away"),
         (["song.wav", "--out", "song.mid"], "--out song.mid: is the name of a file, but --out is a folder"),
+        (["song.wav", "--to", " ,"], "--to names no format; the formats are midi, csv"),
         (["song.wav", "--to", "mp3"], "--to mp3: there is no such format; the formats are midi, csv"),
         (["song.wav", "out.pdf"], "out.pdf: is neither a recording nor the name of an output"),
         (["song.wav", "--notes", "gmm"], "--notes gmm: there is no such map or file"),
@@ -506,9 +507,17 @@ def test_an_argument_that_is_empty_or_an_address_is_refused(arguments: list[str]
     assert files() == {"song.wav"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a current folder cannot be deleted there")
+def test_a_current_folder_that_was_deleted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("gone").mkdir()
+    monkeypatch.chdir("gone")
+    Path("../gone").rmdir()
+    check_sentence(call("song.wav", code=1), "the current folder no longer exists; change to one that does")
+
+
 def test_letter_case_of_choices_makes_no_difference() -> None:
     record("song.wav")
-    call("song.wav", "--notes", "Roland-TD", "--tempo", "None", "--to", "MIDI")
+    call("song.wav", "--notes", "Roland-TD", "--tempo", "None", "--to", "MIDI,")
     assert {note.note for note in read_midi(Path("song.mid"))} <= {*load_note_map("roland-td").notes}
     call("song.wav", "--force", "--bpm", "97", "--tempo", "AUTO")
 
