@@ -26,10 +26,18 @@ def open_sound_file(path: Path) -> soundfile.SoundFile:
     TypeError
         If it holds raw samples by its name.
     """
-    stated = open_length(path)
-    if stated is None:
+    try:
         # As bytes, since a file name need not be UTF-8; Windows has names of characters.
-        return soundfile.SoundFile(path if sys.platform == "win32" else os.fsencode(path))
+        file = soundfile.SoundFile(path if sys.platform == "win32" else os.fsencode(path))
+    except soundfile.LibsndfileError:
+        stated = open_length(path)
+        if stated is None:
+            raise
+    else:
+        stated = None if file.frames else open_length(path)
+        if stated is None:
+            return file
+        file.close()
     return _OwnedFile(_Completed(path, *stated))
 
 

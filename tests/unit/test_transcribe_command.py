@@ -375,10 +375,9 @@ def test_what_may_not_be_read_or_written_is_told_with_what_to_do_and_keeps_nothi
     """Of a folder, too: one that cannot be looked into may hold recordings."""
     for name in ("album/a.wav", "album/b.wav", "album/closed/c.wav", "album/listed/d.wav"):
         record(name)
+    Path("full").mkdir()
     for name, mode in (("album/a.wav", 0), ("album/closed", 0), ("album/listed", 0o600), ("full", 0o500)):
-        path = Path(name)
-        path.mkdir(exist_ok=True) if name == "full" else None
-        path.chmod(mode)
+        Path(name).chmod(mode)
     command = [sys.executable, "-m", "drum_crnn.cli", "transcribe"]
     try:
         done = run_without_privileges(*command, "album", "--out", "out")
