@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+# `readable=False`, since typer's own error does not say what to do, and takes no account of how a file is used.
 # Heavy modules are imported by the commands that need them: `drum-crnn scores` should not wait for torch.
 
 MODEL = Path("models/drum_crnn.safetensors")
@@ -55,6 +56,15 @@ class Taste(StrEnum):
     GAME = "game"
 
 
+def _path(text: str) -> Path:
+    """A path of `transcribe`. An empty one, as of a variable that is not set, would mean the current folder."""
+    if not text:
+        raise typer.BadParameter("is empty; name a file or a folder")
+    if "://" in text:
+        raise typer.BadParameter(f"{text} is an address; download it, and name the file")
+    return Path(text)
+
+
 FavourOption = Annotated[
     Taste | None,
     typer.Option(help="More onsets (recall), surer onsets (precision), or no kick or snare missing (game)."),
@@ -76,7 +86,7 @@ def transcribe(
         list[Path],
         typer.Argument(
             metavar="RECORDING... [OUTPUT]",
-            readable=False,  # else one that cannot be read would keep the others from being done
+            parser=_path,
             help="Files, folders or patterns; - is standard input. One recording may be followed by the file to write, "
             "whose suffix says the format; - is standard output.",
         ),
@@ -88,7 +98,10 @@ def transcribe(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write to. Defaults to the folder of each recording.")
+        Path | None,
+        typer.Option(
+            parser=_path, metavar="FOLDER", help="The folder to write to. Defaults to the folder of each recording."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing outputs, but never a recording.")] = False,
     notes: Annotated[
@@ -120,6 +133,7 @@ def transcribe(
     plot: Annotated[
         Path | None,
         typer.Option(
+            parser=_path,
             metavar="FILE.png|FOLDER",
             help="Draw a picture, too: spectrogram, activations, thresholds and onsets. For several recordings, a "
             "folder.",
@@ -128,6 +142,7 @@ def transcribe(
     sonify: Annotated[
         Path | None,
         typer.Option(
+            parser=_path,
             metavar="FILE.wav|FOLDER",
             help="Play the transcription, too: the recording on the left, sampled drums on the right. For several "
             "recordings, a folder.",
@@ -136,7 +151,9 @@ def transcribe(
     model: Annotated[
         Path | None,
         typer.Option(
-            help=f"The exported model to use. Defaults to {MODEL} if that file exists, otherwise to the released model."
+            readable=False,
+            help=f"The exported model to use. Defaults to {MODEL} if that file exists, otherwise to the released "
+            "model.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Run on cpu or cuda (a GPU, by PyTorch); auto is cpu.")] = "auto",
@@ -155,9 +172,11 @@ def transcribe(
     from drum_crnn.music.tempo_map import TempoMap
     from drum_crnn.tempo.choice import read_choice
 
-    if bpm is not None and tempo != "auto":
+    if bpm is not None and tempo.lower() != "auto":
         raise DrumCrnnError(f"--bpm {bpm:g} and --tempo {tempo} contradict each other; give one of them")
-    formats = [name.strip().lower() for text in to or [] for name in text.split(",")]
+    formats = [name.strip().lower() for text in to or [] for name in text.split(",") if name.strip()]
+    if to and not formats:
+        raise DrumCrnnError(f"--to names no format; the formats are {', '.join(FORMATS)}")
     extras = {name: path for name, path in (("plot", plot), ("sonify", sonify)) if path is not None}
     jobs = plan(recordings, formats=formats, out=out, force=force, extras=extras)
     overrides = _parse_thresholds(threshold)
@@ -226,7 +245,9 @@ def listen(
     ] = None,
     favour: FavourOption = None,
     threshold: ThresholdOption = None,
-    model: Annotated[Path | None, typer.Option(help="The exported model to use, as in transcribe.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(readable=False, help="The exported model to use, as in transcribe.")
+    ] = None,
 ) -> None:
     """Transcribe standard input while it is played: raw samples in, a line for each onset out.
 
@@ -309,11 +330,13 @@ def _parse_thresholds(texts: list[str] | None) -> dict[str, float]:
 @app.command()
 @errors_as_messages
 def export(
-    weights: Annotated[Path, typer.Argument(help="Weights from the train stage.")] = Path("models/crnn.safetensors"),
-    thresholds: Annotated[Path, typer.Argument(help="Thresholds from the tune-thresholds stage.")] = Path(
-        "models/thresholds.json"
+    weights: Annotated[Path, typer.Argument(readable=False, help="Weights from the train stage.")] = Path(
+        "models/crnn.safetensors"
     ),
-    model: Annotated[Path, typer.Argument(help="The model file to write.")] = MODEL,
+    thresholds: Annotated[
+        Path, typer.Argument(readable=False, help="Thresholds from the tune-thresholds stage.")
+    ] = Path("models/thresholds.json"),
+    model: Annotated[Path, typer.Argument(readable=False, help="The model file to write.")] = MODEL,
 ) -> None:
     """Merge weights and thresholds into one self-contained model file."""
     from drum_crnn.engine.exporting import export_model
@@ -325,7 +348,7 @@ def export(
 @app.command()
 @errors_as_messages
 def onnx(
-    model: Annotated[Path, typer.Argument(help="An exported model.")],
+    model: Annotated[Path, typer.Argument(readable=False, help="An exported model.")],
     file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     precision: Annotated[
         Precision, typer.Option(help="Of the convolutions; only ONNX Runtime can run int8.")
@@ -348,9 +371,11 @@ def onnx(
 @app.command()
 @errors_as_messages
 def average(
-    one: Annotated[Path, typer.Argument(help="A model, such as the one that a training began with.")],
-    other: Annotated[Path, typer.Argument(help="Another model of the same size, such as what came of it.")],
-    weights: Annotated[Path, typer.Argument(help="The file to write: weights without thresholds.")],
+    one: Annotated[Path, typer.Argument(readable=False, help="A model, such as the one that a training began with.")],
+    other: Annotated[
+        Path, typer.Argument(readable=False, help="Another model of the same size, such as what came of it.")
+    ],
+    weights: Annotated[Path, typer.Argument(readable=False, help="The file to write: weights without thresholds.")],
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the other model.")] = 0.5,
 ) -> None:
     """Write the mean of two models' weights.
@@ -429,7 +454,9 @@ def preset(
 @app.command()
 @errors_as_messages
 def search(
-    space: Annotated[Path, typer.Argument(help="A YAML file: keys of params.yaml, each with a range or its choices.")],
+    space: Annotated[
+        Path, typer.Argument(readable=False, help="A YAML file: keys of params.yaml, each with a range or its choices.")
+    ],
     trials: Annotated[int, typer.Option(min=1, help="Number of trials, including those that are done.")] = 20,
     jobs: Annotated[int, typer.Option(min=1, help="Number of trials that run at the same time.")] = 1,
     metric: Annotated[
@@ -526,7 +553,7 @@ def fetch(
 @corpus_app.command()
 @errors_as_messages
 def scan(
-    root: Annotated[Path, typer.Argument(help="The folder with the unpacked corpus.")],
+    root: Annotated[Path, typer.Argument(readable=False, help="The folder with the unpacked corpus.")],
     fingerprint: Annotated[
         Path | None,
         typer.Option(help="The fingerprint file to write. Defaults to <root>.fingerprint.csv, beside the corpus."),
@@ -551,7 +578,7 @@ def scan(
 @corpus_app.command()
 @errors_as_messages
 def check(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the corpus.")],
+    root: Annotated[Path, typer.Argument(readable=False, metavar="DIR", help="The folder with the corpus.")],
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a table with a row for each recording.")
     ] = None,

@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field
 
 from drum_crnn.data.problems import Problem
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.foundation.params import ParamsSection
 from drum_crnn.foundation.tables import PositiveNumber, columns_of, parse_row
 
@@ -254,7 +254,7 @@ def _records(csv_path: Path) -> Iterator[tuple[int, list[str]]]:
             for row in reader:
                 yield reader.line_num, row
     except OSError as error:
-        raise DrumCrnnError(f"{csv_path}: cannot be read: {error.strerror}") from None
+        raise refused_error(csv_path, error) from None
     except UnicodeDecodeError:
         raise DrumCrnnError(f"{csv_path}: is not UTF-8 text; save the table as CSV in UTF-8") from None
     except csv.Error as error:

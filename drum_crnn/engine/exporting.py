@@ -24,7 +24,9 @@ def export_model(weights: Path, thresholds: Path, target: Path) -> None:
         document = json.loads(thresholds.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DrumCrnnError(f"{thresholds}: there is no such file; `dvc repro tune-thresholds` makes it") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise damaged_error(thresholds, error, "tune-thresholds") from None
+    except ValueError as error:
         raise damaged_error(thresholds, f"it is not readable JSON: {error}", "tune-thresholds") from None
     if not isinstance(document, dict):
         raise damaged_error(thresholds, "it holds no thresholds", "tune-thresholds")

@@ -1,6 +1,8 @@
 """Transcribing many recordings in one go: progress, and what went wrong, told at the end."""
 
+import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +19,10 @@ from drum_crnn.formats.names import WITHOUT_BARS
 from drum_crnn.formats.plan import STREAM, Job
 from drum_crnn.formats.song import Song
 from drum_crnn.formats.writing import Style, content_of, write
-from drum_crnn.foundation.atomic import NO_SPACE
 from drum_crnn.foundation.console import printable, progress_bar
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import NO_SPACE, DrumCrnnError, refused_error
 from drum_crnn.music.audio import probe
+from drum_crnn.music.recordings import is_kind
 from drum_crnn.music.tempo_map import TempoMap
 from drum_crnn.music.transcription import Transcription
 
@@ -99,7 +101,8 @@ def run_batch(
             except OSError as error:
                 if error.filename is None and STREAM in [output.path for output in job.outputs]:
                     raise  # the reader of standard output is gone
-                problems.append(f"{error.filename or job.recording}: {error.strerror or error}")
+                named = Path(error.filename or job.recording)
+                problems.append(str(refused_error(named, error, "read" if named == job.recording else "written")))
             before += duration_s
     return done, problems
 
@@ -113,7 +116,7 @@ def _duration_s(recording: Path) -> float:
     if recording == STREAM:
         return 0.0
     try:
-        return 0.0 if recording.is_fifo() else probe(recording).duration_s
+        return 0.0 if is_kind(recording, stat.S_ISFIFO) else probe(recording).duration_s
     except (DrumCrnnError, OSError):
         return 0.0
 
@@ -133,7 +136,7 @@ def _do(
             if sys.stdin is None or sys.stdin.isatty():
                 raise DrumCrnnError(f"{_STREAM_NAME}: is a terminal or closed; pipe a recording into it")
             recording = _save(sys.stdin.buffer, Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        elif recording.is_fifo():  # such as <(…) in a shell
+        elif is_kind(recording, stat.S_ISFIFO):  # such as <(…) in a shell
             with recording.open("rb") as pipe:
                 recording = _save(pipe, Path(stack.enter_context(tempfile.TemporaryDirectory())))
         try:
@@ -148,6 +151,8 @@ def _do(
             tempo_map, told = lay_bars(made)
             style = replace(style, tempo_map=tempo_map)
         for output in job.outputs:
+            if not job.force and output.path != STREAM and os.path.lexists(output.path):
+                raise DrumCrnnError(f"{output.path}: was written by another program meanwhile; --force overwrites it")
             named = output.path if job.recording == STREAM and output.path != STREAM else job.recording
             song = Song.of(Path(_STREAM_NAME) if named == STREAM else named, model=model)
             if output.path == STREAM:

@@ -61,8 +61,8 @@ def load_note_map(name: str) -> NoteMap:
     DrumCrnnError
         If there is no such map and no such file, or the file lacks a lane or holds something else.
     """
-    if name in NOTE_MAPS:
-        return NOTE_MAPS[name]
+    if name.lower() in NOTE_MAPS:
+        return NOTE_MAPS[name.lower()]
     path = Path(name)
     if not path.is_file():
         raise DrumCrnnError(

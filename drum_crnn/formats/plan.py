@@ -5,13 +5,13 @@ Nothing is ever planned over a recording, and nothing over an existing file unle
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drum_crnn.formats.names import CHART, EXTRAS, FORMAT_OF_SUFFIX, FORMATS
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.recordings import find_recordings, has_audio_suffix
+from drum_crnn.music.recordings import find_recordings, has_audio_suffix, is_kind
 
 __all__ = ["STREAM", "Job", "Output", "plan"]
 
@@ -33,6 +33,7 @@ class Job:
     recording: Path
     outputs: tuple[Output, ...]
     problem: str = ""
+    force: bool = False  # whether outputs may replace existing files
 
 
 def plan(
@@ -83,6 +84,14 @@ def plan(
             raise DrumCrnnError(f"{output}: is one output for {len(recordings)} recordings; name a folder with --out")
         if len(formats) > 1:
             raise DrumCrnnError(f"{output}: is one output for {len(formats)} formats; name a folder with --out")
+        if FORMAT_OF_SUFFIX.get(output.suffix.lower(), formats[0]) != formats[0]:
+            raise DrumCrnnError(
+                f"{output}: is no name for --to {formats[0]}; leave --to away, or give it another suffix"
+            )
+    elif out is not None and out.suffix.lower() in FORMAT_OF_SUFFIX and not is_kind(out, stat.S_ISDIR):
+        raise DrumCrnnError(
+            f"--out {out}: is the name of a file, but --out is a folder; leave --out away, and name the file last"
+        )
     for name, path in (extras or {}).items():
         _check_extra(name, path, len(recordings))
     jobs = []
@@ -108,7 +117,7 @@ def _check_extra(name: str, path: Path, n_recordings: int) -> None:
         raise DrumCrnnError(f"--{name} -: cannot be standard output; name a file such as song{suffix}, or a folder")
     if _is_extra_file(name, path) and n_recordings > 1:
         raise DrumCrnnError(f"--{name} {path}: is one file for {n_recordings} recordings; name a folder")
-    if path.suffix and not _is_extra_file(name, path) and not path.is_dir():
+    if path.suffix and not _is_extra_file(name, path) and not is_kind(path, stat.S_ISDIR):
         raise DrumCrnnError(
             f"--{name} {path}: is neither a file that ends in {suffix} nor a folder that exists; "
             f"name one, such as {path.with_suffix(suffix)}"
@@ -116,7 +125,7 @@ def _check_extra(name: str, path: Path, n_recordings: int) -> None:
 
 
 def _is_extra_file(name: str, path: Path) -> bool:
-    return path.suffix.lower() == EXTRAS[name] and not path.is_dir()
+    return path.suffix.lower() == EXTRAS[name] and not is_kind(path, stat.S_ISDIR)
 
 
 def _extra_path(name: str, path: Path, relative: Path) -> Path:
@@ -127,9 +136,9 @@ def _extra_path(name: str, path: Path, relative: Path) -> Path:
 
 
 def _is_output(path: Path) -> bool:
-    if path == STREAM or path.suffix.lower() in FORMAT_OF_SUFFIX or _is_special(path, stat.S_ISCHR):
+    if path == STREAM or path.suffix.lower() in FORMAT_OF_SUFFIX or is_kind(path, stat.S_ISCHR):
         return True
-    return not path.exists() and not has_audio_suffix(path) and not any(sign in str(path) for sign in "*?[")
+    return not os.path.lexists(path) and not has_audio_suffix(path) and not any(sign in str(path) for sign in "*?[")
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -192,19 +201,12 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
                 problem = f"{output.path}: cannot be both {format_name} and {output.format}; name two files"
             elif _identity(output.path) in sources:
                 problem = f"{output.path}: is a recording, which is never overwritten; name another output"
-            elif _is_special(output.path, _is_no_file):
+            elif is_kind(output.path, _is_no_file):
                 problem = f"{output.path}: is a device or a pipe, not a file; - writes to standard output"
             elif not force and os.path.lexists(output.path):
                 problem = f"{output.path}: exists already; --force overwrites it"
-        checked.append(Job(job.recording, job.outputs, problem))
+        checked.append(Job(job.recording, job.outputs, problem, force))
     return checked
-
-
-def _is_special(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    try:
-        return is_kind(path.stat().st_mode)
-    except OSError:
-        return False
 
 
 def _is_no_file(mode: int) -> bool:

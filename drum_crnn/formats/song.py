@@ -39,4 +39,4 @@ class Song:
 
 def _one_line(text: str) -> str:
     """A file name may hold line breaks and bytes that are no UTF-8."""
-    return re.sub(r"\s+", " ", printable(text)).strip()
+    return printable(re.sub(r"\s+", " ", text)).strip()

@@ -5,7 +5,6 @@ that writes into the same folder removes them.
 """
 
 import contextlib
-import errno
 import functools
 import os
 import platform
@@ -16,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import NO_SPACE, DrumCrnnError, refused_error
 
 __all__ = [
-    "NO_SPACE",
     "PARTIAL",
     "remove_leftovers",
     "replace_directory",
@@ -27,9 +25,6 @@ __all__ = [
     "temporary_file",
     "write_text",
 ]
-
-# Disk full, quota used up, limit of file size reached.
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 PARTIAL = ".partial-"  # prefix of the names of unfinished files and folders; .gitignore lists it
 
@@ -46,9 +41,9 @@ def replace_file(target: Path) -> Iterator[Path]:
     DrumCrnnError
         If `target` is a directory or cannot be written, or the disk is full.
     """
-    if target.is_dir():
-        raise DrumCrnnError(f"{target}: is a folder, but should be a file; choose another path")
     with _refusal_as_message(target):
+        if target.is_dir():
+            raise DrumCrnnError(f"{target}: is a folder, but should be a file; choose another path")
         _make_parent(target)
         handle, name = tempfile.mkstemp(prefix=_prefix(target.stem), suffix=target.suffix, dir=target.parent)
     os.close(handle)
@@ -76,9 +71,9 @@ def replace_directory(target: Path) -> Iterator[Path]:
     DrumCrnnError
         If `target` is a file or cannot be written, or the disk is full.
     """
-    if target.exists() and not target.is_dir():
-        raise DrumCrnnError(f"{target}: is a file, but should be a folder; choose another path")
     with _refusal_as_message(target):
+        if target.exists() and not target.is_dir():
+            raise DrumCrnnError(f"{target}: is a file, but should be a folder; choose another path")
         _make_parent(target)
         temporary, aside = (Path(tempfile.mkdtemp(prefix=_prefix(target.name), dir=target.parent)) for _ in range(2))
     try:
@@ -137,7 +132,8 @@ def _make_parent(target: Path) -> None:
 
 
 def _prefix(name: str) -> str:
-    return f"{PARTIAL}{_host()}-{os.getpid()}-{name}-"
+    # A part of the name, since a whole one may be as long as the system allows.
+    return f"{PARTIAL}{_host()}-{os.getpid()}-{name[:32]}-"
 
 
 def _host() -> str:
@@ -162,12 +158,11 @@ def _refusal_as_message(target: Path, *, only_full_disk: bool = False) -> Iterat
     except OSError as error:
         if error.errno in NO_SPACE:
             raise DrumCrnnError(
-                f"{target}: cannot be written: {error.strerror}; make room, and run the same command again; "
-                "the previous content is unchanged"
+                f"{refused_error(target, error, 'written')}; the previous content is unchanged"
             ) from None
         if only_full_disk:
             raise
-        raise DrumCrnnError(f"{target}: cannot be written: {error.strerror}; choose another place") from None
+        raise refused_error(target, error, "written") from None
 
 
 def _umask() -> int:

@@ -3,10 +3,12 @@
 import contextlib
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -23,8 +25,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from drum_crnn.foundation.atomic import NO_SPACE
-from drum_crnn.foundation.errors import DrumCrnnError, memory_ran_out, out_of_memory_error
+from drum_crnn.foundation.errors import (
+    NO_SPACE,
+    DrumCrnnError,
+    is_refusal,
+    memory_ran_out,
+    out_of_memory_error,
+    refused_error,
+)
 
 T = TypeVar("T")
 
@@ -42,7 +50,10 @@ __all__ = [
 
 
 def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a `DrumCrnnError` of `command`, a full disk or full memory a message on standard error and an exit code."""
+    """Make a `DrumCrnnError` of `command`, and what the system refuses, a message on standard error and an exit code.
+
+    The system refuses where memory or the disk is full, or a file may not be read or written.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -54,6 +65,10 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
         except (MemoryError, OSError, RuntimeError) as error:
             if memory_ran_out(error):
                 tell_error(out_of_memory_error())
+            elif isinstance(error, OSError) and isinstance(error.filename, str | bytes) and is_refusal(error):
+                tell_error(refused_error(Path(os.fsdecode(error.filename)), error, "read or written"))
+            elif isinstance(error, FileNotFoundError) and not _is_folder_there():
+                tell_error("the current folder no longer exists; change to one that does")
             elif isinstance(error, OSError) and error.errno in NO_SPACE:
                 tell_error(f"{error.strerror}; make room, and run the same command again")
             else:
@@ -63,22 +78,39 @@ def errors_as_messages(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def printable(text: object, encoding: str | None = "utf-8") -> str:
-    """Text that can be written in `encoding`: what cannot is escaped, such as `caf\\xe9.wav`.
+def _is_folder_there() -> bool:
+    """Whether the current folder still has a path; another program may have deleted it."""
+    try:
+        os.getcwd()  # noqa: PTH109  # no path is wanted
+    except FileNotFoundError:
+        return False
+    return True
 
-    A file name may hold any bytes, and a console may know few characters. Neither is a reason to fail after the work.
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: object, encoding: str | None = "utf-8") -> str:
+    """Text on one line that can be written in `encoding`: what cannot is escaped, such as `caf\\xe9.wav`.
+
+    A file name may hold any bytes, also those that break lines or change the colours of a terminal, and a console may
+    know few characters. None of this is a reason to fail after the work.
     """
     try:
         whole = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a pair of surrogates, which Windows allows in names
         whole = str(text)
+    whole = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), whole)
     encoding = encoding or "utf-8"
     return whole.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def tell_error(message: object) -> None:
-    """Print an error on standard error."""
-    say(f"error: {message}", err=True)
+    """Print an error on standard error, each of its faults on a line."""
+    first, *others = message.args if isinstance(message, DrumCrnnError) and message.args else (message,)
+    say(f"error: {first}", err=True)
+    for other in others:
+        say(str(other), err=True)
 
 
 def warn(message: str) -> None:

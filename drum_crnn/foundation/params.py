@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, cast, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 
 __all__ = ["PARAMS_FILE", "Effect", "ParamsSection", "StrictModel", "read_yaml"]
 
@@ -52,7 +52,7 @@ class StrictModel(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             faults = [_describe(cls, fault) for fault in error.errors()]
-            raise DrumCrnnError("\n".join(f"{source}{fault}" for fault in faults)) from None
+            raise DrumCrnnError(*(f"{source}{fault}" for fault in faults)) from None
 
 
 class Effect(StrictModel):
@@ -124,8 +124,10 @@ def read_yaml(path: Path, *, keep_comments: bool = False) -> dict[str, Any]:
         document = yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file; run from the project's root or name it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DrumCrnnError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise refused_error(path, error) from None
+    except UnicodeDecodeError as error:
+        raise DrumCrnnError(f"{path}: cannot be read: {error}; save it as UTF-8") from None
     except MarkedYAMLError as error:
         problem, _, _ = str(error.problem).partition(
             " with value "

@@ -15,7 +15,7 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from drum_crnn.foundation.atomic import write_text
-from drum_crnn.foundation.errors import DrumCrnnError, damaged_error
+from drum_crnn.foundation.errors import DrumCrnnError, damaged_error, refused_error
 
 __all__ = [
     "PositiveNumber",
@@ -105,7 +105,7 @@ def read_rows(path: Path, row: type[Row], *, key: str | None = None, stage: str)
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file; run `dvc repro {stage}`") from None
     except OSError as error:
-        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}") from None
+        raise refused_error(path, error) from None
     except TableError as error:
         raise damaged_error(path, error.why, stage, line=error.line) from None
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from drum_crnn.foundation.atomic import replace_file
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.model.model_params import ModelParams
 from drum_crnn.model.peak_picking import PeakPickingParams
 from drum_crnn.music.lanes import LANES
@@ -82,8 +82,12 @@ class StoredModel:
         DrumCrnnError
             If the file is missing, damaged, or not a model of this project.
         """
-        if not path.is_file():
-            raise DrumCrnnError(f"{path}: there is no such model; `make repro` trains one")
+        try:
+            path.open("rb").close()  # safetensors says of a file that may not be read that there is none
+        except FileNotFoundError:
+            raise DrumCrnnError(f"{path}: there is no such model; `make repro` trains one") from None
+        except OSError as error:
+            raise refused_error(path, error) from None
         try:
             with safe_open(path, framework="np") as file:
                 about = json.loads((file.metadata() or {})[_METADATA_KEY])

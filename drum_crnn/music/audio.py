@@ -1,7 +1,8 @@
 """Decoding recordings: any format, any rate, any channel count, as mono float32 in blocks of bounded size."""
 
+import errno
 import os
-import sys
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.music import ffmpeg
 from drum_crnn.music.downmix import Downmix
+from drum_crnn.music.sound_file import open_sound_file
 from drum_crnn.music.stated_length import missing_bytes
 
 __all__ = [
@@ -250,22 +252,32 @@ class _UnknownToLibsndfile(Exception):  # noqa: N818  # ffmpeg may know it
 
 
 def _open(path: Path) -> soundfile.SoundFile:
-    if not path.is_file():
-        what = "is a device or a folder, not a recording" if path.exists() else "there is no such file"
-        raise DrumCrnnError(f"{path}: {what}")
-    if path.stat().st_size == 0:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        is_link = path.is_symlink()
+        raise DrumCrnnError(
+            f"{path}: {'is a link to no file; mend it' if is_link else 'there is no such file'}"
+        ) from None
+    except OSError as error:
+        raise refused_error(path, error) from None
+    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise refused_error(path, PermissionError(errno.EACCES, "")) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DrumCrnnError(f"{path}: is a device or a folder, not a recording")
+    if status.st_size == 0:
         raise DrumCrnnError(f"{path}: is empty (0 bytes)")
     try:
-        # As bytes, since a file name need not be UTF-8; Windows has names of characters.
-        file = soundfile.SoundFile(path if sys.platform == "win32" else os.fsencode(path))
+        _check_length(path)
+        file = open_sound_file(path)
+    except OSError as error:  # such as for lack of permission, of which libsndfile says no more than "System error"
+        raise refused_error(path, error) from None
     except TypeError:
         # soundfile treats ".raw" as samples without a header, and asks for their rate.
         raise DrumCrnnError(f"{path}: raw samples without a header cannot be read; convert it to WAV") from None
     except soundfile.LibsndfileError as error:
-        _check_length(path)
         raise _UnknownToLibsndfile(_reason(error) or "unknown format") from None
     try:
-        _check_length(path)
         if not file.frames:
             raise DrumCrnnError(f"{path}: holds no audio (length zero)")
         if file.frames > _MOST_SAMPLES:  # libsndfile fails at the end of a FLAC that came out of a pipe
@@ -284,7 +296,8 @@ def _check_length(path: Path) -> None:
     n_missing = missing_bytes(path)
     if n_missing > 0:
         raise DrumCrnnError(
-            f"{path}: is cut short: {n_missing} bytes are missing from its end; copy, unpack or export it again"
+            f"{path}: is cut short: {n_missing} bytes are missing from its end, if not more; copy, unpack or export it "
+            "again, or convert what there is to WAV"
         )
     if n_missing < 0:
         raise DrumCrnnError(

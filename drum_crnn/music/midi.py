@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mido
 
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.music.lanes import LANE_OF_NOTE
 from drum_crnn.music.midi_scan import ScannedFile, ScannedTrack, scan_midi
 
@@ -71,7 +71,7 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file") from None
     except OSError as error:
-        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}") from None
+        raise refused_error(path, error) from None
 
 
 def _parse(path: Path, content: bytes) -> mido.MidiFile:

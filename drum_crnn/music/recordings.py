@@ -1,11 +1,14 @@
 """Finding recordings: files, folders and patterns, as people name them on a command line."""
 
 import glob
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 
-__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix", "is_hidden", "visible_paths"]
+__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix", "is_hidden", "is_kind", "visible_files"]
 
 # Of a folder, files with these suffixes are taken. A file that is named itself may have any.
 AUDIO_SUFFIXES = frozenset(
@@ -52,14 +55,18 @@ def find_recordings(argument: Path) -> list[tuple[Path, Path]]:
     DrumCrnnError
         If a folder holds no recording, or a pattern matches none.
     """
-    if argument.is_dir():
-        found = [path for path in visible_paths(argument) if has_audio_suffix(path) and path.is_file()]
+    if is_kind(argument, stat.S_ISDIR):
+        closed: list[Path] = []
+        files = visible_files(argument, on_error=lambda error: closed.append(Path(error.filename)))
+        found = sorted(
+            [*closed, *(path for path in files if has_audio_suffix(path) and not is_kind(path, _is_no_file))]
+        )
         if not found:
             raise DrumCrnnError(
                 f"{argument}: is a folder without recordings; a recording's name ends in .wav, .flac, .mp3, .ogg …"
             )
         return [(path, path.relative_to(argument)) for path in found]
-    if glob.has_magic(str(argument)) and not argument.exists():
+    if glob.has_magic(str(argument)) and not os.path.lexists(argument):
         matches = [Path(match) for match in sorted(glob.glob(str(argument), recursive=True))]  # noqa: PTH207  # may be absolute
         if not matches:
             raise DrumCrnnError(f"{argument}: no file matches this pattern")
@@ -67,9 +74,40 @@ def find_recordings(argument: Path) -> list[tuple[Path, Path]]:
     return [(argument, Path(argument.name))]
 
 
-def visible_paths(folder: Path) -> list[Path]:
-    """What lies in a folder and in its folders, but for what is hidden, in order of the paths."""
-    return sorted(path for path in folder.rglob("*") if not is_hidden(path.relative_to(folder)))
+def visible_files(folder: Path, *, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """The files in a folder and in its folders, but for what is hidden, in order of the paths. Links lead no further.
+
+    Parameters
+    ----------
+    on_error : callable, optional
+        Called for each folder that cannot be read, in place of an error.
+
+    Raises
+    ------
+    DrumCrnnError
+        If a folder cannot be read.
+    """
+    found = []
+    for place, folders, files in os.walk(folder, onerror=on_error or _refuse):
+        folders[:] = [name for name in folders if not is_hidden(Path(name))]
+        found += [Path(place, name) for name in files if not is_hidden(Path(name))]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise refused_error(Path(error.filename), error) from None
+
+
+def is_kind(path: Path, of_mode: Callable[[int], bool]) -> bool:
+    """Whether there is something of a kind, such as `stat.S_ISDIR`; not if it cannot be looked at."""
+    try:
+        return of_mode(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_no_file(mode: int) -> bool:
+    return not stat.S_ISREG(mode)
 
 
 def is_hidden(relative: Path) -> bool:

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-__all__ = ["missing_bytes"]
+from drum_crnn.music.mpeg import is_mpeg, missing_of_mpeg
+
+__all__ = ["missing_bytes", "open_length"]
 
 # What programs write as the length of a recording on a pipe, which they do not know: the largest (ffmpeg), 2 GB
 # (arecord), or a little less, in whole samples (sox). A file that lacks less than half of it was cut short.
 _UNKNOWN_LENGTHS = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
 _LARGEST_UNKNOWN = 1 << 62  # longer ones of 64 bits, too
+_OPEN = (b"caff", b"RF64", b"BW64")  # formats whose open length libsndfile does not understand
 _LARGEST_PADDING = 65_536
 _LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
@@ -51,7 +54,8 @@ class _Chunk(NamedTuple):
 def missing_bytes(path: Path) -> int:
     """Bytes of sound that a file's headers announce but the file lacks; 0 for formats whose headers do not say.
 
-    WAV in all its forms, AIFF, CAF, AU and AVI state a length. Of an OGG, the last page must be whole.
+    WAV in all its forms, AIFF, CAF, AU and AVI state a length, and many MP3 do. Of an OGG, the last page must be whole;
+    of MPEG audio, the last frame.
     Below zero, for WAV alone: bytes behind the samples that belong to no chunk, which a decoder passes over.
     """
     with path.open("rb") as file:
@@ -65,7 +69,29 @@ def missing_bytes(path: Path) -> int:
         for layout in _LAYOUTS:
             if start.startswith(layout.magic) and start[8:].startswith(layout.kind):
                 return _missing_of_chunks(file, layout, n_bytes_of_file)
+        if is_mpeg(start):
+            return missing_of_mpeg(file, n_bytes_of_file)
     return 0
+
+
+def open_length(path: Path) -> tuple[int, bytes] | None:
+    """What a CAF or RF64 that came out of a pipe should state as its length: where, and the bytes.
+
+    Programs leave open what they do not know, and libsndfile does not read on to the end. None for all other files.
+    """
+    with path.open("rb") as file:
+        start = file.read(12)
+        layout = next((one for one in _LAYOUTS if start.startswith(one.magic) and one.magic in _OPEN), None)
+        if layout is None:
+            return None
+        n_bytes_of_file = path.stat().st_size
+        sound = next((one for one in _chunks(file, layout, n_bytes_of_file) if one.name == layout.sound), None)
+    if sound is None or 0 < sound.n_bytes < _LARGEST_UNKNOWN:
+        return None
+    n_bytes = n_bytes_of_file - sound.start
+    return (
+        (sound.start - 8, struct.pack(">q", n_bytes)) if layout.magic == b"caff" else (28, struct.pack("<Q", n_bytes))
+    )
 
 
 def _missing_of_chunks(file: IO[bytes], layout: _Layout, n_bytes_of_file: int) -> int:

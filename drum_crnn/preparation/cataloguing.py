@@ -93,11 +93,13 @@ def _stop_if_too_many(corpus: Corpus, broken: list[Problem], *, n_recordings: in
     n_broken = len({problem.line for problem in broken})
     if n_broken <= params.max_broken_fraction * n_recordings:
         return
-    shown = "\n".join(f"  {problem}" for problem in broken[:_N_SHOWN])
-    more = f"\n  and {len(broken) - _N_SHOWN} more" if len(broken) > _N_SHOWN else ""
+    shown = [f"  {problem}" for problem in broken[:_N_SHOWN]]
+    more = [f"  and {len(broken) - _N_SHOWN} more"] if len(broken) > _N_SHOWN else []
     raise DrumCrnnError(
         f"{corpus.csv_path}: {n_broken} of {n_recordings} recordings are broken, more than corpus.max_broken_fraction "
-        f"({params.max_broken_fraction:g}) allows; repair them or raise it:\n{shown}{more}"
+        f"({params.max_broken_fraction:g}) allows; repair them or raise it:",
+        *shown,
+        *more,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from drum_crnn.data.corpus import SAMPLE_RATE, Corpus, Recording
 from drum_crnn.data.problems import Problem
 from drum_crnn.foundation.console import track
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.audio import AudioInfo, probe, read_blocks
 from drum_crnn.music.lanes import LANE_OF_NOTE, UNMAPPED_NOTES
@@ -152,7 +152,7 @@ def midi_faults(path: Path, known: dict[bytes, list[str]]) -> list[str]:
     except FileNotFoundError:
         return [f"there is no such file{unicode_hint(path)}"]
     except OSError as error:
-        return [f"cannot be read: {error.strerror}"]
+        return [without_path(refused_error(path, error), path)]
     if content not in known:
         known[content] = _midi_faults(path)
     return known[content]

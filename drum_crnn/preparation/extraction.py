@@ -31,7 +31,7 @@ from drum_crnn.data.feature_store import BLOCK_FRAMES, SHARD_FORMAT, Shard
 from drum_crnn.foundation.atomic import PARTIAL, remove_leftovers, temporary_file
 from drum_crnn.foundation.cluster import map_on_cluster
 from drum_crnn.foundation.console import progress_bar
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.foundation.hdf5 import replace_hdf5
 from drum_crnn.foundation.workers import worker_pool
 from drum_crnn.music.audio import read_blocks
@@ -277,7 +277,7 @@ def _compute(path: Path, sha256: str, log_mel: LogMel, n_frames: int) -> StepArr
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DrumCrnnError(f"{path}: cannot be read again: {error.strerror}; is the disk in order?") from None
+        raise refused_error(path, error) from None
     if found != sha256 or _state_of(path) != before:
         raise _changed_error(path, "has changed since the catalog was made")
     return frames

@@ -13,9 +13,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from drum_crnn.foundation.atomic import NO_SPACE
 from drum_crnn.foundation.console import byte_progress, say
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.foundation.lock import folder_lock
 from drum_crnn.foundation.stopping import StopRequest
 from drum_crnn.preparation.download import discard, download, downloaded_bytes
@@ -112,8 +111,7 @@ def fetch(dataset: Dataset, to: Path, *, url: str | None = None, sha256: str | N
         if downloaded_bytes(archive) == 0:  # all of it is unpacked
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        after = "make room, and run the same command again" if error.errno in NO_SPACE else "choose another place"
-        raise DrumCrnnError(f"{error.filename or to}: cannot be written: {error.strerror}; {after}") from None
+        raise refused_error(Path(error.filename or to), error, "written") from None
     return target
 
 

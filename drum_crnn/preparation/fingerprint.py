@@ -20,7 +20,7 @@ from pydantic import Field, NonNegativeInt
 
 from drum_crnn.data.corpus import Corpus
 from drum_crnn.foundation.console import track, warn
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.foundation.tables import TableError, columns_of, iter_rows, write_rows, write_table
 
 __all__ = ["FileState", "Fingerprint", "ScanSummary", "hash_files", "scan"]
@@ -60,7 +60,9 @@ class Fingerprint:
             return cls({row.path: FileState(row.bytes, row.sha256) for row in iter_rows(path, _FingerprintRow)})
         except FileNotFoundError:
             raise DrumCrnnError(f"{path}: there is no fingerprint of the corpus yet; {again}") from None
-        except (OSError, TableError) as error:
+        except OSError as error:
+            raise refused_error(path, error) from None
+        except TableError as error:
             raise DrumCrnnError(f"{path}: is not a fingerprint of a corpus ({error}); {again}") from None
 
     def write(self, path: Path) -> None:
@@ -213,7 +215,7 @@ def _digest(path: Path, algorithm: str) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
-        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror}; is the disk in order?") from None
+        raise refused_error(path, error) from None
 
 
 def _write_fingerprint(path: Path, states: dict[str, tuple[int, str]]) -> None:

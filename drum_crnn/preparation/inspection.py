@@ -220,7 +220,9 @@ def _measure(root: Path, recording: Recording, faults_of_midi: dict[bytes, list[
             n_samples += len(block.mono)
             condition.listen(block)
 
-        ear = Ear.hear(read_blocks(path, sample_rate=FEATURES.sample_rate, listen=listen))
+        blocks = read_blocks(path, sample_rate=FEATURES.sample_rate, listen=listen)
+        # The squares of what is far too loud may be infinite; it is judged by its level alone.
+        ear = Ear.hear(np.zeros_like(block) if condition.is_loud else block for block in blocks)
     except DrumCrnnError as error:
         one.problems.append(without_path(error, path))
         return one
@@ -228,7 +230,7 @@ def _measure(root: Path, recording: Recording, faults_of_midi: dict[bytes, list[
     one.duration_s, one.peak_db, one.clipped_share = audio.duration_s, condition.peak_db, condition.clipped_share
     one.problems += audio_faults(audio, recording.duration_s, SAMPLE_RATE)
     _judge_sound(one, condition)
-    if notes is not None and not condition.is_silent:
+    if notes is not None and not condition.is_silent and not condition.is_loud:
         one.can_hear = True
         one.match = match_notes(ear.strength(), notes)
         one.problems += _silences(ear.levels_db(), notes, one.match)
@@ -250,6 +252,11 @@ def _judge_sound(one: _Measured, condition: Condition) -> None:
         one.problems.append(f"is silent from beginning to end, but has {one.n_notes} notes")
     elif condition.is_quiet:
         one.problems.append(f"is almost silent: its peak is {condition.peak_db:.0f} dBFS")
+    elif condition.is_loud:
+        one.problems.append(
+            f"has samples far above full scale: its peak is {condition.peak_db:+.0f} dBFS, so they may be integers "
+            "written as floats; scale it to ±1, and check it again"
+        )
     elif condition.clipped_share > _CLIPPED_SHARE:
         found = f"is clipped: {100 * condition.clipped_share:.1f} % of the samples are cut off"
         if one.recording.condition in _PLAIN:

@@ -27,7 +27,7 @@ from drum_crnn.foundation.params import Effect, StrictModel
 from drum_crnn.music.audio import load_audio
 from drum_crnn.music.lanes import LANES
 from drum_crnn.music.midi import Note
-from drum_crnn.music.recordings import visible_paths
+from drum_crnn.music.recordings import visible_files
 from drum_crnn.studio.equaliser import equalised
 from drum_crnn.studio.kits import SAMPLE_RATE, FloatArray, resample
 from drum_crnn.studio.one_shots import AUDIO_SUFFIXES
@@ -307,7 +307,7 @@ def _played(notes: Sequence[Note], fonts: Sequence[Path], of: Accompaniment, *, 
 
 @functools.cache
 def _files_of(folder: Path) -> list[Path]:
-    files = [path for path in visible_paths(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+    files = [path for path in visible_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
     if not files:
         raise DrumCrnnError(f"{folder}: holds no recording; see `recordings` in variations.yaml")
     return files

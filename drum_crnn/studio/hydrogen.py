@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drum_crnn.foundation.console import warn
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, is_refusal, refused_error
 from drum_crnn.music.recordings import is_hidden
 from drum_crnn.studio.kits import Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes, is_percussion
@@ -76,7 +76,7 @@ def _open_folder(folder: Path, name: str) -> Kit:
     except FileNotFoundError:
         raise DrumCrnnError(f"{folder}: holds no drumkit.xml; give the folder of one Hydrogen drumkit") from None
     except OSError as error:
-        raise DrumCrnnError(f"{file}: cannot be read: {error.strerror or error}") from None
+        raise refused_error(file, error) from None
     except ElementTree.ParseError as error:
         raise DrumCrnnError(f"{file}: is not valid XML ({error}); install the drumkit again") from None
     for element in root.iter():
@@ -128,6 +128,8 @@ def _unpacked(archive: Path, folder: Path) -> Path:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(content.read())
     except (OSError, EOFError, ValueError, KeyError, tarfile.TarError, zlib.error) as error:
+        if isinstance(error, OSError) and is_refusal(error):
+            raise refused_error(archive, error) from None
         raise DrumCrnnError(f"{archive}: is no archive of a drumkit, or a damaged one ({error})") from None
     found = sorted(folder.rglob("drumkit.xml"))
     if not found:

@@ -25,7 +25,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
 
 __all__ = [
@@ -277,7 +277,9 @@ def read_one_shot(path: Path, *, source: str, licence: str, semitones: float = 0
         channels, sample_rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such file, though the kit names it; install the kit again") from None
-    except (OSError, soundfile.LibsndfileError) as error:
+    except OSError as error:
+        raise refused_error(path, error) from None
+    except soundfile.LibsndfileError as error:
         raise DrumCrnnError(f"{path}: is not a readable audio file ({error}); install the kit again") from None
     if not np.isfinite(channels).all():
         raise DrumCrnnError(f"{path}: holds samples that are not numbers; export it again")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.recordings import visible_paths
+from drum_crnn.music.recordings import visible_files
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Layer, Sample, Sound, level_velocities, read_one_shot
 from drum_crnn.studio.names import assign_notes
 
@@ -48,7 +48,7 @@ def open_one_shots(folder: Path, *, pattern: str = "*") -> Kit:
         raise DrumCrnnError(f"{folder}: there is no such folder of one-shots")
     files = [
         path
-        for path in visible_paths(folder)
+        for path in visible_files(folder)
         if path.suffix.lower() in AUDIO_SUFFIXES
         and fnmatchcase(path.relative_to(folder).parts[0], pattern)
         and path.is_file()

@@ -12,7 +12,7 @@ from drum_crnn.data.corpus import Corpus, Recording
 from drum_crnn.foundation.console import track
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.midi import Note, canonical_midi, read_midi
-from drum_crnn.music.recordings import is_hidden, visible_paths
+from drum_crnn.music.recordings import is_hidden, visible_files
 
 __all__ = ["Performance", "midi_files", "read_performances", "select_hours"]
 
@@ -89,7 +89,7 @@ def midi_files(root: Path) -> list[Path]:
     DrumCrnnError
         If there is none.
     """
-    paths = [path for path in visible_paths(root) if path.suffix.lower() in (".mid", ".midi")]
+    paths = [path for path in visible_files(root) if path.suffix.lower() in (".mid", ".midi")]
     if not paths:
         raise DrumCrnnError(
             f"{root}: holds no table and no .mid or .midi file; set render.performances, or render.songs, to a folder "

@@ -29,7 +29,7 @@ import scipy.signal
 import soundfile
 
 from drum_crnn.foundation.console import warn
-from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.music.lanes import LANE_OF_NOTE, LANES
 from drum_crnn.studio.kits import (
     FloatArray,
@@ -169,7 +169,7 @@ def open_soundfont(path: Path, *, preset: str | None = None) -> list[Kit]:
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such SoundFont") from None
     except OSError as error:
-        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise refused_error(path, error) from None
     kits = [kit for kit in kits if {LANES[LANE_OF_NOTE[note]] for note in kit.sounds} >= _NEEDED_LANES]
     if not kits:
         raise DrumCrnnError(
@@ -193,7 +193,7 @@ def samples_of_soundfont(path: Path) -> set[str]:
     except FileNotFoundError:
         raise DrumCrnnError(f"{path}: there is no such SoundFont") from None
     except OSError as error:
-        raise DrumCrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise refused_error(path, error) from None
 
 
 class _Font:

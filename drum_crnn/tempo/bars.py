@@ -60,11 +60,15 @@ def accents_of(beats_s: FloatArray, onsets: Onsets) -> FloatArray:
 
     A stroke is on a beat if it lies within an eighth of one.
     """
-    accents = np.array([_ACCENTS.get(lane, 0.0) for lane in range(N_LANES)])
-    beat = np.interp(onsets.time_s, beats_s, np.arange(len(beats_s)))
-    nearest = np.rint(beat).astype(np.int64)
-    gain = accents[onsets.lane] * onsets.velocity * (np.abs(beat - nearest) < 0.125)
+    nearest, gain = _gains(np.interp(onsets.time_s, beats_s, np.arange(len(beats_s))), onsets)
     return np.asarray(np.bincount(nearest, gain, len(beats_s)), dtype=np.float64)
+
+
+def _gains(beat: FloatArray, onsets: Onsets) -> tuple[IntArray, FloatArray]:
+    """The beat nearest to each onset, which lies at `beat`, and how much the onset accents it."""
+    accents = np.array([_ACCENTS.get(lane, 0.0) for lane in range(N_LANES)])
+    nearest = np.rint(beat).astype(np.int64)
+    return nearest, np.asarray(accents[onsets.lane] * onsets.velocity * (np.abs(beat - nearest) < 0.125))
 
 
 def _is_compound(profile: FloatArray) -> bool:
@@ -102,10 +106,7 @@ def downbeats_of(metre: Metre, onsets: Onsets, clock: BeatClock, alignment: Alig
     and fewest snares.
     """
     if metre.n_beats not in (2, BEATS):
-        accents = np.array([_ACCENTS.get(lane, 0.0) for lane in range(N_LANES)])
-        beat = clock.beats_of(onsets.time_s)
-        nearest = np.rint(beat).astype(np.int64)
-        gain = accents[onsets.lane] * onsets.velocity * (np.abs(beat - nearest) < 0.125)
+        nearest, gain = _gains(clock.beats_of(onsets.time_s), onsets)
         phase = int(np.bincount(nearest % metre.n_beats, gain, metre.n_beats).argmax())
         return np.asarray(beats[(beats - phase) % metre.n_beats == 0])
     bar = np.clip(np.floor(beats / BEATS).astype(np.int64) - alignment.first_bar, 0, len(alignment.shifts) - 1)

@@ -33,9 +33,9 @@ def read_choice(text: str) -> TempoChoice:
     DrumCrnnError
         If it is none of these, the number is outside 20 to 400, or the file cannot be read.
     """
-    if text == "none":
+    if text.lower() == "none":
         return lambda onsets: (None, "")
-    if text == "auto":
+    if text.lower() == "auto":
         return _estimated
     try:
         bpm = float(text)

@@ -25,6 +25,7 @@ from chart_reader import Chart
 from click.testing import Result
 from first_party import ROOT
 from PIL import Image
+from privileges import run_without_privileges, without_privileges
 from transcriptions import rock_beat
 from typer.testing import CliRunner
 
@@ -32,6 +33,7 @@ import drum_crnn.transcribe
 from drum_crnn.cli import app
 from drum_crnn.formats.batch import run_batch
 from drum_crnn.formats.names import FORMATS
+from drum_crnn.formats.note_maps import load_note_map
 from drum_crnn.formats.plan import plan
 from drum_crnn.formats.plot import ONSET
 from drum_crnn.formats.writing import Style
@@ -243,6 +245,9 @@ def test_bad_standard_input_is_named_so() -> None:
         (["song.wav", "other.wav", "out.mid"], "out.mid: is one output for 2 recordings"),
         (["song.wav", "out.mid", "--to", "midi,csv"], "out.mid: is one output for 2 formats"),
         (["song.wav", "out.mid", "--out", "folder"], "is an output, and so is --out folder"),
+        (["song.wav", "out.json", "--to", "midi"], "out.json: is no name for --to midi; leave --to away"),
+        (["song.wav", "--out", "song.mid"], "--out song.mid: is the name of a file, but --out is a folder"),
+        (["song.wav", "--to", " ,"], "--to names no format; the formats are midi, csv"),
         (["song.wav", "--to", "mp3"], "--to mp3: there is no such format; the formats are midi, csv"),
         (["song.wav", "out.pdf"], "out.pdf: is neither a recording nor the name of an output"),
         (["song.wav", "--notes", "gmm"], "--notes gmm: there is no such map or file"),
@@ -364,12 +369,81 @@ def test_a_name_that_is_not_utf_8_goes_through_every_format() -> None:
     assert soundfile.info(os.fsencode(os.fsdecode(b"caf\xe9 (chart)/song.ogg"))).frames > 0
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser reads everything")
-def test_a_recording_that_may_not_be_read_does_not_keep_others_from_being_done() -> None:
-    record("a.wav")
-    record("b.wav")
-    Path("a.wav").chmod(0)
-    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: Permission denied")
+@pytest.mark.processes
+@without_privileges
+def test_what_may_not_be_read_or_written_is_told_with_what_to_do_and_keeps_nothing_from_being_done() -> None:
+    """Of a folder, too: one that cannot be looked into may hold recordings."""
+    for name in ("album/a.wav", "album/b.wav", "album/closed/c.wav", "album/listed/d.wav"):
+        record(name)
+    Path("full").mkdir()
+    for name, mode in (("album/a.wav", 0), ("album/closed", 0), ("album/listed", 0o600), ("full", 0o500)):
+        Path(name).chmod(mode)
+    command = [sys.executable, "-m", "drum_crnn.cli", "transcribe"]
+    try:
+        done = run_without_privileges(*command, "album", "--out", "out")
+        refused = run_without_privileges(*command, "album/b.wav", "full/new/b.mid")
+        listed = Path("album/listed").absolute()
+    finally:
+        for name in ("album/closed", "album/listed", "full"):
+            Path(name).chmod(0o700)
+    assert done.returncode == 3, done.stderr
+    assert Path("out/b.mid").is_file()
+    denied = "cannot be read: Permission denied; give yourself the right: chmod"
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: album/a.wav: {denied} u+r album/a.wav",
+        f"error: album/closed: {denied} u+rx album/closed",
+        f"error: album/listed/d.wav: {denied} u+rx {listed}",
+    ]
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        f"error: full/new/b.mid: {denied.replace('read', 'written')} u+wx {Path('full').absolute()}, or choose another "
+        "place"
+    )
+
+
+def test_links_that_lead_nowhere_are_told() -> None:
+    record("album/a.wav")
+    Path("album/circle.wav").symlink_to("circle.wav")
+    Path("album/lost.wav").symlink_to("missing.wav")
+    Path("album/self").symlink_to(".")  # and is not followed for ever
+    circle, lost = call("album", code=3).stderr.strip().splitlines()
+    assert circle.startswith("error: album/circle.wav: cannot be read: Too many levels of symbolic links; its links")
+    assert lost == "error: album/lost.wav: is a link to no file; mend it"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names are not allowed there")
+def test_a_name_with_line_breaks_and_colours_stays_on_its_line() -> None:
+    record("new\nline.wav")
+    record("red\x1b[31m.wav")
+    Path("bad\n.wav").touch()
+    result = call(".", "--out", "out", "--to", "midi,chart", code=3)
+    check_sentence(result, "bad\\n.wav: is empty")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("new\\nline.wav: ")
+    assert lines[1].startswith("red\\x1b[31m.wav: ")
+    assert len(lines) == 3
+    assert "name = new line\n" in Path("out/new\nline (chart)/song.ini").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths are shorter there")
+def test_a_name_may_be_as_long_as_the_system_allows() -> None:
+    name = f"{'é' * 125}.wav"  # 254 bytes
+    record(name)
+    call(name)
+    assert Path(name).with_suffix(".mid").is_file()
+
+
+def test_what_another_program_writes_meanwhile_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hear(self: object, recording: Path, **_: object) -> Transcription:
+        Path("song.mid").write_text("of another program", encoding="utf-8")
+        return BEAT
+
+    monkeypatch.setattr(FakeTranscriber, "transcribe_file", hear)
+    record("song.wav")
+    check_sentence(call("song.wav", code=1), "song.mid: was written by another program meanwhile; --force")
+    assert Path("song.mid").read_text(encoding="utf-8") == "of another program"
+    call("song.wav", "--force")
+    assert len(read_midi(Path("song.mid"))) == len(BEAT)
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices")
@@ -420,6 +494,33 @@ def test_a_failing_chart_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> No
     assert not Path("song (chart)").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments", [[""], ["song.wav", ""], ["song.wav", "--out", ""], ["song.wav", "--plot", ""], ["x://y/song.wav"]]
+)
+def test_an_argument_that_is_empty_or_an_address_is_refused(arguments: list[str]) -> None:
+    """An empty one, as of a variable that is not set, would mean the current folder and all that is in it."""
+    record("song.wav")
+    result = call(*arguments, code=2)
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert "is empty; name a file" in said or "is an address; download it" in said
+    assert files() == {"song.wav"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a current folder cannot be deleted there")
+def test_a_current_folder_that_was_deleted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("gone").mkdir()
+    monkeypatch.chdir("gone")
+    Path("../gone").rmdir()
+    check_sentence(call("song.wav", code=1), "the current folder no longer exists; change to one that does")
+
+
+def test_letter_case_of_choices_makes_no_difference() -> None:
+    record("song.wav")
+    call("song.wav", "--notes", "Roland-TD", "--tempo", "None", "--to", "MIDI,")
+    assert {note.note for note in read_midi(Path("song.mid"))} <= {*load_note_map("roland-td").notes}
+    call("song.wav", "--force", "--bpm", "97", "--tempo", "AUTO")
+
+
 # ------------------------------------------------------------------------------------------------------------ batches
 
 
@@ -450,7 +551,7 @@ def test_system_errors_of_one_recording_are_sentences(monkeypatch: pytest.Monkey
     monkeypatch.setattr(FakeTranscriber, "transcribe_file", refuse)
     record("a.wav")
     record("b.wav")
-    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: Permission denied")
+    check_sentence(call("a.wav", "b.wav", code=3), "a.wav: cannot be read: Permission denied; ")
 
 
 # -------------------------------------------------------------------------------------------------------------- doubts

@@ -2,7 +2,8 @@
 
 import pytest
 
-from drum_crnn.foundation.console import byte_progress, default_workers, track, warn
+from drum_crnn.foundation.console import byte_progress, default_workers, printable, tell_error, track, warn
+from drum_crnn.foundation.errors import DrumCrnnError
 
 
 def test_tracking_passes_everything_on_and_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,3 +31,18 @@ def test_bytes_are_told_at_every_tenth_of_what_is_left_without_a_terminal(
 
 def test_there_is_at_least_one_worker() -> None:
     assert default_workers() >= 1
+
+
+def test_each_fault_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_error(DrumCrnnError("a\nb.wav: is bad", "c.wav: is bad, too"))
+    tell_error("x: is bad")
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a\\nb.wav: is bad",
+        "c.wav: is bad, too",
+        "error: x: is bad",
+    ]
+
+
+def test_what_cannot_be_printed_is_escaped() -> None:
+    assert printable("caf\udce9 🥁\x1b[31m\r\u2028é") == r"caf\xe9 🥁\x1b[31m\r\u2028é"
+    assert printable("🥁é", "latin-1") == r"\U0001f941é"

@@ -263,7 +263,7 @@ def test_channels_that_cancel_are_heard_in_a_stream_of_short_blocks() -> None:
 def test_compressed_audio_whose_end_is_missing(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"a.{suffix}", tone(seconds=5.0))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    refused(path, "cannot be decoded to its end|is truncated: the header promises 220500 samples", by_probe=False)
+    refused(path, "cannot be decoded to its end|is cut short", by_probe=suffix == "mp3")
 
 
 def test_an_mp3_that_does_not_state_its_length_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_an_mp3_that_does_not_state_its_length_is_read_as_far_as_it_goes(tmp_pat
         decoded = load_audio(tmp_path / name, sample_rate=RATE)
         assert abs(len(decoded) - 5 * RATE) < 2 * 1152 + 1105  # padding, which the header would tell to cut off
     path.write_bytes(tag + content[: len(content) // 2])  # this one states its length, behind a tag
-    refused(path, "is truncated", by_probe=False)
+    refused(path, "is cut short")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -317,5 +317,5 @@ def test_files_are_closed_whatever_happens(tmp_path: Path, monkeypatch: pytest.M
     assert len(load_audio(good, sample_rate=RATE)) == probe(good).n_samples
     refused(silent, "length zero")
     refused(cut, "cut short")
-    assert len(opened) == 8
+    assert len(opened) == 5
     assert all(file.closed for file in opened)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.audio import load_audio, probe
-from drum_crnn.music.stated_length import missing_bytes
+from drum_crnn.music.stated_length import missing_bytes, open_length
 
 RATE = 44_100
 # Format of libsndfile, subtype, and where the field with the size of the samples lies: after a name, so many bytes.
@@ -62,6 +62,32 @@ def test_a_stream_does_not_know_its_length(tmp_path: Path, kind: str, subtype: s
         struct.pack_into("<Q", content, content.index(b"ds64") + 16, length << 32 | 0xFFFF_FFFF)
     path.write_bytes(content)
     assert missing_bytes(path) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "name", "skipped", "field"),
+    [("CAF", "PCM_16", b"data", 0, ">q"), ("CAF", "ULAW", b"data", 0, ">q"), ("RF64", "PCM_24", b"ds64", 12, "<Q")],
+)
+@pytest.mark.parametrize("length", [-1, 0, (1 << 63) - 1])
+def test_a_length_that_was_left_open_ends_with_the_file(
+    tmp_path: Path, kind: str, subtype: str, name: bytes, skipped: int, field: str, length: int
+) -> None:
+    """Programs that write these formats to a pipe cannot go back; libsndfile refuses them, or finds nothing."""
+    path = write(tmp_path / "a.x", kind, subtype)
+    whole = load_audio(path, sample_rate=RATE)
+    assert open_length(path) is None
+    content = bytearray(path.read_bytes())
+    n_before = {"<Q": "I", ">q": ""}[field]
+    assert not n_before or content[content.index(b"data") + 4 :][:4] == b"\xff" * 4
+    mask = (1 << 64) - 1 if field == "<Q" else -1
+    struct.pack_into(field, content, content.index(name) + 4 + skipped, length & mask)
+    path.write_bytes(content)
+    assert np.array_equal(load_audio(path, sample_rate=RATE), whole)
+    assert probe(path).n_samples == len(whole)
+    path.write_bytes(content[:-6000])  # nobody can tell that it was longer
+    assert (
+        len(load_audio(path, sample_rate=RATE)) == len(whole) - 6000 // {"PCM_16": 2, "PCM_24": 3, "ULAW": 1}[subtype]
+    )
 
 
 def test_a_stream_of_ogg_may_end_between_two_pages(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_the_work_goes_on_later(
 
 def test_a_folder_that_cannot_be_written_is_told(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DrumCrnnError, match="cannot be written: Not a directory; choose another place"):
+    with pytest.raises(DrumCrnnError, match="cannot be written: Not a directory; a part of its path is a file"):
         fetch(dataset, tmp_path / "file")
 
 

@@ -187,6 +187,23 @@ def test_what_was_clipped_on_purpose_is_a_remark(corpus: Corpus) -> None:
     assert one.clipped_percent > 0.1
 
 
+@pytest.mark.parametrize(("scale", "level"), [(20_000.0, "+8"), (1e30, "+59"), (9.5, "")])
+def test_samples_of_another_scale_are_told_and_no_guesses_about_their_notes(
+    corpus: Corpus, scale: float, level: str
+) -> None:
+    """Floats above full scale are common; in units of integers, they are not what training takes them for."""
+    recording = corpus.recordings[2]
+    audio = read(corpus, recording)
+    write(corpus, recording, scale * audio / np.abs(audio).max(), subtype="FLOAT")
+    one = of(inspect_corpus(corpus), recording)
+    if level:
+        assert one.problems.startswith(f"has samples far above full scale: its peak is {level}")
+        assert one.problems.endswith("they may be integers written as floats; scale it to ±1, and check it again")
+        assert (one.verdict, one.alignment, one.remarks) == ("wrong", "", "")
+    else:
+        assert (one.verdict, one.alignment) == ("fine", "aligned")
+
+
 def test_formats_are_told(corpus: Corpus) -> None:
     eight, stereo, deep, fast = corpus.recordings[:4]
     write(corpus, eight, read(corpus, eight), subtype="PCM_U8")
