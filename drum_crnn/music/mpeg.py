@@ -1,7 +1,7 @@
 """MPEG audio (MP3, MP2, MP1) that was cut short: decoders take it for a shorter recording.
 
-A stream of frames states no length. But its last frame should be whole, and a header of Xing, Info or VBRI, which most
-encoders write into the first frame, counts the bytes of all.
+A stream of frames states no length. But most encoders write a header of Xing, Info or VBRI into the first frame, which
+counts the bytes of all. A last frame that is not whole is no proof: whoever records a radio's stream ends anywhere.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,6 @@ _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (1
 _N_BYTES_OF_HEADER = 4
 _LARGEST_FRAME = 2_881  # of layer 2 with 160 kbit/s at 8 kHz
 _MOST_JUNK = 65_536  # before the first frame
-_TAIL = 16 * _LARGEST_FRAME
 _CHAIN = 4  # frames one after the other are no chance
 
 
@@ -44,7 +43,7 @@ def is_mpeg(start: bytes) -> bool:
 
 
 def missing_of_mpeg(file: IO[bytes], n_bytes_of_file: int) -> int:
-    """Bytes that are missing at least from the end of a stream of frames; 0 if nobody can tell, or there are none."""
+    """Bytes that are missing from the end of a stream; 0 if it has no header, or they are less than a frame."""
     begin = _end_of_tag(file)
     end = _start_of_tags(file, n_bytes_of_file)
     file.seek(begin)
@@ -53,21 +52,8 @@ def missing_of_mpeg(file: IO[bytes], n_bytes_of_file: int) -> int:
     if first is None:
         return 0
     at, kind = first
-    stated = _stated_bytes(head[at : at + kind.n_bytes], kind)
-    n_missing = stated - (end - begin - at)
-    if n_missing > _LARGEST_FRAME:  # some do not count the frame of the header itself
-        return n_missing
-    tail_at = max(begin + at, end - _TAIL)
-    file.seek(tail_at)
-    tail = file.read(max(end - tail_at, 0))
-    for start, frame in _chains(tail, len(tail)):
-        if frame.is_like(kind):
-            *_, last = _walk(tail, start)
-            part_of_header = tail[last : last + _N_BYTES_OF_HEADER]
-            if len(part_of_header) < _N_BYTES_OF_HEADER and part_of_header.startswith(b"\xff"):
-                last += _N_BYTES_OF_HEADER
-            return max(0, last - len(tail))
-    return 0
+    n_missing = _stated_bytes(head[at : at + kind.n_bytes]) - (end - begin - at)
+    return n_missing if n_missing > _LARGEST_FRAME else 0  # some do not count the frame of the header itself
 
 
 def _frame(content: bytes, at: int) -> _Frame | None:
@@ -109,7 +95,7 @@ def _chains(content: bytes, n_bytes: int) -> Iterator[tuple[int, _Frame]]:
         at = content.find(b"\xff", at + 1)
 
 
-def _stated_bytes(frame: bytes, kind: _Frame) -> int:
+def _stated_bytes(frame: bytes) -> int:
     """The bytes of the stream by the header in its first frame, or 0."""
     for name in (b"Xing", b"Info"):
         at = frame.find(name)

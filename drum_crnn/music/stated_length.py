@@ -54,8 +54,7 @@ class _Chunk(NamedTuple):
 def missing_bytes(path: Path) -> int:
     """Bytes of sound that a file's headers announce but the file lacks; 0 for formats whose headers do not say.
 
-    WAV in all its forms, AIFF, CAF, AU and AVI state a length, and many MP3 do. Of an OGG, the last page must be whole;
-    of MPEG audio, the last frame.
+    WAV in all its forms, AIFF, CAF, AU and AVI state a length, and most MP3 do. Of an OGG, the last page must be whole.
     Below zero, for WAV alone: bytes behind the samples that belong to no chunk, which a decoder passes over.
     """
     with path.open("rb") as file:
