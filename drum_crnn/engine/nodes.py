@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drum_crnn.engine.protobuf import delimited, integer, real
 
@@ -28,14 +27,18 @@ class Nodes:
     """Nodes and constants of a graph; a method returns the name of what it adds."""
 
     def __init__(self) -> None:
-        self._nodes: list[bytes] = []
+        self._nodes: list[bytes] = []  # these and the constants are fields of the graph
         self._constants: list[bytes] = []
         self._domains = {""}
         self._numbers = itertools.count()
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
         name = f"constant_{next(self._numbers)}"
-        self._constants.append(_tensor(np.array(value, dtype), name))
+        array = np.array(value, dtype)
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        shape = (integer(1, size) for size in array.shape)
+        of_type = integer(2, _TYPES[array.dtype])
+        self._constants.append(delimited(5, *shape, of_type, delimited(8, name), delimited(9, little)))
         return name
 
     def integers(self, *values: int) -> str:
@@ -45,11 +48,11 @@ class Nodes:
         output = output or f"{operator.lower()}_{next(self._numbers)}"
         fields = [delimited(1, name) for name in inputs]
         fields += [delimited(2, output), delimited(4, operator)]
-        fields += [delimited(5, _attribute(name, value)) for name, value in sorted(attributes.items())]
+        fields += [_attribute(name, value) for name, value in sorted(attributes.items())]
         if domain:
             fields.append(delimited(7, domain))
             self._domains.add(domain)
-        self._nodes.append(b"".join(fields))
+        self._nodes.append(delimited(1, *fields))
         return output
 
     def add_of_runtime(self, operator: str, *inputs: str) -> str:
@@ -60,37 +63,30 @@ class Nodes:
 
     def content(self, inputs: Mapping[str, Axes], outputs: Mapping[str, Axes], *, metadata: Mapping[str, str]) -> bytes:
         """The graph as the bytes of an ONNX file: the same for the same graph. Inputs and outputs are float32."""
-        graph = [delimited(1, node) for node in self._nodes]
-        graph.append(delimited(2, "drum_crnn"))
-        graph += [delimited(5, constant) for constant in self._constants]
-        graph += [delimited(11, _described(name, axes)) for name, axes in inputs.items()]
-        graph += [delimited(12, _described(name, axes)) for name, axes in outputs.items()]
+        graph = [*self._nodes, delimited(2, "drum_crnn"), *self._constants]
+        graph += [_described(11, name, axes) for name, axes in inputs.items()]
+        graph += [_described(12, name, axes) for name, axes in outputs.items()]
         versions = [(domain, 1 if domain else _OPSET) for domain in sorted(self._domains)]
-        model = [integer(1, _IR_VERSION), delimited(2, "drum_crnn"), delimited(7, b"".join(graph))]
-        model += [delimited(8, delimited(1, domain) + integer(2, version)) for domain, version in versions]
-        model += [delimited(14, delimited(1, key) + delimited(2, value)) for key, value in metadata.items()]
+        model = [integer(1, _IR_VERSION), delimited(2, "drum_crnn"), delimited(7, *graph)]
+        model += [delimited(8, delimited(1, domain), integer(2, version)) for domain, version in versions]
+        model += [delimited(14, delimited(1, key), delimited(2, value)) for key, value in metadata.items()]
         return b"".join(model)
 
 
-def _tensor(array: NDArray[Any], name: str) -> bytes:
-    shape = b"".join(integer(1, size) for size in array.shape)
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return shape + integer(2, _TYPES[array.dtype]) + delimited(8, name) + delimited(9, little.tobytes())
-
-
 def _attribute(name: str, value: Attribute) -> bytes:
-    named = delimited(1, name)
     if isinstance(value, float):
-        return named + real(2, value) + integer(20, 1)
-    if isinstance(value, int):
-        return named + integer(3, value) + integer(20, 2)
-    if isinstance(value, str):
-        return named + delimited(4, value) + integer(20, 3)
-    return named + b"".join(integer(8, one) for one in value) + integer(20, 7)
+        fields = [real(2, value), integer(20, 1)]
+    elif isinstance(value, int):
+        fields = [integer(3, value), integer(20, 2)]
+    elif isinstance(value, str):
+        fields = [delimited(4, value), integer(20, 3)]
+    else:
+        fields = [*(integer(8, one) for one in value), integer(20, 7)]
+    return delimited(5, delimited(1, name), *fields)
 
 
-def _described(name: str, axes: Axes) -> bytes:
+def _described(field: int, name: str, axes: Axes) -> bytes:
     """A float32 input or output, whose axes have a size or a name."""
-    dimensions = (integer(1, axis) if isinstance(axis, int) else delimited(2, axis) for axis in axes)
-    shape = b"".join(delimited(1, dimension) for dimension in dimensions)
-    return delimited(1, name) + delimited(2, delimited(1, integer(1, _FLOAT32) + delimited(2, shape)))
+    dimensions = (delimited(1, integer(1, axis) if isinstance(axis, int) else delimited(2, axis)) for axis in axes)
+    tensor = delimited(1, integer(1, _FLOAT32), delimited(2, *dimensions))
+    return delimited(field, delimited(1, name), delimited(2, tensor))

@@ -24,10 +24,10 @@ def real(field: int, value: float) -> bytes:
     return _varint(field << 3 | _FOUR_BYTES) + struct.pack("<f", value)
 
 
-def delimited(field: int, content: bytes | str) -> bytes:
-    """A field with bytes, a text, or another message."""
-    content = content.encode() if isinstance(content, str) else content
-    return _varint(field << 3 | _DELIMITED) + _varint(len(content)) + content
+def delimited(field: int, *parts: bytes | str) -> bytes:
+    """A field with bytes, a text, or another message, whose fields are the parts."""
+    content = [part.encode() if isinstance(part, str) else part for part in parts]
+    return b"".join([_varint(field << 3 | _DELIMITED), _varint(sum(map(len, content))), *content])
 
 
 def _varint(value: int) -> bytes:
