@@ -1,5 +1,6 @@
 """Computing activations of a recording on the CPU: spans of it in several threads, each with its own features."""
 
+import itertools
 import math
 import os
 from collections import deque
@@ -82,8 +83,8 @@ class CpuEngine:
         with ThreadPoolExecutor(self.n_threads) as pool, threadpool_limits(1, user_api="blas"):
             waiting: deque[Future[Activations]] = deque()
             try:
-                for span in spans:
-                    waiting.append(pool.submit(self._compute, span))
+                for part in itertools.chain.from_iterable(map(self._parts, spans)):
+                    waiting.append(pool.submit(self._compute, *part))
                     if len(waiting) > self.n_threads:  # one is read while the others are computed
                         yield waiting.popleft().result()
                 while waiting:
@@ -92,10 +93,28 @@ class CpuEngine:
                 for future in waiting:
                     future.cancel()
 
-    def _compute(self, span: Span) -> Activations:
+    def _parts(self, span: Span) -> Iterator[tuple[Span, int]]:
+        """A span, or two that share the windows of the last one, so that no thread is idle at the end.
+
+        With each comes the number of its first frames that belong to no window of it: spans begin at whole groups.
+        """
+        margins = 2 * self._params.margin_frames
+        hop = self._params.window_frames - margins
+        n_windows = math.ceil((span.n_frames - margins) / hop)
+        if not span.is_last or n_windows < 2:
+            yield span, 0
+            return
+        n_first = n_windows // 2 * hop
+        n_before = n_first % self._log_mel.GROUP
+        yield span._replace(n_frames=n_first + margins, is_last=False), 0
+        start = n_first - n_before
+        rest = span.samples[start * self._log_mel.params.hop_length :]
+        yield Span(rest, span.n_frames - start, is_first=False, is_last=True), n_before
+
+    def _compute(self, span: Span, n_before: int) -> Activations:
         # Rounded as in the feature store, so that the model gets the same frames as in training.
         features = self._log_mel.params
-        frames = rounded(self._log_mel.frames(span), floor_db=features.floor_db)
+        frames = rounded(self._log_mel.frames(span)[n_before:], floor_db=features.floor_db)
         windows, keeps = zip(
             *cut_windows(
                 [frames],

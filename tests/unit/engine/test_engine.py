@@ -29,6 +29,7 @@ from drum_crnn.model.model_file import ModelFile
 from drum_crnn.model.peak_picking import PeakPickingParams, pick_peaks
 from drum_crnn.model.stored_model import StoredModel
 from drum_crnn.music.lanes import LANES
+from drum_crnn.music.log_mel import Span
 
 NETWORKS = {
     "rms": {"normalisation": "rms"},
@@ -119,17 +120,40 @@ def test_blocks_and_threads_change_no_bit(sizes: list[int], n_threads: int) -> N
     np.testing.assert_array_equal(whole.velocity, other.velocity)
 
 
+class _Whole(CpuEngine):
+    """Computes the last span in one piece, as all others."""
+
+    def _parts(self, span: Span) -> Iterator[tuple[Span, int]]:
+        yield span, 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(n_samples=st.integers(0, 50 * RATE))
+def test_sharing_the_last_span_changes_no_bit(n_samples: int) -> None:
+    shared, whole = (activations(_engine(2, kind), AUDIO[:n_samples]) for kind in (CpuEngine, _Whole))
+    np.testing.assert_array_equal(shared.onset, whole.onset)
+    np.testing.assert_array_equal(shared.velocity, whole.velocity)
+
+
+@pytest.mark.parametrize("n_frames", [[1], [60], [48, 13], [300, 300], [588, 13], [588, 36, 16]], ids=str)
+def test_the_last_span_is_shared_if_it_has_several_windows(n_frames: list[int]) -> None:
+    """Windows of this network have 60 frames, 12 of them on either side for context; spans have 600."""
+    parts = list(_engine(1).activations([AUDIO[: sum(n_frames) * 441]]))
+    assert [len(part.onset) for part in parts] == n_frames
+
+
 AUDIO = noise(50 * RATE)
-_ENGINES: dict[int, CpuEngine] = {}
+_ENGINES: dict[tuple[int, type[CpuEngine]], CpuEngine] = {}
 
 
-def _engine(n_threads: int) -> CpuEngine:
-    if n_threads not in _ENGINES:
+def _engine(n_threads: int, kind: type[CpuEngine] = CpuEngine) -> CpuEngine:
+    if (n_threads, kind) not in _ENGINES:
         features = small_features()
         model = ModelFile(untrained(small_model(), n_mels=features.n_mels), features)
         weights = {name: tensor.numpy() for name, tensor in model.model.state_dict().items()}
-        _ENGINES[n_threads] = CpuEngine(StoredModel(weights, model.model.params, features), n_threads=n_threads)
-    return _ENGINES[n_threads]
+        stored = StoredModel(weights, model.model.params, features)
+        _ENGINES[n_threads, kind] = kind(stored, n_threads=n_threads)
+    return _ENGINES[n_threads, kind]
 
 
 def test_a_reader_that_stops_early_leaves_nothing_running() -> None:
@@ -185,9 +209,12 @@ def test_threads_are_as_many_as_omp_num_threads_says(path: Path, monkeypatch: py
 
 @pytest.mark.processes
 def test_transcribing_loads_no_pytorch(tmp_path: Path) -> None:
-    """It takes two seconds to import: longer than a song on this engine; scipy.fft takes a fifth of a second."""
+    """It takes two seconds to import: longer than a song on this engine; scipy.fft takes a fifth of a second.
+
+    `onnx` takes a twentieth.
+    """
     exported(tmp_path / "model.safetensors")
-    imported = "print(sorted({'torch', 'torchaudio', 'librosa', 'sklearn', 'scipy.fft'} & set(sys.modules)))"
+    imported = "print(sorted({'torch', 'torchaudio', 'librosa', 'sklearn', 'scipy.fft', 'onnx'} & set(sys.modules)))"
     command = [sys.executable, "-c", TRANSCRIBE_A_SECOND + imported, str(tmp_path / "model.safetensors")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
