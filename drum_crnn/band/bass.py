@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
+from drum_crnn.band.noise import in_band, white_noise
 from drum_crnn.band.players import Part, Tone
 
 __all__ = ["play_bass"]
@@ -137,12 +137,9 @@ def _held(sound: FloatArray, tone: Tone, sample_rate: int) -> FloatArray:
 
 def _attack(rng: np.random.Generator, build: _Build, sample_rate: int) -> FloatArray:
     """The noise of a finger, a pick or a thumb, another one each time, with a peak of 1."""
-    n_samples, n_settling = round(build.noise_s * sample_rate), sample_rate // 200
-    white = rng.standard_normal(n_samples + n_settling)
-    bright, low = (
-        scipy.signal.sosfilt(scipy.signal.butter(1, band, "bandpass", fs=sample_rate, output="sos"), white)[n_settling:]
-        for band in (build.noise_hz, (40.0, 250.0))
-    )
+    n_samples = round(build.noise_s * sample_rate)
+    white = white_noise(rng, n_samples, sample_rate=sample_rate)
+    bright, low = (in_band(white, *band, sample_rate=sample_rate) for band in (build.noise_hz, (40.0, 250.0)))
     noise = bright / np.abs(bright).max() + build.thump * low / np.abs(low).max()
     noise *= np.exp(np.arange(n_samples) * (-math.log(1000.0) / n_samples))
     shaped: FloatArray = noise / np.abs(noise).max()

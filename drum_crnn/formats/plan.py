@@ -11,7 +11,7 @@ from pathlib import Path
 
 from drum_crnn.formats.names import CHART, EXTRAS, FORMAT_OF_SUFFIX, FORMATS
 from drum_crnn.foundation.errors import DrumCrnnError
-from drum_crnn.music.recordings import find_recordings, has_audio_suffix, is_kind
+from drum_crnn.music.recordings import find_recordings, has_audio_suffix, is_kind, is_special
 
 __all__ = ["STREAM", "Job", "Output", "plan"]
 
@@ -201,17 +201,12 @@ def _with_problems(jobs: Sequence[Job], *, force: bool) -> list[Job]:
                 problem = f"{output.path}: cannot be both {format_name} and {output.format}; name two files"
             elif _identity(output.path) in sources:
                 problem = f"{output.path}: is a recording, which is never overwritten; name another output"
-            elif is_kind(output.path, _is_no_file):
+            elif is_special(output.path):
                 problem = f"{output.path}: is a device or a pipe, not a file; - writes to standard output"
             elif not force and os.path.lexists(output.path):
                 problem = f"{output.path}: exists already; --force overwrites it"
         checked.append(Job(job.recording, job.outputs, problem, force))
     return checked
-
-
-def _is_no_file(mode: int) -> bool:
-    """A device or a pipe, whose place a file must not take."""
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _absolute(path: Path) -> str:

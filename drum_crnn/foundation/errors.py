@@ -6,9 +6,15 @@ import shlex
 from pathlib import Path
 
 __all__ = [
-    "NO_SPACE", "DrumCrnnError", "Interrupted", "damaged_error", "is_refusal", "memory_ran_out", "out_of_memory_error",
+    "NO_SPACE",
+    "DrumCrnnError",
+    "Interrupted",
+    "damaged_error",
+    "is_refusal",
+    "memory_ran_out",
+    "out_of_memory_error",
     "refused_error",
-]  # fmt: skip
+]
 
 # Disk full, quota used up, limit of file size reached.
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -104,7 +110,7 @@ def _how_to_be_allowed(path: Path, done: str) -> str:
     """Name the file or folder that is at fault, and the command that helps if it is the user's own."""
     place, right = path, "rx" if os.path.isdir(path) else "r"  # noqa: PTH112  # Path.is_dir may be denied
     for folder in reversed(path.absolute().parents):
-        if os.path.isdir(folder) and not os.access(folder, os.X_OK):  # noqa: PTH112
+        if os.path.isdir(folder) and not os.access(folder, os.X_OK):  # noqa: PTH112  # as above
             place, right = folder, "rx" if done == "read" else "rwx"
             break
         if done != "read" and os.access(folder, os.X_OK):  # files are replaced, so the last folder that exists counts

@@ -4,6 +4,7 @@ A stream of frames states no length. But most encoders write a header of Xing, I
 counts the bytes of all. A last frame that is not whole is no proof: whoever records a radio's stream ends anywhere.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
@@ -48,7 +49,7 @@ def missing_of_mpeg(file: IO[bytes], n_bytes_of_file: int) -> int:
     end = _start_of_tags(file, n_bytes_of_file)
     file.seek(begin)
     head = file.read(min(_MOST_JUNK, max(end - begin, 0)))
-    first = next(_chains(head, end - begin), None)
+    first = _first_frame(head, end - begin)
     if first is None:
         return 0
     at, kind = first
@@ -74,25 +75,26 @@ def _frame(content: bytes, at: int) -> _Frame | None:
     return _Frame(version, layer, n_hz, n_bytes)
 
 
-def _walk(content: bytes, at: int) -> Iterator[int]:
+def _walk(content: bytes, at: int, first: _Frame) -> Iterator[int]:
     """Where frames that follow each other end, the last of which may be beyond the content."""
-    kind = frame = _frame(content, at)
-    while frame is not None and kind is not None and frame.is_like(kind):
+    frame: _Frame | None = first
+    while frame is not None and frame.is_like(first):
         at += frame.n_bytes
         yield at
         frame = _frame(content, at)
 
 
-def _chains(content: bytes, n_bytes: int) -> Iterator[tuple[int, _Frame]]:
-    """Where several frames follow each other, or as many as there are, if `n_bytes` is all there is."""
+def _first_frame(content: bytes, n_bytes: int) -> tuple[int, _Frame] | None:
+    """Where several frames begin, or as many as there are, if `n_bytes` is all there is; and the first of them."""
     at = content.find(b"\xff")
     while at >= 0:
         frame = _frame(content, at)
         if frame is not None:
-            ends = list(_walk(content, at))
-            if len(ends) >= _CHAIN or (at == 0 and ends[-1] >= n_bytes):
-                yield at, frame
+            ends = list(itertools.islice(_walk(content, at, frame), _CHAIN))
+            if len(ends) == _CHAIN or (at == 0 and ends[-1] >= n_bytes):
+                return at, frame
         at = content.find(b"\xff", at + 1)
+    return None
 
 
 def _stated_bytes(frame: bytes) -> int:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 
-__all__ = ["AUDIO_SUFFIXES", "find_recordings", "has_audio_suffix", "is_hidden", "is_kind", "visible_files"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "find_recordings",
+    "has_audio_suffix",
+    "is_hidden",
+    "is_kind",
+    "is_special",
+    "visible_files",
+]
 
 # Of a folder, files with these suffixes are taken. A file that is named itself may have any.
 AUDIO_SUFFIXES = frozenset(
@@ -58,9 +66,7 @@ def find_recordings(argument: Path) -> list[tuple[Path, Path]]:
     if is_kind(argument, stat.S_ISDIR):
         closed: list[Path] = []
         files = visible_files(argument, on_error=lambda error: closed.append(Path(error.filename)))
-        found = sorted(
-            [*closed, *(path for path in files if has_audio_suffix(path) and not is_kind(path, _is_no_file))]
-        )
+        found = sorted([*closed, *(path for path in files if has_audio_suffix(path) and not is_special(path))])
         if not found:
             raise DrumCrnnError(
                 f"{argument}: is a folder without recordings; a recording's name ends in .wav, .flac, .mp3, .ogg …"
@@ -106,8 +112,9 @@ def is_kind(path: Path, of_mode: Callable[[int], bool]) -> bool:
         return False
 
 
-def _is_no_file(mode: int) -> bool:
-    return not stat.S_ISREG(mode)
+def is_special(path: Path) -> bool:
+    """Whether there is a device or a pipe, in whose place no file should be read or written."""
+    return is_kind(path, lambda mode: not stat.S_ISREG(mode) and not stat.S_ISDIR(mode))
 
 
 def is_hidden(relative: Path) -> bool:

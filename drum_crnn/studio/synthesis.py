@@ -16,12 +16,14 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
+from drum_crnn.band.noise import in_band, white_noise
 from drum_crnn.studio.kits import SAMPLE_RATE, Kit, Layer, Sample, Sound, finish_one_shot, level_velocities
 
 __all__ = ["synthesize_piece", "synthesized_kit"]
@@ -74,11 +76,20 @@ class _Drum:
     """
 
     modes: Sequence[_Mode]
-    noises: Sequence[_Noise] = field(default=())
+    noises: Sequence[_Noise] = ()
     glide: float = 0.0
     glide_s: float = 0.02
     drive: float = 0.0
     loudness_db: float = 0.0
+
+    def added(self, *noises: _Noise, modes: Sequence[_Mode] = (), loudness_db: float = 0.0) -> Self:
+        """The drum with further noises and modes, and as much louder."""
+        return replace(
+            self,
+            modes=(*self.modes, *modes),
+            noises=(*self.noises, *noises),
+            loudness_db=self.loudness_db + loudness_db,
+        )
 
 
 def synthesized_kit(number: int) -> Kit:
@@ -166,10 +177,8 @@ def _resonance(rng: np.random.Generator, mode: _Mode) -> _Audio:
 def _band(rng: np.random.Generator, noise: _Noise) -> _Audio:
     """Noise of level 1 at its height."""
     n_samples = _n_samples(noise.decay_s)
-    n_settling = SAMPLE_RATE // 200  # until the filter swings
-    band = (noise.low_hz, min(noise.high_hz, 0.45 * SAMPLE_RATE))
-    sections = scipy.signal.butter(1, band, "bandpass", fs=SAMPLE_RATE, output="sos")
-    sound = scipy.signal.sosfilt(sections, rng.standard_normal(n_samples + n_settling))[n_settling:]
+    white = white_noise(rng, n_samples, sample_rate=SAMPLE_RATE)
+    sound = in_band(white, noise.low_hz, min(noise.high_hz, 0.45 * SAMPLE_RATE), sample_rate=SAMPLE_RATE)
     time_s = np.arange(n_samples) / SAMPLE_RATE
     sound *= np.exp(time_s * (-math.log(1000.0) / noise.decay_s)) / max(float(np.std(sound)), 1e-9)
     if noise.rise_s:
@@ -252,7 +261,7 @@ def _snare(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
         _Mode(rim_hz * ratio, _gain(rng, -12.0, 4.0), _between(rng, 0.06, 0.5))
         for ratio in (1.0, rng.uniform(1.4, 1.9), rng.uniform(2.1, 3.2))
     ]
-    rimshot = replace(drum, modes=(*modes, *rim), noises=(*noises, _click(rng, 2000.0, 5000.0, _gain(rng, -10.0, 4.0))))
+    rimshot = drum.added(_click(rng, 2000.0, 5000.0, _gain(rng, -10.0, 4.0)), modes=rim)
     stick_hz = _between(rng, 350.0, 1200.0)
     stick = [
         _Mode(stick_hz * ratio, level, _between(rng, 0.03, 0.16))
@@ -367,12 +376,12 @@ def _hihat(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
     )
     stick = _click(rng, 2500.0, 6000.0, _gain(rng, -20.0, 0.0))
     with_stick = {
-        note: replace(drum, noises=(*drum.noises, replace(stick, level=stick.level * _loudness(drum))))
+        note: drum.added(replace(stick, level=stick.level * _loudness(drum)))
         for note, drum in ((42, closed), (22, edge), (26, half), (46, opened))
     }
     pedal = metal.struck(rng, closed_s * rng.uniform(0.6, 1.8), rise_s=rng.uniform(0.001, 0.008))
     thump = _Noise(150.0, 1500.0, _loudness(pedal) * _gain(rng, -20.0, 0.0), _between(rng, 0.02, 0.08))
-    return with_stick | {44: replace(pedal, noises=(*pedal.noises, thump), loudness_db=-6.0)}
+    return with_stick | {44: pedal.added(thump, loudness_db=-6.0)}
 
 
 def _crash(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
@@ -386,7 +395,7 @@ def _crash(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
         metal = _metal(rng, is_electronic, lowest_hz=lowest_hz, centre_hz=(1500.0 if note == 52 else 2500.0, 8000.0))
         drum = metal.struck(rng, _between(rng, low_s, high_s), rise_s=_between(rng, 0.0005, 0.015))
         stick = _click(rng, 1500.0, 5000.0, _loudness(drum) * _gain(rng, -10.0, 6.0))
-        drums[note] = replace(drum, noises=(*drum.noises, stick), loudness_db=loudness_db)
+        drums[note] = drum.added(stick, loudness_db=loudness_db)
     return drums
 
 
@@ -404,7 +413,7 @@ def _ride(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
             for _ in range(int(rng.integers(3, 9)))
         ]
         stick = _click(rng, 2500.0, 7000.0, strength * _gain(rng, -8.0, 8.0))
-        drums[note] = replace(wash, modes=(*wash.modes, *pings), noises=(*wash.noises, stick))
+        drums[note] = wash.added(stick, modes=pings)
     wash = metal.struck(rng, decay_s)
     strength, bell_hz = _loudness(wash) * _gain(rng, 6.0, 24.0), _between(rng, 450.0, 1400.0)
     bell_s = _between(rng, 0.25, 2.0)
@@ -413,7 +422,7 @@ def _ride(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
         for ratio in (1.0, *np.cumprod(rng.uniform(1.15, 1.9, 4)))
     ]
     stick = _click(rng, 2000.0, 6000.0, strength * _gain(rng, -10.0, 3.0))
-    drums[53] = replace(wash, modes=(*wash.modes, *bell), noises=(*wash.noises, stick), loudness_db=2.0)
+    drums[53] = wash.added(stick, modes=bell, loudness_db=2.0)
     return drums
 
 
