@@ -2,6 +2,7 @@
 
 import atexit
 import csv
+import functools
 import gc
 import json
 import os
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-# `readable=False`, since typer's own error does not say what to do, and takes no account of how a file is used.
 # Heavy modules are imported by the commands that need them: `drum-crnn scores` should not wait for torch.
 
 MODEL = Path("models/drum_crnn.safetensors")
@@ -41,6 +41,9 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(no_args_is_help=True, help="Scan or check a corpus that lies outside the repository.")
 app.add_typer(corpus_app, name="corpus")
+
+# A path that typer does not try to read: its error would not say what to do, and it does not know what a file is for.
+_path_argument, _path_option = (functools.partial(of, readable=False) for of in (typer.Argument, typer.Option))
 
 
 class Precision(StrEnum):
@@ -152,8 +155,7 @@ def transcribe(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(
-            readable=False,
+        _path_option(
             help=f"The exported model to use. Defaults to {MODEL} if that file exists, otherwise to the released "
             "model.",
         ),
@@ -247,9 +249,7 @@ def listen(
     ] = None,
     favour: FavourOption = None,
     threshold: ThresholdOption = None,
-    model: Annotated[
-        Path | None, typer.Option(readable=False, help="The exported model to use, as in transcribe.")
-    ] = None,
+    model: Annotated[Path | None, _path_option(help="The exported model to use, as in transcribe.")] = None,
 ) -> None:
     """Transcribe standard input while it is played: raw samples in, a line for each onset out.
 
@@ -332,13 +332,11 @@ def _parse_thresholds(texts: list[str] | None) -> dict[str, float]:
 @app.command()
 @errors_as_messages
 def export(
-    weights: Annotated[Path, typer.Argument(readable=False, help="Weights from the train stage.")] = Path(
-        "models/crnn.safetensors"
+    weights: Annotated[Path, _path_argument(help="Weights from the train stage.")] = Path("models/crnn.safetensors"),
+    thresholds: Annotated[Path, _path_argument(help="Thresholds from the tune-thresholds stage.")] = Path(
+        "models/thresholds.json"
     ),
-    thresholds: Annotated[
-        Path, typer.Argument(readable=False, help="Thresholds from the tune-thresholds stage.")
-    ] = Path("models/thresholds.json"),
-    model: Annotated[Path, typer.Argument(readable=False, help="The model file to write.")] = MODEL,
+    model: Annotated[Path, _path_argument(help="The model file to write.")] = MODEL,
 ) -> None:
     """Merge weights and thresholds into one self-contained model file."""
     from drum_crnn.engine.exporting import export_model
@@ -350,7 +348,7 @@ def export(
 @app.command()
 @errors_as_messages
 def onnx(
-    model: Annotated[Path, typer.Argument(readable=False, help="An exported model.")],
+    model: Annotated[Path, _path_argument(help="An exported model.")],
     file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     precision: Annotated[
         Precision, typer.Option(help="Of the convolutions; only ONNX Runtime can run int8.")
@@ -373,11 +371,9 @@ def onnx(
 @app.command()
 @errors_as_messages
 def average(
-    one: Annotated[Path, typer.Argument(readable=False, help="A model, such as the one that a training began with.")],
-    other: Annotated[
-        Path, typer.Argument(readable=False, help="Another model of the same size, such as what came of it.")
-    ],
-    weights: Annotated[Path, typer.Argument(readable=False, help="The file to write: weights without thresholds.")],
+    one: Annotated[Path, _path_argument(help="A model, such as the one that a training began with.")],
+    other: Annotated[Path, _path_argument(help="Another model of the same size, such as what came of it.")],
+    weights: Annotated[Path, _path_argument(help="The file to write: weights without thresholds.")],
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the other model.")] = 0.5,
 ) -> None:
     """Write the mean of two models' weights.
@@ -456,9 +452,7 @@ def preset(
 @app.command()
 @errors_as_messages
 def search(
-    space: Annotated[
-        Path, typer.Argument(readable=False, help="A YAML file: keys of params.yaml, each with a range or its choices.")
-    ],
+    space: Annotated[Path, _path_argument(help="A YAML file: keys of params.yaml, each with a range or its choices.")],
     trials: Annotated[int, typer.Option(min=1, help="Number of trials, including those that are done.")] = 20,
     jobs: Annotated[int, typer.Option(min=1, help="Number of trials that run at the same time.")] = 1,
     metric: Annotated[
@@ -555,7 +549,7 @@ def fetch(
 @corpus_app.command()
 @errors_as_messages
 def scan(
-    root: Annotated[Path, typer.Argument(readable=False, help="The folder with the unpacked corpus.")],
+    root: Annotated[Path, _path_argument(help="The folder with the unpacked corpus.")],
     fingerprint: Annotated[
         Path | None,
         typer.Option(help="The fingerprint file to write. Defaults to <root>.fingerprint.csv, beside the corpus."),
@@ -580,7 +574,7 @@ def scan(
 @corpus_app.command()
 @errors_as_messages
 def check(
-    root: Annotated[Path, typer.Argument(readable=False, metavar="DIR", help="The folder with the corpus.")],
+    root: Annotated[Path, _path_argument(metavar="DIR", help="The folder with the corpus.")],
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a table with a row for each recording.")
     ] = None,
