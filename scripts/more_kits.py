@@ -8,11 +8,12 @@ as the studio reads them. more_kits.csv says which files; models/released/README
 
 import csv
 import struct
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
+import typer
 from numpy.typing import NDArray
 
 from drum_crnn.foundation.console import errors_as_messages, say
@@ -22,12 +23,16 @@ TABLE = Path(__file__).with_suffix(".csv")
 FADE_S = 0.12  # drumkv1's cymbals stop abruptly
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 @errors_as_messages
-def main() -> None:
-    """Write all kits; a file that is missing is named."""
-    if len(sys.argv) not in (2, 3):
-        raise DrumCrnnError("usage: python -m scripts.more_kits PACKAGES [OUT]")
-    packages, out = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "data/more_kits")
+def main(
+    packages: Annotated[Path, typer.Argument(help="Folder that holds the unpacked packages.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: one folder for each kit.")] = Path("data/more_kits"),
+) -> None:
+    """Make the kits of the preset `more_kits` from packages of samples; a file that is missing is named."""
     by_name: dict[str, list[Path]] = {}
     for path in sorted(packages.rglob("*")):
         by_name.setdefault(path.name, []).append(path)
@@ -67,4 +72,4 @@ def _patch(path: Path) -> tuple[NDArray[np.float64], int]:
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -18,7 +18,7 @@ from drum_crnn.foundation.errors import DrumCrnnError, refused_error
 from drum_crnn.music import ffmpeg
 from drum_crnn.music.downmix import Downmix
 from drum_crnn.music.sound_file import open_sound_file
-from drum_crnn.music.stated_length import missing_bytes
+from drum_crnn.music.stated_length import has_all_pages, missing_bytes
 
 __all__ = [
     "AudioInfo", "Block", "Listener", "load_audio", "mono_blocks", "mono_stream", "open_channels", "probe",
@@ -310,8 +310,10 @@ def _states_its_samples(file: soundfile.SoundFile, path: Path) -> bool:
     """Whether the header states the number of samples that decoding gives.
 
     An MP3 does so in a Xing or Info header; otherwise decoders guess it from the file's size. A WAV with MPEG inside
-    counts samples that decoders leave out.
+    counts samples that decoders leave out. An OGG may count too many in its last page.
     """
+    if file.format == "OGG":
+        return not has_all_pages(path)
     if file.format != "MP3":
         return not file.subtype.startswith("MPEG")
     with path.open("rb") as stream:

@@ -1,13 +1,14 @@
 """What a recording's headers say about its length: decoders take a file that was cut short for a short one."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from drum_crnn.music.mpeg import is_mpeg, missing_of_mpeg
 
-__all__ = ["missing_bytes", "open_length"]
+__all__ = ["has_all_pages", "missing_bytes", "open_length"]
 
 # What programs write as the length of a recording on a pipe, which they do not know: the largest (ffmpeg), 2 GB
 # (arecord), or a little less, in whole samples (sox). A file that lacks less than half of it was cut short.
@@ -16,6 +17,7 @@ _LARGEST_UNKNOWN = 1 << 62  # longer ones of 64 bits, too
 _OPEN = (b"caff", b"RF64", b"BW64")  # formats whose open length libsndfile does not understand
 _LARGEST_PADDING = 65_536
 _LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
+_REFLECTED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class _Layout(NamedTuple):
@@ -91,6 +93,40 @@ def open_length(path: Path) -> tuple[int, bytes] | None:
     return (
         (sound.start - 8, struct.pack(">q", n_bytes)) if layout.magic == b"caff" else (28, struct.pack("<Q", n_bytes))
     )
+
+
+def has_all_pages(path: Path) -> bool:
+    """Whether a file is an OGG from its first page to its last: none is missing, and none is damaged.
+
+    The last page of some whole files announces more samples than their packets hold.
+
+    References
+    ----------
+    RFC 3533: header and checksum of a page.
+    """
+    numbers: dict[bytes, int] = {}  # of the last page of each stream
+    is_last = False
+    with path.open("rb") as file:
+        while header := file.read(27):
+            if len(header) < 27 or header[:5] != b"OggS\0":
+                return False
+            flags, serial = header[5], header[14:18]
+            number, checksum = struct.unpack_from("<II", header, 18)
+            sizes = file.read(header[26])
+            page = header[:22] + bytes(4) + header[26:] + sizes + file.read(sum(sizes))
+            if len(page) < 27 + header[26] + sum(sizes) or _checksum_of_page(page) != checksum:
+                return False
+            if number != numbers.get(serial, -1) + 1:
+                return False
+            numbers[serial] = number
+            is_last = bool(flags & 4)
+    return is_last
+
+
+def _checksum_of_page(page: bytes) -> int:
+    """The CRC-32 of zlib, but with bits in the other order and without its inversions."""
+    reflected = zlib.crc32(page.translate(_REFLECTED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int.from_bytes(reflected.to_bytes(4, "little").translate(_REFLECTED))
 
 
 def _missing_of_chunks(file: IO[bytes], layout: _Layout, n_bytes_of_file: int) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drum_crnn.foundation.errors import DrumCrnnError
 from drum_crnn.music.audio import load_audio, probe
-from drum_crnn.music.stated_length import missing_bytes, open_length
+from drum_crnn.music.stated_length import has_all_pages, missing_bytes, open_length
 
 RATE = 44_100
 # Format of libsndfile, subtype, and where the field with the size of the samples lies: after a name, so many bytes.
@@ -97,6 +97,41 @@ def test_a_stream_of_ogg_may_end_between_two_pages(tmp_path: Path) -> None:
     assert missing_bytes(path) == 0
     path.write_bytes(content + b"TAG" + bytes(125))  # some programs append tags
     assert missing_bytes(path) == 0
+
+
+def with_checksum(page: bytes) -> bytes:
+    """A page of OGG with the checksum of RFC 3533, bit by bit."""
+    remainder = 0
+    for byte in page[:22] + bytes(4) + page[26:]:
+        remainder ^= byte << 24
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x104C11DB7 if remainder & 1 << 31 else 0)) & 0xFFFF_FFFF
+    return page[:22] + struct.pack("<I", remainder) + page[26:]
+
+
+def test_an_ogg_whose_last_page_announces_too_much_is_read_if_no_page_is_damaged(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ogg", "OGG", "VORBIS")
+    whole, content = load_audio(path, sample_rate=RATE), path.read_bytes()
+    assert has_all_pages(path)
+    first, last = content.index(b"OggS\0", 5000), content.rindex(b"OggS\0")
+    assert first < last
+    announced = struct.pack("<Q", len(whole) + 5000)
+    page = with_checksum(content[last : last + 6] + announced + content[last + 14 :])
+    path.write_bytes(content[:last] + page)
+    assert probe(path).n_samples == len(whole) + 5000
+    read = load_audio(path, sample_rate=RATE)
+    np.testing.assert_array_equal(read[: len(whole)], whole)
+    assert len(read) < len(whole) + 5000
+    changed = bytearray(content[:last] + page)
+    changed[first + 600] ^= 1
+    second = content.index(b"OggS\0", first + 1)
+    for damaged in (bytes(changed), content[:first] + content[second:last] + page, content[:last]):
+        path.write_bytes(damaged)
+        assert not has_all_pages(path)
+    for damaged in (bytes(changed), content[:first] + content[second:last] + page):
+        path.write_bytes(damaged)
+        with pytest.raises(DrumCrnnError, match="is truncated"):
+            load_audio(path, sample_rate=RATE)
 
 
 def test_a_video_in_avi_that_was_cut_is_noticed_behind_its_headers(tmp_path: Path) -> None:
