@@ -348,8 +348,14 @@ class _Metal:
 
 
 def _metal(
-    rng: np.random.Generator, is_electronic: bool, *, lowest_hz: tuple[float, float], centre_hz: tuple[float, float]
+    rng: np.random.Generator,
+    is_electronic: bool,
+    *,
+    lowest_hz: tuple[float, float],
+    centre_hz: tuple[float, float],
+    noise_db: tuple[float, float] = (-12.0, 10.0),
 ) -> _Metal:
+    """Draw metal; `noise_db` is the level of what is too dense to be modes, where it is not electronic."""
     lowest = _between(rng, *lowest_hz)
     if is_electronic:
         # Six squares, as of the analog drum machines, or the partials of a ring modulator.
@@ -362,7 +368,7 @@ def _metal(
         _between(rng, *centre_hz),
         rng.uniform(0.7, 1.8),
         rng.uniform(0.0, 0.8),
-        _gain(rng, -12.0, 10.0) if not is_electronic else _gain(rng, -25.0, 0.0),
+        _gain(rng, *noise_db) if not is_electronic else _gain(rng, -25.0, 0.0),
     )
 
 
@@ -392,9 +398,16 @@ def _crash(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
         (55, 0.25, 1.0, (500.0, 1200.0), -3.0),
         (52, 0.4, 2.0, (250.0, 600.0), 0.0),
     ):
-        metal = _metal(rng, is_electronic, lowest_hz=lowest_hz, centre_hz=(1500.0 if note == 52 else 2500.0, 8000.0))
+        # A crash is a wash: what rings or clicks in it is a ride to the ear.
+        metal = _metal(
+            rng,
+            is_electronic,
+            lowest_hz=lowest_hz,
+            centre_hz=(1500.0 if note == 52 else 2500.0, 8000.0),
+            noise_db=(0.0, 16.0),
+        )
         drum = metal.struck(rng, _between(rng, low_s, high_s), rise_s=_between(rng, 0.0005, 0.015))
-        stick = _click(rng, 1500.0, 5000.0, _loudness(drum) * _gain(rng, -10.0, 6.0))
+        stick = _click(rng, 1500.0, 5000.0, _loudness(drum) * _gain(rng, -20.0, 0.0))
         drums[note] = drum.added(stick, loudness_db=loudness_db)
     return drums
 
@@ -405,7 +418,7 @@ def _ride(rng: np.random.Generator, is_electronic: bool) -> dict[int, _Drum]:
     drums = {}
     for note, of_note in ((51, 1.0), (59, rng.uniform(0.9, 1.15))):
         wash = metal.struck(rng, decay_s, rise_s=rng.uniform(0.0, 0.02))
-        strength = _loudness(wash) * _gain(rng, 0.0, 18.0)
+        strength = _loudness(wash) * _gain(rng, 5.0, 20.0)
         pings = [
             _Mode(
                 _between(rng, 1800.0, 9000.0) * of_note, strength * rng.uniform(0.2, 1.0), ping_s * rng.uniform(0.5, 1)
