@@ -16,18 +16,14 @@ import soundfile
 import typer
 from numpy.typing import NDArray
 
-from drum_crnn.foundation.console import errors_as_messages, say
+from drum_crnn.foundation.console import say
 from drum_crnn.foundation.errors import DrumCrnnError
+from drum_crnn.foundation.stage import stage_app
 
 TABLE = Path(__file__).with_suffix(".csv")
 FADE_S = 0.12  # drumkv1's cymbals stop abruptly
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.command()
-@errors_as_messages
 def main(
     packages: Annotated[Path, typer.Argument(help="Folder that holds the unpacked packages.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: one folder for each kit.")] = Path("data/more_kits"),
@@ -70,6 +66,8 @@ def _patch(path: Path) -> tuple[NDArray[np.float64], int]:
     half = 32768.0 if is_wide else 128.0
     return ((raw - half if is_unsigned else raw) / half)[:, None], rate
 
+
+app = stage_app(main)
 
 if __name__ == "__main__":
     app()
